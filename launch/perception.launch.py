@@ -1,0 +1,56 @@
+"""The perception node on a robot: `ros2 launch sartm_ros perception.launch.py rig:=/path/to/rig.yaml`."""
+
+import os
+import shutil
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, LogInfo, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from sartm_core.resources import find_config
+
+SEGMENTS_BYTES = 256 * 2**20
+
+# name, default, description; each is a parameter of the node (`ros2 param describe`)
+ARGUMENTS = (
+    ("bundle", "first_light", "Folder written by `sartm export`, or the name of a shipped bundle."),
+    ("rig", "", "Rig file or name of a shipped rig; empty: the rig of the bundle."),
+    ("backend", "auto", "What runs the network: auto or torch."),
+    ("device", "auto", "Where the network runs: auto, cpu or cuda."),
+    ("input_reliability", "best_effort", "QoS of the subscriptions: best_effort or reliable."),
+    ("autostart", "true", "Configure and activate at once; false: a lifecycle manager does."),
+    ("use_sim_time", "false", "Follow /clock, for recordings."),
+)
+
+
+def _shared_memory() -> list:
+    """Fast DDS with segments that hold images, unless the user has a profile or /dev/shm is small."""
+    if "FASTDDS_DEFAULT_PROFILES_FILE" in os.environ or "FASTRTPS_DEFAULT_PROFILES_FILE" in os.environ:
+        return []
+    if not os.path.isdir("/dev/shm") or shutil.disk_usage("/dev/shm").free < SEGMENTS_BYTES:
+        return [LogInfo(msg="/dev/shm is small: Fast DDS keeps its default transport (in Docker: --shm-size=1g)")]
+    variable = (
+        "FASTRTPS_DEFAULT_PROFILES_FILE"
+        if os.environ.get("ROS_DISTRO") == "humble"
+        else "FASTDDS_DEFAULT_PROFILES_FILE"
+    )
+    return [SetEnvironmentVariable(variable, str(find_config("fastdds_shm.xml")))]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Declares the arguments and starts the node under the namespace and name given."""
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=text) for name, default, text in ARGUMENTS
+    ]
+    declared.append(DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node."))
+    node = Node(
+        package="sartm_ros",
+        executable="perception_node",
+        name="perception",
+        namespace=LaunchConfiguration("namespace"),
+        output="screen",
+        emulate_tty=True,
+        parameters=[{name: LaunchConfiguration(name) for name, _, _ in ARGUMENTS}],
+    )
+    return LaunchDescription([*declared, *_shared_memory(), node])

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Makes or renews the virtual environment that `make` uses. Called by `make setup`; says what it does.
+#
+# Usage: requirements/install.sh VENV
+#   PYTHON       interpreter to start from (default python3; 3.10 or newer)
+#   TORCH_INDEX  package index for torch (default: a CPU build when there is no NVIDIA driver)
+set -euo pipefail
+venv=$1
+here=$(cd "$(dirname "$0")/.." && pwd)
+python=${PYTHON:-python3}
+torch=torch==2.13.0
+sam2=sam2==1.1.0
+say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
+fail() { printf '[setup] error: %s\n' "$*" >&2; exit 1; }
+
+command -v "$python" >/dev/null || fail "no '$python' here. Install Python 3.10 or newer (apt install python3 python3-venv), or name one: make setup PYTHON=python3.12"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+    || fail "expected Python 3.10 or newer, got $("$python" --version). Name another: make setup PYTHON=python3.12"
+
+key=$( (cat "$here/requirements/lock.txt" "$here/requirements/install.sh"; "$python" --version; echo "$here ${TORCH_INDEX:-}") | sha256sum | cut -d' ' -f1)
+if [ "$(cat "$venv/.complete" 2>/dev/null)" = "$key" ]; then
+    exit 0
+fi
+
+if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    # Debian and Ubuntu ship venv apart from Python.
+    package=python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv
+    say "$python has no venv module: installing $package"
+    run=()
+    [ "$(id -u)" = 0 ] || run=(sudo -n)
+    { "${run[@]}" apt-get update -qq && "${run[@]}" apt-get install -y -qq "$package" >/dev/null; } \
+        || fail "it could not be installed without a password. Run: sudo apt install $package"
+fi
+
+say "virtual environment in $venv"
+rm -rf "$venv"
+"$python" -m venv "$venv"
+pip=("$venv/bin/python" -m pip --quiet --disable-pip-version-check)
+
+if [ -n "${TORCH_INDEX:-}" ]; then
+    say "$torch from $TORCH_INDEX"
+    "${pip[@]}" install "$torch" --index-url "$TORCH_INDEX"
+elif command -v nvidia-smi >/dev/null; then
+    say "$torch with CUDA: an NVIDIA driver is here (about 3 GB)"
+    "${pip[@]}" install "$torch"
+else
+    say "$torch for the CPU (about 200 MB; for CUDA: make setup TORCH_INDEX=https://download.pytorch.org/whl/cu130)"
+    "${pip[@]}" install "$torch+cpu" 2>/dev/null \
+        || "${pip[@]}" install "$torch" --index-url https://download.pytorch.org/whl/cpu --retries 1 2>/dev/null \
+        || { say "no CPU build is to be had here; the usual build instead (about 3 GB)"; "${pip[@]}" install "$torch"; }
+fi
+say "everything else, as pinned in requirements/lock.txt"
+"${pip[@]}" install --no-deps -r "$here/requirements/lock.txt"
+say "$sam2, without torchvision, which its models do not need"
+SAM2_BUILD_CUDA=0 "${pip[@]}" install --no-deps --no-build-isolation "$sam2"
+say "sartm itself, from this checkout"
+"${pip[@]}" install --no-deps --no-build-isolation --editable "$here"
+echo "$key" >"$venv/.complete"
+say "done: $venv/bin/sartm --help"

@@ -1,0 +1,93 @@
+"""YAML files into typed, frozen values, with errors that name the file and the field."""
+
+import difflib
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sartm_core.errors import SartmError
+
+
+class Checked(BaseModel):
+    """A frozen value that refuses unknown keys: the base of everything that is read from a file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+ModelT = TypeVar("ModelT", bound=Checked)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys without a word; a sensor would vanish from the rig."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key_node.value for key_node, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.MarkedYAMLError(problem=f"the key '{key}' stands here twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path, model: type[ModelT]) -> ModelT:
+    """Reads a YAML file and checks it.
+
+    Raises:
+        SartmError: unreadable, no YAML, or a field that is missing, unknown or wrong; all faults at once.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+    except OSError as error:
+        raise SartmError(f"{path}: cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SartmError(f"{path}: is no YAML file: {error}") from error
+    if not isinstance(content, dict):
+        raise SartmError(f"{path}: expected a mapping of fields to values at the top, got {type(content).__name__}.")
+    return check(content, model, str(path))
+
+
+def check(content: dict[str, Any], model: type[ModelT], source: str) -> ModelT:
+    """Checks values that were read from `source` (named in the error message).
+
+    Raises:
+        SartmError: a field is missing, unknown or wrong; lists all of them.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        faults = "\n".join(f"  {_describe(fault, model)}" for fault in error.errors())
+        raise SartmError(f"{source}:\n{faults}") from error
+
+
+def _describe(fault: Any, model: type[BaseModel]) -> str:
+    location = ".".join(str(part) for part in fault["loc"]) or "file"
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "missing":
+        return f"{location}: this field is required and missing."
+    if fault["type"] == "extra_forbidden":
+        return f"{location}: unknown field.{_suggestion(str(fault['loc'][-1]), model)}"
+    value = repr(fault["input"])
+    return f"{location}: {message}, got {value if len(value) < 80 else value[:77] + '...'}."
+
+
+def _suggestion(name: str, model: type[BaseModel]) -> str:
+    known = _field_names(model)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean '{close[0]}'?" if close else f" Known fields: {', '.join(sorted(known))}."
+
+
+def _field_names(model: type[BaseModel], seen: set[type] | None = None) -> set[str]:
+    """The fields of a model and of the models inside it: enough for "did you mean"."""
+    seen = set() if seen is None else seen
+    names: set[str] = set()
+    pending: list[Any] = [model]
+    while pending:
+        annotation = pending.pop()
+        pending.extend(getattr(annotation, "__args__", ()))
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:
+            seen.add(annotation)
+            names.update(annotation.model_fields)
+            pending.extend(field.annotation for field in annotation.model_fields.values())
+    return names

@@ -1,0 +1,124 @@
+"""The commands of the core: train, export, rigs. `sartm_ros.cli` adds those that need ROS or bags."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from sartm_core.errors import SartmError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Semantic segmentation for robots that keeps working when sensors don't.",
+)
+rig_app = typer.Typer(no_args_is_help=True, help="Rig files: a robot's sensors and classes.")
+app.add_typer(rig_app, name="rig")
+
+stdout = Console()
+stderr = Console(stderr=True)
+
+RigArgument = Annotated[str, typer.Argument(help="Rig file, or the name of a shipped rig.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Turns what the user can mend into a message and exit status 1."""
+    try:
+        yield
+    except SartmError as error:
+        stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        stderr.print("interrupted")
+        raise typer.Exit(1) from None
+
+
+def print_json(content: Any) -> None:
+    """Plain JSON on stdout, unwrapped."""
+    sys.stdout.write(json.dumps(content, indent=2) + "\n")
+
+
+def log_to_stderr() -> None:
+    """Progress messages of the libraries and ours."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=stderr, show_path=False)]
+    )
+
+
+@rig_app.command("check")
+def rig_check(rig: RigArgument, json_output: JsonOption = False) -> None:
+    """Check a rig file; every fault is named at once."""
+    from sartm_core.rig import load_rig
+
+    with user_errors():
+        loaded = load_rig(rig)
+    if json_output:
+        print_json({"name": loaded.name, "modalities": list(loaded.names), "classes": list(loaded.class_names)})
+    else:
+        stdout.print(f"{loaded.name}: {len(loaded.modalities)} modalities, {len(loaded.classes)} classes, no faults")
+
+
+@rig_app.command("show")
+def rig_show(rig: RigArgument, json_output: JsonOption = False) -> None:
+    """Show a rig: each modality's kind, encoding, size and topic."""
+    from sartm_core.rig import load_rig
+
+    with user_errors():
+        loaded = load_rig(rig)
+    if json_output:
+        print_json(loaded.model_dump(mode="json"))
+        return
+    table = Table(
+        title=f"{loaded.name}: planes {loaded.dtype}, reference {loaded.reference}", caption=loaded.description
+    )
+    for column in ("modality", "kind", "encoding", "size", "topic", "tolerance"):
+        table.add_column(column)
+    for modality in loaded.modalities:
+        encoding = str(getattr(modality, "encoding", ""))
+        height, width = modality.size
+        tolerance = f"{modality.tolerance_s * 1e3:g} ms"
+        table.add_row(modality.name, modality.kind, encoding, f"{height}x{width}", modality.topic, tolerance)
+    stdout.print(table)
+    stdout.print(f"classes: {', '.join(loaded.class_names)}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe file, such as training/recipes/first_light.yaml.")],
+    out: Annotated[Path, typer.Option(help="Folder for last.ckpt and figures.json.")],
+) -> None:
+    """Train a network on the simulated rig."""
+    from sartm_core.checked_yaml import read_yaml
+    from sartm_core.learning.recipe import Recipe
+
+    with user_errors():
+        read = read_yaml(recipe, Recipe)
+        log_to_stderr()
+        from sartm_core.learning.train import train as run
+
+        print_json(run(read, out))
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="last.ckpt, written by `sartm train`.")],
+    out: Annotated[Path, typer.Option(help="The bundle's folder.")],
+) -> None:
+    """Turn a checkpoint into a bundle, all that inference needs."""
+    with user_errors():
+        from sartm_core.deploy.export import export as run
+
+        bundle = run(checkpoint, out)
+    stdout.print(f"{out}: bundle '{bundle.name}', rig '{bundle.rig.name}', input {bundle.size[0]}x{bundle.size[1]}")

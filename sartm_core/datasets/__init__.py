@@ -1,0 +1,1 @@
+"""Labelled frame sets to learn from."""

@@ -1,0 +1,1 @@
+"""Losses, corruption and the training run."""

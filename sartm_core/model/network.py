@@ -1,0 +1,139 @@
+"""The whole network: planes of the present modalities in, class scores and routing weights out."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sartm_core.errors import SartmError
+from sartm_core.model import lora
+from sartm_core.model.backbone import SIDE_MULTIPLE, build_image_encoder, pyramid_width
+from sartm_core.model.decoder import ClassTokenDecoder
+from sartm_core.model.heads import FpnHead
+from sartm_core.model.routing import ReliabilityRouting, weighted_sum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    """Everything that decides the network's shape.
+
+    Attributes:
+        backbone: `nano`, `tiny`, `small`, `base_plus` or `large`.
+        modalities: names, in rig order.
+        classes: number of classes.
+        lora_rank: of every expert.
+    """
+
+    backbone: str
+    modalities: tuple[str, ...]
+    classes: int
+    lora_rank: int
+
+
+class NetworkOutput(NamedTuple):
+    """Attributes:
+    mask_logits: [B, C, H/4, W/4], of the mask decoder.
+    auxiliary_logits: [B, C, H/4, W/4], of the auxiliary head.
+    routing: float32 [B, 3, M], the convex coefficients that were applied.
+    reliability: float32 [R], logit that the row's sensor is sound, rows in the order of `availability.nonzero()`.
+    """
+
+    mask_logits: Tensor
+    auxiliary_logits: Tensor
+    routing: Tensor
+    reliability: Tensor
+
+    @property
+    def logits(self) -> Tensor:
+        """The scores that inference uses: the mean of both heads, [B, C, H/4, W/4]."""
+        return (self.mask_logits + self.auxiliary_logits) / 2
+
+
+class MultiModalNetwork(nn.Module):
+    """The `any_sensor` preset: SAM2's encoder with an expert per modality, supervised routing, two decoders.
+
+    Args:
+        config: the shape.
+        mean, std: float [M, 3], of each modality's planes; kept with the weights.
+        form: `training` has LoRA layers (needs peft), `inference` the merged and stacked weights.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: NetworkConfig, form: str = "training") -> None:
+        super().__init__()
+        self.config = config
+        self.experts = lora.RowExperts()
+        self.encoder = build_image_encoder(config.backbone)
+        if form == "training":
+            lora.split_qkv(self.encoder)
+            lora.add_experts(self.encoder, config.modalities, config.lora_rank, self.experts)
+        else:
+            lora.prepare_stacked(self.encoder, config.modalities, self.experts)
+        width = pyramid_width(self.encoder)
+        channels = (width // 8, width // 4, width)
+        self.conv_s0 = nn.Conv2d(width, channels[0], kernel_size=1)
+        self.conv_s1 = nn.Conv2d(width, channels[1], kernel_size=1)
+        self.routing = ReliabilityRouting(channels)
+        self.decoder = ClassTokenDecoder(width, config.classes, heads=8 if width == 256 else 4, mlp_width=8 * width)
+        self.auxiliary = FpnHead(channels, config.classes, width=min(width, 256))
+        self.register_buffer("mean", torch.zeros(len(config.modalities), 3))
+        self.register_buffer("std", torch.ones(len(config.modalities), 3))
+
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Sets the normalisation: float [M, 3] each."""
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+
+    def unfreeze(self, backbone: bool) -> None:
+        """Makes everything trainable but the backbone, whose experts train in any case."""
+        for name, parameter in self.encoder.named_parameters():
+            parameter.requires_grad = backbone or "lora_" in name
+
+    def merge_experts(self) -> None:
+        """Turns the training form into the inference form, in place."""
+        lora.stack_merged(self.encoder, self.config.modalities, self.experts)
+
+    def encode(self, planes: Tensor, modality: Tensor) -> list[Tensor]:
+        """One pass for all rows, whatever their modality.
+
+        Args:
+            planes: [R, 3, H, W] in the rig's units, any dtype.
+            modality: int64 [R].
+
+        Returns:
+            FFP [R, D/8, H/4, W/4], IFP [R, D/4, H/8, W/8], SFM [R, D, H/16, W/16].
+
+        Raises:
+            SartmError: a side is no multiple of 32.
+        """
+        height, width = planes.shape[2:]
+        if not torch.compiler.is_compiling() and (height % SIDE_MULTIPLE or width % SIDE_MULTIPLE):
+            raise SartmError(
+                f"network input: expected sides that are multiples of {SIDE_MULTIPLE}, got {height}x{width}."
+            )
+        self.experts.rows = modality
+        normalised = (planes.to(self.mean.dtype) - self.mean[modality][:, :, None, None]) / self.std[modality][
+            :, :, None, None
+        ]
+        fine, middle, coarse = self.encoder(normalised)["backbone_fpn"]
+        return [self.conv_s0(fine), self.conv_s1(middle), coarse]
+
+    def forward(self, planes: Tensor, availability: Tensor) -> NetworkOutput:
+        """Segments B samples.
+
+        Args:
+            planes: [B, M, 3, H, W]; what lies where `availability` is false is never read.
+            availability: bool [B, M]; at least one true per sample.
+        """
+        sample, modality = availability.nonzero(as_tuple=True)
+        features = self.encode(planes[sample, modality], modality)
+        return self.decode(features, sample, modality, availability)
+
+    def decode(self, features: list[Tensor], sample: Tensor, modality: Tensor, availability: Tensor) -> NetworkOutput:
+        """Routes, fuses and decodes the rows' features; arguments as in `ReliabilityRouting`."""
+        routing, reliability = self.routing(features, sample, modality, availability)
+        fused = [weighted_sum(level, routing[:, index], sample, modality) for index, level in enumerate(features)]
+        return NetworkOutput(self.decoder(*fused), self.auxiliary(*fused), routing, reliability)

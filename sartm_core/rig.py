@@ -1,0 +1,272 @@
+"""The rig file: one robot's sensors and classes, parsed and checked once, then passed as a typed value."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator, model_validator
+
+from sartm_core.checked_yaml import Checked, check, read_yaml
+from sartm_core.errors import SartmError
+from sartm_core.frames import UNLABELLED
+from sartm_core.resources import resolve_config
+
+Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+"""Height, width in pixels."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class _Stream(Checked):
+    """What every modality has: where its messages come from and how they are matched to the others."""
+
+    name: Name
+    size: Size
+    topic: str
+    message: Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"] = "sensor_msgs/msg/Image"
+    camera_info: str | None = None
+    tolerance_s: float = Field(0.05, ge=0)
+    """A message belongs to a frame set when its stamp is at most this far from the anchor's."""
+    offset_s: float = 0.0
+    """Added to the stamps of this stream, to take out a constant delay of its driver."""
+    required: bool = False
+    """A required modality holds frame sets back; the others may be absent."""
+
+    @property
+    def eight_bit(self) -> bool:
+        """Whether the planes are uint8 without loss."""
+        return True
+
+
+class RgbModality(_Stream):
+    """A colour camera: planes are red, green, blue, 0 to 255."""
+
+    kind: Literal["rgb"]
+
+
+class ThermalModality(_Stream):
+    """A long-wave infrared camera.
+
+    `percentile`: each frame stretched between two percentiles to 0..255, as gain-controlled cameras do.
+    `window`: a fixed window of kelvin to 0..255. `kelvin`: the temperature itself. `image`: 8 bit as delivered.
+    """
+
+    kind: Literal["thermal"]
+    encoding: Literal["percentile", "window", "kelvin", "image"] = "percentile"
+    percentiles: tuple[float, float] = (1.0, 99.0)
+    window_k: tuple[float, float] = (253.15, 323.15)
+    kelvin_per_count: float = Field(0.01, gt=0)
+
+    @property
+    def eight_bit(self) -> bool:
+        return self.encoding != "kelvin"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "ThermalModality":
+        for field in ("percentiles", "window_k"):
+            low, high = getattr(self, field)
+            if low >= high:
+                raise ValueError(f"{field}: expected [low, high] with low < high, got [{low}, {high}]")
+        return self
+
+
+class DepthModality(_Stream):
+    """A depth camera. `metres`: the range image, thrice; `image`: three rendered planes, such as HHA."""
+
+    kind: Literal["depth"]
+    encoding: Literal["metres", "image"] = "metres"
+    metres_per_count: float = Field(0.001, gt=0)
+    max_range_m: float = Field(80.0, gt=0)
+
+    @property
+    def eight_bit(self) -> bool:
+        return self.encoding == "image"
+
+
+class LidarModality(_Stream):
+    """A LiDAR in the reference camera's image. `projected`: range (m), intensity, height (m); `image`: rendered."""
+
+    kind: Literal["lidar"]
+    encoding: Literal["projected", "image"] = "projected"
+
+    @property
+    def eight_bit(self) -> bool:
+        return self.encoding == "image"
+
+
+class EventModality(_Stream):
+    """An event camera. `counts`: events per pixel, positive and negative, of a window; `image`: rendered."""
+
+    kind: Literal["event"]
+    encoding: Literal["counts", "image"] = "image"
+
+    @property
+    def eight_bit(self) -> bool:
+        return self.encoding == "image"
+
+
+class NirModality(_Stream):
+    """A near-infrared camera. `image`: 8 bit; `counts`: deeper pixels as delivered."""
+
+    kind: Literal["nir"]
+    encoding: Literal["image", "counts"] = "image"
+
+    @property
+    def eight_bit(self) -> bool:
+        return self.encoding == "image"
+
+
+class PolarizationModality(_Stream):
+    """A polarisation camera. `aolp_dolp`: sine and cosine of the angle, and the degree of linear polarisation."""
+
+    kind: Literal["polarization"]
+    encoding: Literal["aolp_dolp", "image"] = "aolp_dolp"
+
+    @property
+    def eight_bit(self) -> bool:
+        return self.encoding == "image"
+
+
+Modality = (
+    RgbModality | ThermalModality | DepthModality | LidarModality | EventModality | NirModality | PolarizationModality
+)
+
+
+class ClassSpec(Checked):
+    """One semantic class; its id is its place in the rig's list."""
+
+    name: str
+    color: tuple[int, int, int]
+
+    @field_validator("color")
+    @classmethod
+    def _bytes(cls, color: tuple[int, int, int]) -> tuple[int, int, int]:
+        if any(not 0 <= value <= 255 for value in color):
+            raise ValueError("expected red, green, blue from 0 to 255")
+        return color
+
+
+class SynchronizerSettings(Checked):
+    """How long the node waits for modalities that are late or silent."""
+
+    max_wait_s: float = Field(0.1, gt=0)
+    stale_after_s: float = Field(0.5, gt=0)
+
+
+class Rig(Checked):
+    """One robot's sensor set. The order of the modalities and of the classes is part of every trained model."""
+
+    name: str
+    description: str = ""
+    reference: str
+    modalities: tuple[Annotated[Modality, Field(discriminator="kind")], ...]
+    classes: tuple[ClassSpec, ...]
+    synchronizer: SynchronizerSettings = SynchronizerSettings()
+
+    @field_validator("modalities", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """The file says `thermal: {...}`; the name becomes a field of the modality."""
+        if not isinstance(value, dict):
+            return value
+        for name, fields in value.items():
+            if not isinstance(fields, dict):
+                raise ValueError(f"'{name}': expected a mapping with kind, size, topic")
+        return [{"name": name, **fields} for name, fields in value.items()]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Rig":
+        if not self.modalities:
+            raise ValueError("modalities: expected at least one")
+        if self.reference not in self.names:
+            raise ValueError(f"reference: '{self.reference}' is none of the modalities ({', '.join(self.names)})")
+        if not 0 < len(self.classes) < UNLABELLED:
+            raise ValueError(f"classes: expected 1 to {UNLABELLED - 1}, got {len(self.classes)}")
+        for what, values in (
+            ("modalities: the name", self.names),
+            ("modalities: the topic", [modality.topic for modality in self.modalities]),
+            ("classes: the name", self.class_names),
+        ):
+            doubled = sorted({value for value in values if list(values).count(value) > 1})
+            if doubled:
+                raise ValueError(f"{what} '{doubled[0]}' is used twice")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities' names, in the order of `availability` and of the routing weights."""
+        return tuple(modality.name for modality in self.modalities)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(spec.name for spec in self.classes)
+
+    @cached_property
+    def palette(self) -> NDArray[np.uint8]:
+        """uint8 [256, 3], RGB of each class id; ids without a class, 255 among them, are black."""
+        palette = np.zeros((256, 3), np.uint8)
+        palette[: len(self.classes)] = [spec.color for spec in self.classes]
+        return palette
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8 when every modality is 8 bit, else float32: one dtype for all planes of the rig."""
+        return np.dtype(np.uint8 if all(modality.eight_bit for modality in self.modalities) else np.float32)
+
+    def modality(self, name: str) -> Modality:
+        """The modality of that name.
+
+        Raises:
+            SartmError: the rig has none.
+        """
+        for modality in self.modalities:
+            if modality.name == name:
+                return modality
+        raise SartmError(f"rig '{self.name}' has no modality '{name}'. It has: {', '.join(self.names)}.")
+
+
+def load_rig(name_or_path: str | Path) -> Rig:
+    """Reads a rig file, or a shipped rig by its name (`sim`, `rgbt`, ...).
+
+    Raises:
+        SartmError: no such rig, or faults in the file; the message names each field.
+    """
+    return read_yaml(resolve_config(str(name_or_path), "rigs"), Rig)
+
+
+def rig_from_dict(content: dict[str, Any], source: str) -> Rig:
+    """A rig out of `bundle.json` (`Rig.model_dump(mode="json")`); `source` names the file in errors."""
+    return check(content, Rig, source)
+
+
+def check_serves(bundle_rig: Rig, rig: Rig) -> None:
+    """Checks that a model trained for `bundle_rig` can serve the sensors of `rig`.
+
+    `rig` may have fewer modalities; each must exist in the bundle under the same name, with the same kind and encoding.
+    The classes must be the same.
+
+    Raises:
+        SartmError: names the field, what the bundle expects and what the rig has.
+    """
+    if rig.class_names != bundle_rig.class_names:
+        raise SartmError(
+            f"rig '{rig.name}': the bundle was trained for the classes {', '.join(bundle_rig.class_names)}; "
+            f"the rig file lists {', '.join(rig.class_names)}. "
+            "Copy the bundle's classes into the rig file, or train with this rig."
+        )
+    for modality in rig.modalities:
+        if modality.name not in bundle_rig.names:
+            raise SartmError(
+                f"rig '{rig.name}': the bundle was not trained with a modality '{modality.name}'; it knows "
+                f"{', '.join(bundle_rig.names)}. Rename or remove it in the rig file, or train with this rig."
+            )
+        expected = bundle_rig.modality(modality.name)
+        for field in ("kind", "encoding"):
+            wanted, got = getattr(expected, field, None), getattr(modality, field, None)
+            if wanted != got:
+                raise SartmError(
+                    f"rig '{rig.name}', modality '{modality.name}': the bundle was trained with {field} '{wanted}', "
+                    f"the rig file says '{got}'. Set {field}: {wanted}, or train with this rig."
+                )

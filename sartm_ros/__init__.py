@@ -1,0 +1,1 @@
+"""The ROS 2 side: synchroniser, messages, bags, the nodes and the `sartm` command."""

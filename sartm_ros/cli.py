@@ -1,0 +1,95 @@
+"""The `sartm` command: the core's commands, the demo and bags."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sartm_core.cli import JsonOption, app, print_json, stderr, stdout, user_errors
+
+bag_app = typer.Typer(no_args_is_help=True, help="Recordings (rosbag2).")
+app.add_typer(bag_app, name="bag")
+
+BagArgument = Annotated[Path, typer.Argument(help="A rosbag2 folder.")]
+ImagesOption = Annotated[
+    str | None, typer.Option(help="Folder or quoted pattern, such as 'pairs/*_vi.png'.", metavar="FILES")
+]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the recording and the report.")] = Path("out/demo"),
+    scenario: Annotated[str, typer.Option(help="Scenario file, or the name of a shipped one.")] = "demo",
+    rate: Annotated[float, typer.Option(help="Frames per second of every sensor.", min=0.5, max=60)] = 8.0,
+    json_output: JsonOption = False,
+) -> None:
+    """Drive a simulated robot whose sensors die, segment live through ROS 2, and report."""
+    with user_errors():
+        from sartm_core.rig import load_rig
+        from sartm_ros.demo.run import run_demo, summary_table
+
+        summary = run_demo(out, scenario, rate, stderr)
+        if json_output:
+            print_json(summary)
+            return
+        stdout.print(summary_table(summary, load_rig("sim")))
+        for name, what in (
+            ("report.html", "the report: open it in a browser"),
+            ("overlay.png", "what the robot saw"),
+            ("summary.json", "the figures"),
+            (f"{out.name}.mcap", "all inputs and outputs, a rosbag2 recording"),
+        ):
+            stdout.print(f"  {out / name}  {what}", highlight=False)
+
+
+@bag_app.command("make")
+def bag_make(
+    out: Annotated[Path, typer.Option(help="The rosbag2 folder to write.")],
+    rgb: ImagesOption = None,
+    thermal: ImagesOption = None,
+    depth: ImagesOption = None,
+    lidar: ImagesOption = None,
+    event: ImagesOption = None,
+    nir: ImagesOption = None,
+    polarization: ImagesOption = None,
+    rig: Annotated[str, typer.Option(help="Rig file or name: gives the topics.")] = "rgbt",
+    rate: Annotated[float, typer.Option(help="Instants per second.", min=0.01, max=1000)] = 2.0,
+) -> None:
+    """Write a recording from image files; the files of each modality, sorted by name, are taken in step."""
+    given = {
+        "rgb": rgb, "thermal": thermal, "depth": depth, "lidar": lidar,
+        "event": event, "nir": nir, "polarization": polarization,
+    }  # fmt: skip
+    sources = {name: files for name, files in given.items() if files is not None}
+    if not sources:
+        raise typer.BadParameter("give the files of at least one modality, such as --rgb DIR")
+    with user_errors():
+        from sartm_core.rig import load_rig
+        from sartm_ros.image_bag import make_bag
+
+        count = make_bag(load_rig(rig), sources, out, rate)
+    stdout.print(f"{out}: {count} instants of {', '.join(sources)}")
+
+
+@bag_app.command("play")
+def bag_play(
+    bag: BagArgument,
+    rate: Annotated[float, typer.Option(help="2 plays twice as fast.", min=0.01, max=100)] = 1.0,
+    clock: Annotated[bool, typer.Option(help="Also publish /clock, for nodes with use_sim_time.")] = False,
+    wait_for: Annotated[int, typer.Option(help="Begin when this many topics are listened to, or after 10 s.")] = 0,
+) -> None:
+    """Publish a recording through ROS 2 at the recorded pace."""
+    with user_errors():
+        from sartm_ros.player import play
+
+        count = play(bag, rate, clock, wait_for)
+    stderr.print(f"{count} messages published")
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

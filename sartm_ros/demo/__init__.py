@@ -1,0 +1,1 @@
+"""`sartm demo`: the simulated rig and the perception node, live, recorded and reported."""

@@ -1,0 +1,96 @@
+"""`sartm bag make`: folders of image files into a rosbag2 recording, as if the rig had recorded them."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sartm_core.errors import SartmError
+from sartm_core.rig import Rig
+from sartm_ros.bag import TYPESTORE, BagWriter
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+FIRST_STAMP_NS = 1_000_000_000_000
+"""A fixed start: the same files give the same recording."""
+
+
+def find_images(source: str) -> list[Path]:
+    """The image files of a folder, or those that a pattern such as `night/*_ir.png` names; sorted by name.
+
+    Raises:
+        SartmError: none are there.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    else:
+        files = sorted(path.parent.glob(path.name))
+    if not files:
+        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise SartmError(f"{source}: no image files there. Give a folder of {kinds}, or a quoted pattern.")
+    return files
+
+
+def make_bag(rig: Rig, sources: dict[str, str], out: Path, rate_hz: float) -> int:
+    """Writes the recording.
+
+    The files of each modality, sorted by name, are taken in step: the first of each are one instant.
+
+    Args:
+        rig: gives topic and kind of each modality.
+        sources: modality -> folder or pattern.
+        out: the rosbag2 folder.
+        rate_hz: instants per second.
+
+    Returns:
+        Number of instants.
+
+    Raises:
+        SartmError: a modality that the rig lacks, different numbers of files, an unreadable file.
+    """
+    files = {name: find_images(source) for name, source in sources.items()}
+    counts = {name: len(paths) for name, paths in files.items()}
+    if len(set(counts.values())) != 1:
+        listed = ", ".join(f"{name}: {count}" for name, count in counts.items())
+        raise SartmError(
+            f"expected the same number of files for every modality, got {listed}. Files are matched by their order."
+        )
+    with BagWriter(out) as writer:
+        for name in sources:
+            writer.add_topic(rig.modality(name).topic, "sensor_msgs/msg/Image")
+        for index, instant in enumerate(zip(*files.values(), strict=True)):
+            stamp = FIRST_STAMP_NS + round(index / rate_hz * 1e9)
+            for name, path in zip(files, instant, strict=True):
+                message = _image_message(_read(path), stamp, f"{name}_optical")
+                writer.write_message(rig.modality(name).topic, stamp, message)
+    return index + 1
+
+
+def _read(path: Path) -> NDArray[Any]:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise SartmError(f"{path}: is no image that can be read. Remove it from the folder, or convert it to PNG.")
+    return image
+
+
+def _image_message(image: NDArray[Any], stamp: int, frame_id: str) -> Any:
+    """A sensor_msgs/Image of rosbags' types; OpenCV reads colours as blue, green, red."""
+    encodings = {("uint8", 1): "mono8", ("uint16", 1): "mono16", ("uint8", 3): "bgr8", ("uint8", 4): "bgra8"}
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    encoding = encodings.get((str(image.dtype), channels))
+    if encoding is None:
+        raise SartmError(f"{channels} channel(s) of {image.dtype}: expected 8 or 16 bit grey, or 8 bit colour.")
+    types = TYPESTORE.types
+    seconds, nanoseconds = divmod(stamp, 1_000_000_000)
+    time = types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=nanoseconds)
+    return types["sensor_msgs/msg/Image"](
+        header=types["std_msgs/msg/Header"](stamp=time, frame_id=frame_id),
+        height=image.shape[0],
+        width=image.shape[1],
+        encoding=encoding,
+        is_bigendian=0,
+        step=image.shape[1] * channels * image.itemsize,
+        data=np.ascontiguousarray(image).view(np.uint8).ravel(),
+    )

@@ -1,0 +1,271 @@
+"""Which messages belong together, when some of the sensors are late, silent or dead. Pure Python, no ROS import.
+
+For every message of the anchor the nearest message of each other stream within its tolerance; the set goes out as
+soon as all live streams have answered, or after `max_wait_s` with what is there. A stream that is silent for
+`stale_after_s` is no longer waited for. When the anchor itself falls silent the next live stream takes over; when it
+returns it gets the lead back. Time comes in as an argument, on the clock of the stamps: the same code serves a live
+node, simulated time and a bag without any clock.
+"""
+
+import bisect
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+NS_PER_S = 1_000_000_000
+QUEUE_LENGTH = 30
+"""Messages kept per stream; at 30 Hz one second."""
+RESET_AFTER_NS = NS_PER_S
+"""A stamp this far behind the newest one of its stream means that time jumped back (a bag that loops)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One input.
+
+    Attributes:
+        name: modality name.
+        tolerance_s: largest distance between its stamp and the anchor's.
+        offset_s: added to its stamps, against a constant delay of the driver.
+        required: without it no set goes out.
+    """
+
+    name: str
+    tolerance_s: float
+    offset_s: float = 0.0
+    required: bool = False
+
+
+@dataclass(slots=True)
+class _Queue:
+    """One stream's messages, sorted by stamp, and what happened to it."""
+
+    stream: Stream
+    stamps: deque[int] = field(default_factory=deque)
+    messages: deque[Any] = field(default_factory=deque)
+    newest_ns: int | None = None
+    last_arrival_ns: int | None = None
+    received: int = 0
+    matched: int = 0
+    unmatched: int = 0
+    refused: int = 0
+
+    def insert(self, stamp_ns: int, message: Any) -> None:
+        at = bisect.bisect(self.stamps, stamp_ns)
+        self.stamps.insert(at, stamp_ns)
+        self.messages.insert(at, message)
+        if len(self.stamps) > QUEUE_LENGTH:
+            self.drop_before(self.stamps[1])
+
+    def take(self, index: int) -> Any:
+        """Removes a message and all older ones: sets go out in the order of their stamps."""
+        while index > 0:
+            self.stamps.popleft()
+            self.messages.popleft()
+            self.unmatched += 1
+            index -= 1
+        self.stamps.popleft()
+        self.matched += 1
+        return self.messages.popleft()
+
+    def drop_before(self, stamp_ns: int) -> None:
+        while self.stamps and self.stamps[0] < stamp_ns:
+            self.stamps.popleft()
+            self.messages.popleft()
+            self.unmatched += 1
+
+    def nearest(self, stamp_ns: int) -> int | None:
+        """Index of the message nearest to a stamp, within the tolerance."""
+        at = bisect.bisect_left(self.stamps, stamp_ns)
+        candidates = [index for index in (at - 1, at) if 0 <= index < len(self.stamps)]
+        best = min(candidates, key=lambda index: abs(self.stamps[index] - stamp_ns), default=None)
+        if best is None or abs(self.stamps[best] - stamp_ns) > self.stream.tolerance_s * NS_PER_S:
+            return None
+        return best
+
+    def clear(self) -> None:
+        self.stamps.clear()
+        self.messages.clear()
+        self.newest_ns = self.last_arrival_ns = None
+
+
+OnSet = Callable[[int, dict[str, Any]], None]
+
+
+class Synchronizer:
+    """Matches messages into sets. Thread-safe; `on_set` is called outside any lock, one set at a time, in order.
+
+    Args:
+        streams: at least one.
+        anchor: name of the stream whose stamps the sets carry.
+        max_wait_s: how long a set waits for live streams, counted from the arrival of its anchor message.
+        stale_after_s: a stream that is silent for this long is not waited for.
+        on_set: called with the anchor's stamp (nanoseconds) and the messages by name.
+
+    Raises:
+        ValueError: the anchor is none of the streams, or a name comes twice.
+    """
+
+    def __init__(
+        self, streams: list[Stream], anchor: str, max_wait_s: float, stale_after_s: float, on_set: OnSet
+    ) -> None:
+        self._queues: dict[str, _Queue] = {stream.name: _Queue(stream) for stream in streams}
+        if len(self._queues) != len(streams):
+            raise ValueError("streams: every name may stand only once")
+        if anchor not in self._queues:
+            raise ValueError(f"anchor: '{anchor}' is none of the streams {list(self._queues)}")
+        self._first_anchor = self._anchor = anchor
+        self._max_wait_ns = round(max_wait_s * NS_PER_S)
+        self._stale_after_ns = round(stale_after_s * NS_PER_S)
+        self._on_set = on_set
+        self._started_ns: int | None = None
+        self._waiting: deque[tuple[int, int]] = deque()  # (stamp, arrival) of anchor messages without a set yet
+        self._ready: deque[tuple[int, dict[str, Any]]] = deque()
+        self._delivering = False
+        self._last_output_ns: int | None = None
+        self._counts = dict.fromkeys(("sets", "incomplete", "held_back", "late", "resets", "handovers"), 0)
+        self._lock = threading.Lock()
+
+    def add(self, name: str, stamp_ns: int, message: Any, now_ns: int) -> None:
+        """Takes one message in; delivers the sets that it completes.
+
+        A zero stamp and a second message with the same stamp are refused and counted.
+        """
+        with self._lock:
+            if self._accept(self._queues[name], stamp_ns, message, now_ns):
+                self._advance(now_ns)
+        self._deliver()
+
+    def tick(self, now_ns: int) -> None:
+        """Delivers the sets whose time is up; to be called regularly."""
+        with self._lock:
+            self._advance(now_ns)
+        self._deliver()
+
+    def state(self, name: str, now_ns: int) -> str:
+        """`absent` (never heard), `stale` (silent for too long) or `present`."""
+        with self._lock:
+            queue = self._queues[name]
+            if queue.last_arrival_ns is None:
+                return "absent"
+            return "present" if self._live(queue, now_ns) else "stale"
+
+    def statistics(self) -> dict[str, Any]:
+        """The anchor, counters (sets, incomplete, held_back, late, resets, handovers) and counters per stream."""
+        with self._lock:
+            streams = {
+                name: {key: getattr(queue, key) for key in ("received", "matched", "unmatched", "refused")}
+                for name, queue in self._queues.items()
+            }
+            return {"anchor": self._anchor, **self._counts, "streams": streams}
+
+    def _deliver(self) -> None:
+        while True:
+            with self._lock:
+                if self._delivering or not self._ready:
+                    return  # another thread, or a frame further up this stack, delivers the rest
+                self._delivering = True
+                stamp_ns, messages = self._ready.popleft()
+            try:
+                self._on_set(stamp_ns, messages)
+            finally:
+                with self._lock:
+                    self._delivering = False
+
+    def _accept(self, queue: _Queue, stamp_ns: int, message: Any, now_ns: int) -> bool:
+        queue.received += 1
+        stamp = stamp_ns + round(queue.stream.offset_s * NS_PER_S)
+        if stamp_ns <= 0 or stamp in queue.stamps:
+            queue.refused += 1
+            return False
+        if queue.newest_ns is not None and stamp < queue.newest_ns - RESET_AFTER_NS:
+            self._reset()
+        if self._started_ns is None:
+            self._started_ns = now_ns
+        queue.newest_ns = stamp if queue.newest_ns is None else max(stamp, queue.newest_ns)
+        queue.last_arrival_ns = now_ns
+        queue.insert(stamp, message)
+        self._choose_anchor(now_ns)
+        if queue.stream.name == self._anchor and (stamp, now_ns) not in self._waiting:
+            if self._last_output_ns is not None and stamp <= self._last_output_ns:
+                self._counts["late"] += 1
+            else:
+                bisect.insort(self._waiting, (stamp, now_ns))
+        return True
+
+    def _reset(self) -> None:
+        for queue in self._queues.values():
+            queue.clear()
+        self._waiting.clear()
+        self._anchor = self._first_anchor
+        self._started_ns = self._last_output_ns = None
+        self._counts["resets"] += 1
+
+    def _live(self, queue: _Queue, now_ns: int) -> bool:
+        return queue.last_arrival_ns is not None and now_ns - queue.last_arrival_ns <= self._stale_after_ns
+
+    def _expected(self, queue: _Queue, now_ns: int) -> bool:
+        """Whether a message may still come: the stream is live, or the first moments are not over yet."""
+        if queue.last_arrival_ns is None:
+            return self._started_ns is not None and now_ns - self._started_ns <= self._stale_after_ns
+        return self._live(queue, now_ns)
+
+    def _choose_anchor(self, now_ns: int) -> None:
+        """The first anchor while it is live; else the present one while it is live; else the next live stream."""
+        first = self._queues[self._first_anchor]
+        if first.last_arrival_ns is None and self._expected(first, now_ns):
+            return
+        candidates = (self._first_anchor, self._anchor, *self._queues)
+        chosen = next((name for name in candidates if self._live(self._queues[name], now_ns)), self._anchor)
+        if chosen == self._anchor:
+            return
+        self._anchor = chosen
+        self._counts["handovers"] += 1
+        floor = self._last_output_ns or 0
+        self._waiting = deque((stamp, now_ns) for stamp in self._queues[chosen].stamps if stamp > floor)
+
+    def _advance(self, now_ns: int) -> None:
+        self._choose_anchor(now_ns)
+        while self._waiting:
+            stamp, arrival = self._waiting[0]
+            if not self._complete(stamp, now_ns) and now_ns - arrival < self._max_wait_ns:
+                return
+            self._waiting.popleft()
+            self._take(stamp)
+
+    def _complete(self, stamp: int, now_ns: int) -> bool:
+        """Whether nothing better can come: each live stream has passed the stamp, or matches as well as it can."""
+        for queue in self._queues.values():
+            if queue.stream.name == self._anchor or not self._expected(queue, now_ns):
+                continue
+            if queue.newest_ns is not None and queue.newest_ns >= stamp:
+                continue
+            if queue.nearest(stamp) is None or self._next_is_nearer(queue, stamp):
+                return False
+        return True
+
+    @staticmethod
+    def _next_is_nearer(queue: _Queue, stamp: int) -> bool:
+        """Whether a stream that has not reached the stamp will, at its present pace, match it better with its next."""
+        if len(queue.stamps) < 2:
+            return False
+        last = queue.stamps[-1]
+        expected = last + (last - queue.stamps[-2])
+        return abs(expected - stamp) < abs(last - stamp)
+
+    def _take(self, stamp: int) -> None:
+        """Moves the set at an anchor stamp from the queues to the delivery."""
+        matches = {name: queue.nearest(stamp) for name, queue in self._queues.items()}
+        found = {name: index for name, index in matches.items() if index is not None}
+        self._last_output_ns = stamp
+        if any(queue.stream.required and name not in found for name, queue in self._queues.items()):
+            self._counts["held_back"] += 1
+            return
+        messages = {name: self._queues[name].take(index) for name, index in found.items()}
+        for queue in self._queues.values():
+            queue.drop_before(stamp - round(queue.stream.tolerance_s * NS_PER_S))
+        self._counts["sets"] += 1
+        self._counts["incomplete"] += len(messages) < len(self._queues)
+        self._ready.append((stamp, messages))

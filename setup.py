@@ -1,0 +1,54 @@
+"""One package for pip and for colcon (ament_python): the core, the ROS 2 side, launch and config files."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+PACKAGE = "sartm_ros"
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="Multi-modal semantic segmentation for ROS 2 that keeps working when sensors don't",
+    license="Apache-2.0",
+    author="The sartm authors",
+    maintainer="The sartm authors",
+    maintainer_email="sartm@users.noreply.github.com",
+    python_requires=">=3.10",
+    packages=find_packages(include=["sartm_core", "sartm_core.*", "sartm_ros", "sartm_ros.*"]),
+    package_data={"sartm_core": ["py.typed", "weights/*/*"], "sartm_ros": ["py.typed", "demo/*.j2"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+        (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
+        (f"share/{PACKAGE}/config", glob("config/*.xml")),
+        (f"share/{PACKAGE}/config/rigs", glob("config/rigs/*.yaml")),
+        (f"share/{PACKAGE}/config/scenarios", glob("config/scenarios/*.yaml")),
+    ],
+    # torch brings CUDA or not, rclpy comes from apt or from PyPI: both are the user's choice, see docs/installation.md.
+    install_requires=[
+        "jinja2>=3",
+        "matplotlib>=3.8",
+        "numpy>=1.26",
+        "opencv-python-headless>=4.8",
+        "pydantic>=2.7",
+        "pyyaml>=6",
+        "rich>=13",
+        "rosbags>=0.11",
+        "rosbags-image>=0.10",
+        "safetensors>=0.4",
+        "typer>=0.12",
+    ],
+    extras_require={
+        "torch": ["torch>=2.5", "hydra-core>=1.3", "iopath>=0.1.10", "sam2>=1.1", "torchmetrics>=1.4"],
+        "training": ["peft==0.21.2", "lightning>=2.4", "torchmetrics>=1.4"],
+    },
+    zip_safe=False,
+    entry_points={
+        "console_scripts": [
+            "sartm = sartm_ros.cli:main",
+            "perception_node = sartm_ros.node:main",
+            "simulator_node = sartm_ros.simulator_node:main",
+        ]
+    },
+)

@@ -1,0 +1,41 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sartm_core.rig import Rig, load_rig
+from sartm_core.simulation import CONDITIONS, SimulatedFrame, SimulatedRig
+
+SHARED_DATA = Path(os.environ.get("SARTM_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "soak" in (config.getoption("-m") or ""):
+        return
+    for item in items:
+        if item.get_closest_marker("soak"):
+            item.add_marker(pytest.mark.skip(reason="runs for minutes: make soak"))
+
+
+@pytest.fixture(scope="session")
+def sim_rig() -> Rig:
+    return load_rig("sim")
+
+
+@pytest.fixture(scope="session")
+def day_frame(sim_rig: Rig) -> SimulatedFrame:
+    return SimulatedRig(sim_rig, seed=3).capture(2.0, CONDITIONS["day"])
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def rgbt_pairs() -> Path:
+    folder = SHARED_DATA / "rgbt_pairs"
+    if not folder.is_dir():
+        pytest.skip(f"the real RGB-thermal pairs are not in {folder}; set SARTM_SHARED_DATA")
+    return folder

@@ -1,0 +1,153 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sartm_core.deploy import load_segmenter
+from sartm_core.deploy.torch_segmenter import TorchSegmenter
+from sartm_core.errors import SartmError
+from sartm_core.evaluation.metrics import SegmentationScore
+from sartm_core.resources import resolve_bundle
+from sartm_core.rig import Rig
+from sartm_core.sensing import encode
+from sartm_core.simulation import CONDITIONS, SimulatedFrame, SimulatedRig
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> TorchSegmenter:
+    return load_segmenter("first_light")  # type: ignore[return-value]
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(resolve_bundle("first_light"), tmp_path / "bundle"))
+
+
+def planes_of(rig: Rig, frame: SimulatedFrame) -> dict[str, np.ndarray]:
+    return {m.name: encode(m, frame.raw[m.name], rig.dtype) for m in rig.modalities}
+
+
+def mean_iou(segmenter: TorchSegmenter, condition: str, names: tuple[str, ...]) -> float:
+    """On streets that neither training nor validation has seen."""
+    rig = segmenter.bundle.rig
+    score = SegmentationScore(len(rig.classes))
+    for seed in range(2_000_000_000, 2_000_000_008):
+        frame = SimulatedRig(rig, seed).capture(6.0, CONDITIONS[condition])
+        planes = planes_of(rig, frame)
+        mask = segmenter.segment({name: planes[name] for name in names}).mask
+        score.update(torch.from_numpy(mask), torch.from_numpy(frame.truth))
+    return score.mean_iou()
+
+
+def test_the_shipped_model_segments(segmenter: TorchSegmenter) -> None:
+    names = segmenter.bundle.rig.names
+    assert mean_iou(segmenter, "day", names) > 0.5
+    assert mean_iou(segmenter, "night", names) > 0.45
+    assert mean_iou(segmenter, "night", ("thermal", "depth")) > 0.45
+    assert mean_iou(segmenter, "day", ("rgb", "depth")) > 0.45
+
+
+def test_the_shipped_model_trusts_thermal_more_at_night(segmenter: TorchSegmenter) -> None:
+    rig = segmenter.bundle.rig
+    weights = {}
+    for name in ("day", "night"):
+        frames = [SimulatedRig(rig, seed).capture(3.0, CONDITIONS[name]) for seed in range(4)]
+        routing = np.mean([segmenter.segment(planes_of(rig, frame)).routing.mean(axis=0) for frame in frames], axis=0)
+        weights[name] = dict(zip(rig.names, routing, strict=True))
+    assert weights["night"]["thermal"] > weights["day"]["thermal"]
+    assert weights["night"]["thermal"] > weights["night"]["rgb"]
+
+
+def test_shipped_weights_are_small() -> None:
+    folder = resolve_bundle("first_light")
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 10e6
+
+
+class TestSegment:
+    def test_values_shapes_and_types(self, segmenter: TorchSegmenter, sim_rig: Rig, day_frame: SimulatedFrame) -> None:
+        answer = segmenter.segment(planes_of(sim_rig, day_frame))
+        assert (answer.mask.dtype, answer.mask.shape) == (np.uint8, (256, 320))
+        assert answer.mask.max() < len(sim_rig.classes)
+        assert (answer.confidence.dtype, answer.confidence.shape) == (np.float32, (256, 320))
+        assert answer.confidence.min() > 1 / len(sim_rig.classes) - 1e-6
+        assert answer.confidence.max() <= 1
+        assert (answer.routing.dtype, answer.routing.shape) == (np.float32, (3, 3))
+        np.testing.assert_allclose(answer.routing.sum(axis=1), 1, rtol=1e-5)
+
+    def test_an_absent_modality_has_weight_zero(
+        self, segmenter: TorchSegmenter, sim_rig: Rig, day_frame: SimulatedFrame
+    ) -> None:
+        planes = planes_of(sim_rig, day_frame)
+        del planes["thermal"]
+        routing = segmenter.segment(planes).routing
+        assert (routing[:, 1] == 0).all()
+        np.testing.assert_allclose(routing.sum(axis=1), 1, rtol=1e-5)
+
+    def test_the_mask_has_the_reference_cameras_size(self, segmenter: TorchSegmenter) -> None:
+        rgb, thermal = np.zeros((3, 480, 640), np.uint8), np.zeros((3, 120, 160), np.uint8)
+        assert segmenter.segment({"rgb": rgb, "thermal": thermal}).mask.shape == (480, 640)
+        assert segmenter.segment({"thermal": thermal}).mask.shape == (256, 320)  # the rig's, without the camera
+        assert segmenter.segment({"thermal": thermal}, size=(90, 70)).confidence.shape == (90, 70)
+
+    def test_answers_do_not_depend_on_the_order_of_keys(
+        self, segmenter: TorchSegmenter, sim_rig: Rig, day_frame: SimulatedFrame
+    ) -> None:
+        planes = planes_of(sim_rig, day_frame)
+        backwards = dict(reversed(planes.items()))
+        np.testing.assert_array_equal(segmenter.segment(planes).mask, segmenter.segment(backwards).mask)
+
+    @pytest.mark.parametrize(
+        ("planes", "expected"),
+        [
+            ({}, "at least one of rgb, thermal, depth"),
+            ({"radar": np.zeros((3, 64, 64), np.uint8)}, "'radar' is not in the bundle; it has rgb"),
+            ({"rgb": np.zeros((64, 64, 3), np.uint8)}, r"expected planes \[3, H, W\]"),
+        ],
+    )
+    def test_wrong_planes(self, segmenter: TorchSegmenter, planes: dict[str, np.ndarray], expected: str) -> None:
+        with pytest.raises(SartmError, match=expected):
+            segmenter.segment(planes)
+
+
+class TestBrokenBundles:
+    def test_unknown_name(self) -> None:
+        with pytest.raises(SartmError, match="'nosuch' was not found.*first_light"):
+            load_segmenter("nosuch")
+
+    def test_no_bundle(self, tmp_path: Path) -> None:
+        with pytest.raises(SartmError, match="is no bundle: it has no bundle.json"):
+            load_segmenter(tmp_path)
+
+    def test_missing_weights(self, copied: Path) -> None:
+        (copied / "weights.safetensors").unlink()
+        with pytest.raises(SartmError, match="weights.safetensors is missing. Copy the whole folder"):
+            load_segmenter(copied)
+
+    def test_damaged_weights(self, copied: Path) -> None:
+        path = copied / "weights.safetensors"
+        content = bytearray(path.read_bytes())
+        content[-100] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(SartmError, match="expected SHA-256 .* the file is damaged"):
+            load_segmenter(copied)
+
+    def test_half_written_description(self, copied: Path) -> None:
+        path = copied / "bundle.json"
+        path.write_text(path.read_text()[:200])
+        with pytest.raises(SartmError, match="bundle.json: is no JSON file"):
+            load_segmenter(copied)
+
+    def test_another_format(self, copied: Path) -> None:
+        path = copied / "bundle.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+        with pytest.raises(SartmError, match="expected format 1, got 99"):
+            load_segmenter(copied)
+
+    def test_unknown_backend_and_device(self) -> None:
+        with pytest.raises(SartmError, match="backend 'tensorflow' is unknown"):
+            load_segmenter("first_light", backend="tensorflow")
+        with pytest.raises(SartmError, match="device 'tpu' is unknown"):
+            load_segmenter("first_light", device="tpu")

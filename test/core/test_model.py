@@ -1,0 +1,209 @@
+"""The network against independent references: sam2's own encoder and peft's own LoRA layer."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sartm_core.errors import SartmError
+from sartm_core.model import lora
+from sartm_core.model.backbone import BACKBONES, build_image_encoder
+from sartm_core.model.network import MultiModalNetwork, NetworkConfig
+from sartm_core.model.routing import weighted_sum
+
+MODALITIES = ("rgb", "thermal", "depth")
+
+
+def network(backbone: str = "nano", rank: int = 4, classes: int = 5, live_experts: bool = True) -> MultiModalNetwork:
+    """A network whose experts do something: B is 0 at first, and tests with B = 0 test nothing."""
+    torch.manual_seed(0)
+    config = NetworkConfig(backbone=backbone, modalities=MODALITIES, classes=classes, lora_rank=rank)
+    result = MultiModalNetwork(config).eval()
+    if live_experts:
+        for name, parameter in result.named_parameters():
+            if "lora_B" in name:
+                nn.init.normal_(parameter, std=0.05)
+    return result
+
+
+@pytest.fixture(scope="module")
+def live() -> MultiModalNetwork:
+    return network()
+
+
+def planes(samples: int, size: tuple[int, int] = (64, 96), seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(samples, len(MODALITIES), 3, *size, generator=generator)
+
+
+def available(*rows: str) -> Tensor:
+    """`available("101")`: one sample, the second modality absent."""
+    return torch.tensor([[letter == "1" for letter in row] for row in rows])
+
+
+@pytest.mark.parametrize("backbone", ["nano", "tiny"])
+@pytest.mark.parametrize("size", [(64, 96), (224, 224), (96, 160)])
+def test_before_training_the_encoder_is_sam2s_bit_for_bit(backbone: str, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    theirs = build_image_encoder(backbone).eval()
+    ours = network(backbone, live_experts=False)
+    fused = {name: tensor for name, tensor in theirs.state_dict().items() if ".qkv." not in name}
+    ours.encoder.load_state_dict(fused, strict=False)
+    for mine, original in zip(ours.encoder.trunk.blocks, theirs.trunk.blocks, strict=True):
+        parts = (mine.attn.qkv.q, mine.attn.qkv.k, mine.attn.qkv.v)
+        for part, weight, bias in zip(
+            parts, original.attn.qkv.weight.chunk(3), original.attn.qkv.bias.chunk(3), strict=True
+        ):
+            target = part.get_base_layer() if hasattr(part, "get_base_layer") else part
+            with torch.no_grad():
+                target.weight.copy_(weight)
+                target.bias.copy_(bias)
+    images = planes(1, size)[0]
+    ours.experts.rows = torch.arange(3)
+    with torch.no_grad():
+        expected, got = theirs(images)["backbone_fpn"], ours.encoder(images)["backbone_fpn"]
+    assert [tuple(level.shape[2:]) for level in got] == [(size[0] // s, size[1] // s) for s in (4, 8, 16)]
+    for mine, original in zip(got, expected, strict=True):
+        assert torch.equal(mine, original)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 1, 0), (2,)])
+def test_batched_experts_equal_pefts_own_layer(live: MultiModalNetwork, order: tuple[int, ...]) -> None:
+    """One pass with every row's own expert = stock peft, one adapter active at a time."""
+    from peft.tuners.lora import Linear
+
+    layer = live.encoder.trunk.blocks[1].attn.qkv.q  # a block that changes stage: output wider than input
+    assert layer.get_base_layer().out_features == 2 * layer.get_base_layer().in_features
+    rows = torch.tensor(order)
+    x = torch.randn(len(order) * 4, 8, 8, layer.get_base_layer().in_features)  # four windows per row
+    live.experts.rows = rows
+    with torch.no_grad():
+        got = layer(x)
+        for row, modality in enumerate(order):
+            layer.set_adapter(MODALITIES[modality])
+            expected = Linear.forward(layer, x[4 * row : 4 * row + 4])
+            torch.testing.assert_close(got[4 * row : 4 * row + 4], expected, rtol=0, atol=1e-6)
+        layer.set_adapter(list(MODALITIES))
+
+
+def test_merged_and_stacked_weights_give_the_same_answer() -> None:
+    training = network()
+    x, a = planes(2), available("111", "011")
+    with torch.no_grad():
+        before = training(x, a)
+        training.merge_experts()
+        after = training(x, a)
+    assert not any("lora_" in name for name, _ in training.named_parameters())
+    torch.testing.assert_close(after.logits, before.logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(after.routing, before.routing, rtol=1e-4, atol=1e-5)
+
+
+def test_the_inference_form_loads_merged_weights() -> None:
+    merged = network()
+    merged.merge_experts()
+    fresh = MultiModalNetwork(merged.config, form="inference").eval()
+    fresh.load_state_dict(merged.state_dict())
+    with torch.no_grad():
+        assert torch.equal(fresh(planes(1), available("110")).logits, merged(planes(1), available("110")).logits)
+
+
+def test_a_broken_expert_is_not_merged() -> None:
+    broken = network()
+    with torch.no_grad():
+        broken.encoder.trunk.blocks[2].attn.qkv.v.lora_B["thermal"].weight[0, 0] = torch.nan
+    with pytest.raises(SartmError, match="expert of modality 'thermal' holds values that are not finite"):
+        broken.merge_experts()
+
+
+@pytest.mark.parametrize(("rank", "expected"), [(32, 1_326_080), (16, 663_040)])
+def test_base_plus_experts_have_the_right_width(rank: int, expected: int) -> None:
+    """1,275,904 at rank 32 would be the known mistake: input width taken for the output, half of q and v untouched."""
+    encoder = build_image_encoder("base_plus")
+    lora.split_qkv(encoder)
+    lora.add_experts(encoder, ("rgb",), rank, lora.RowExperts())
+    assert sum(p.numel() for name, p in encoder.named_parameters() if "lora_" in name) == expected
+
+
+def test_every_element_of_q_and_v_learns_in_every_block() -> None:
+    live = network()
+    live.unfreeze(backbone=False)
+    live(planes(1), available("111")).logits.square().mean().backward()
+    for block in live.encoder.trunk.blocks:
+        for part in (block.attn.qkv.q, block.attn.qkv.v):
+            for name in MODALITIES:
+                gradient = part.lora_B[name].weight.grad
+                assert gradient is not None
+                assert (gradient.abs().sum(dim=1) > 0).all()
+
+
+def test_freezing() -> None:
+    net = network(live_experts=False)
+    net.unfreeze(backbone=False)
+    encoder = {name: p.requires_grad for name, p in net.encoder.named_parameters()}
+    assert all(trains == ("lora_" in name) for name, trains in encoder.items())
+    assert all(p.requires_grad for p in net.decoder.parameters())
+    net.unfreeze(backbone=True)
+    assert all(p.requires_grad for p in net.parameters())
+
+
+class TestAvailability:
+    @pytest.mark.parametrize("row", ["".join(bits) for bits in itertools.product("01", repeat=3) if "1" in bits])
+    def test_every_subset_answers_and_weights_are_convex(self, live: MultiModalNetwork, row: str) -> None:
+        with torch.no_grad():
+            output = live(planes(1), available(row))
+        assert torch.isfinite(output.logits).all()
+        torch.testing.assert_close(output.routing.sum(dim=2), torch.ones(1, 3))
+        absent = torch.tensor([letter == "0" for letter in row])
+        assert (output.routing[0][:, absent] == 0).all()
+        assert (output.routing[0][:, ~absent] > 0).all()
+
+    def test_what_an_absent_modality_shows_changes_nothing(self, live: MultiModalNetwork) -> None:
+        x, a = planes(2), available("111", "101")
+        other = x.clone()
+        other[1, 1] = torch.nan
+        with torch.no_grad():
+            assert torch.equal(live(x, a).logits, live(other, a).logits)
+
+    def test_samples_do_not_touch_each_other(self, live: MultiModalNetwork) -> None:
+        x, a = planes(3), available("111", "010", "101")
+        order = [2, 0, 1]
+        with torch.no_grad():
+            together, turned = live(x, a), live(x[order], a[order])
+            alone = live(x[1:2], a[1:2])
+        torch.testing.assert_close(turned.logits, together.logits[order], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(alone.logits, together.logits[1:2], rtol=1e-4, atol=1e-5)
+
+    def test_the_fused_features_can_be_rebuilt_from_the_published_weights(self, live: MultiModalNetwork) -> None:
+        """Decoding with hand-fused features gives the network's own logits: the weights are those really applied."""
+        x, a = planes(1), available("101")
+        sample, modality = a.nonzero(as_tuple=True)
+        with torch.no_grad():
+            output = live(x, a)
+            features = live.encode(x[sample, modality], modality)
+            fused = []
+            for level, rows in enumerate(features):
+                weights = output.routing[0, level, modality]
+                fused.append(torch.einsum("r,rchw->chw", weights, rows)[None])
+            torch.testing.assert_close(live.decoder(*fused), output.mask_logits, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(live.auxiliary(*fused), output.auxiliary_logits, rtol=1e-4, atol=1e-5)
+
+
+def test_weighted_sum_against_a_loop() -> None:
+    features, weights = torch.randn(4, 2, 3, 3), torch.rand(2, 3)
+    sample, modality = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 2, 1, 2])
+    expected = np.zeros((2, 2, 3, 3), np.float32)
+    for row in range(4):
+        expected[sample[row]] += weights[sample[row], modality[row]].item() * features[row].numpy()
+    np.testing.assert_allclose(weighted_sum(features, weights, sample, modality), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_sides_that_do_not_fit_are_refused(live: MultiModalNetwork) -> None:
+    with pytest.raises(SartmError, match="multiples of 32, got 100x96"):
+        live(planes(1, (100, 96)), available("111"))
+
+
+def test_unknown_backbone() -> None:
+    with pytest.raises(SartmError, match=f"'huge' is unknown. Known: {', '.join(BACKBONES)}"):
+        build_image_encoder("huge")
