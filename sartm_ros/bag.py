@@ -1,5 +1,6 @@
 """rosbag2 in and out, through `rosbags`: no ROS installation needed."""
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, ReaderError, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from sartm_core.errors import SartmError
@@ -83,25 +84,33 @@ class BagWriter:
             shutil.rmtree(self._parent, ignore_errors=True)
 
 
-def read_messages(path: Path, topics: set[str] | None = None) -> Iterator[tuple[str, int, Any]]:
-    """Yields (topic, time in nanoseconds, message) in the order of recording.
-
-    Args:
-        path: a rosbag2 folder.
-        topics: only these; by default all.
+@contextlib.contextmanager
+def open_bag(path: Path) -> Iterator[AnyReader]:
+    """Opens a rosbag2 folder for reading.
 
     Raises:
         SartmError: no bag, or a damaged one.
     """
     try:
         with AnyReader([path], default_typestore=TYPESTORE) as reader:
-            chosen = [c for c in reader.connections if topics is None or c.topic in topics]
-            for connection, time_ns, serialized in reader.messages(connections=chosen):
-                yield connection.topic, time_ns, reader.deserialize(serialized, connection.msgtype)
-    except AnyReaderError as error:
+            yield reader
+    except (AnyReaderError, ReaderError, FileNotFoundError) as error:
         raise SartmError(
-            f"{path}: cannot be read as a bag: {error}. Give the folder that holds metadata.yaml."
+            f"{path}: cannot be read as a bag ({error}). Give the folder that holds metadata.yaml."
         ) from error
+
+
+def read_messages(path: Path, topics: set[str] | None = None) -> Iterator[tuple[str, int, Any]]:
+    """Yields (topic, time in nanoseconds, message) in the order of recording; errors as `open_bag`.
+
+    Args:
+        path: a rosbag2 folder.
+        topics: only these; by default all.
+    """
+    with open_bag(path) as reader:
+        chosen = [c for c in reader.connections if topics is None or c.topic in topics]
+        for connection, time_ns, serialized in reader.messages(connections=chosen):
+            yield connection.topic, time_ns, reader.deserialize(serialized, connection.msgtype)
 
 
 def _qos(latched: bool) -> Qos:

@@ -2,18 +2,21 @@
 
 import importlib
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rosbags.highlevel import AnyReader, AnyReaderError
 from rosgraph_msgs.msg import Clock
 
 from sartm_core.errors import SartmError
-from sartm_ros.bag import TYPESTORE
+from sartm_ros.bag import open_bag
 
 WAIT_FOR_SUBSCRIBERS_S = 10.0
+
+_RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+_LATCHED = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def play(path: Path, rate: float, clock: bool, wait_for_subscribers: int) -> int:
@@ -31,46 +34,41 @@ def play(path: Path, rate: float, clock: bool, wait_for_subscribers: int) -> int
     Raises:
         SartmError: no bag, or a message type that is not installed.
     """
-    try:
-        reader = AnyReader([path], default_typestore=TYPESTORE)
-        reader.open()
-    except AnyReaderError as error:
-        raise SartmError(
-            f"{path}: cannot be read as a bag: {error}. Give the folder that holds metadata.yaml."
-        ) from error
-    rclpy.init()
-    node = rclpy.create_node("bag_player")
-    try:
-        qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-        latched = QoSProfile(
-            depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-        )
-        publishers = {
-            connection.topic: node.create_publisher(
-                _message_class(connection.msgtype), connection.topic, latched if _latched(connection) else qos
-            )
-            for connection in reader.connections
-        }
-        clock_publisher = node.create_publisher(Clock, "/clock", qos) if clock else None
-        _wait(publishers, wait_for_subscribers)
-        started, first_ns, count = time.monotonic(), None, 0
-        for connection, time_ns, serialized in reader.messages():
-            first_ns = time_ns if first_ns is None else first_ns
-            delay = (time_ns - first_ns) / 1e9 / rate - (time.monotonic() - started)
-            if delay > 0:
-                time.sleep(delay)
-            if clock_publisher is not None:
-                message = Clock()
-                message.clock.sec, message.clock.nanosec = divmod(time_ns, 1_000_000_000)
-                clock_publisher.publish(message)
-            publishers[connection.topic].publish(bytes(serialized))
-            count += 1
-        time.sleep(0.5)  # reliable messages that are still under way
-        return count
-    finally:
-        reader.close()
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with open_bag(path) as reader:
+        kinds = {connection.topic: _message_class(connection.msgtype) for connection in reader.connections}
+        rclpy.init()
+        node = rclpy.create_node("bag_player")
+        try:
+            publishers = {
+                connection.topic: node.create_publisher(kinds[connection.topic], connection.topic, _qos(connection))
+                for connection in reader.connections
+            }
+            clock_publisher = node.create_publisher(Clock, "/clock", _RELIABLE) if clock else None
+            _wait(publishers, wait_for_subscribers)
+            count = 0
+            for connection, time_ns, serialized in _paced(reader.messages(), rate):
+                if clock_publisher is not None:
+                    message = Clock()
+                    message.clock.sec, message.clock.nanosec = divmod(time_ns, 1_000_000_000)
+                    clock_publisher.publish(message)
+                publishers[connection.topic].publish(bytes(serialized))
+                count += 1
+            time.sleep(0.5)  # reliable messages that are still under way
+            return count
+        finally:
+            node.destroy_node()
+            rclpy.try_shutdown()
+
+
+def _paced(messages: Iterable[tuple[Any, int, bytes]], rate: float) -> Iterator[tuple[Any, int, bytes]]:
+    """The messages, each at its recorded distance from the first."""
+    started, first_ns = time.monotonic(), None
+    for connection, time_ns, serialized in messages:
+        first_ns = time_ns if first_ns is None else first_ns
+        delay = (time_ns - first_ns) / 1e9 / rate - (time.monotonic() - started)
+        if delay > 0:
+            time.sleep(delay)
+        yield connection, time_ns, serialized
 
 
 def _message_class(name: str) -> Any:
@@ -81,9 +79,10 @@ def _message_class(name: str) -> Any:
         raise SartmError(f"message type {name} is not installed: install the ROS package {package}.") from None
 
 
-def _latched(connection: Any) -> bool:
+def _qos(connection: Any) -> QoSProfile:
+    """Reliable; latched where the recording says so."""
     profiles = connection.ext.offered_qos_profiles
-    return bool(profiles) and profiles[0].durability.name == "TRANSIENT_LOCAL"
+    return _LATCHED if profiles and profiles[0].durability.name == "TRANSIENT_LOCAL" else _RELIABLE
 
 
 def _wait(publishers: dict[str, Any], wanted: int) -> None:

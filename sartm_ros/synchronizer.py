@@ -238,7 +238,9 @@ class Synchronizer:
     def _complete(self, stamp: int, now_ns: int) -> bool:
         """Whether nothing better can come: each live stream has passed the stamp, or matches as well as it can."""
         for queue in self._queues.values():
-            if queue.stream.name == self._anchor or not self._expected(queue, now_ns):
+            if queue.stream.name == self._anchor:
+                continue
+            if not queue.stream.required and not self._expected(queue, now_ns):
                 continue
             if queue.newest_ns is not None and queue.newest_ns >= stamp:
                 continue

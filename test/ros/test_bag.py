@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from rosbags.highlevel import AnyReader
+
+from sartm_core.errors import SartmError
+from sartm_core.rig import load_rig
+from sartm_ros.bag import BagWriter, read_messages
+from sartm_ros.image_bag import make_bag
+from sartm_ros.messages import raw_array, stamp_ns
+
+
+@pytest.fixture
+def images(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """Three pairs: colour and 16-bit thermal."""
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / f"{index}_vi.png"), rng.integers(0, 256, (24, 32, 3), np.uint8))
+        cv2.imwrite(str(tmp_path / f"{index}_ir.png"), rng.integers(28000, 31000, (24, 32)).astype(np.uint16))
+    return tmp_path
+
+
+def test_a_bag_from_images_holds_their_pixels(images: Path) -> None:
+    out = images / "bag"
+    sources = {"rgb": str(images / "*_vi.png"), "thermal": str(images / "*_ir.png")}
+    assert make_bag(load_rig("rgbt"), sources, out, rate_hz=4.0) == 3
+    assert (out / "bag.mcap").is_file()
+    read: dict[str, list] = {}
+    for topic, time_ns, message in read_messages(out):
+        assert stamp_ns(message) == time_ns
+        read.setdefault(topic, []).append((time_ns, raw_array(message)))
+    assert set(read) == {"/camera/image_raw", "/thermal/image_raw"}
+    for index in range(3):
+        colours = cv2.imread(str(images / f"{index}_vi.png"))[..., ::-1]
+        np.testing.assert_array_equal(read["/camera/image_raw"][index][1], colours)
+        thermal = cv2.imread(str(images / f"{index}_ir.png"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(read["/thermal/image_raw"][index][1], thermal)
+    times = [time for time, _ in read["/camera/image_raw"]]
+    assert np.diff(times).tolist() == [250_000_000] * 2
+
+
+def test_the_same_files_give_the_same_messages(images: Path) -> None:
+    sources = {"rgb": str(images / "*_vi.png")}
+    for name in ("one", "two"):
+        make_bag(load_rig("rgbt"), sources, images / name, rate_hz=2.0)
+    contents = []
+    for name in ("one", "two"):
+        with AnyReader([images / name]) as reader:
+            contents.append([(c.topic, t, bytes(raw)) for c, t, raw in reader.messages()])
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        ({"rgb": "*_vi.png", "thermal": "0_ir.png"}, "same number of files for every modality, got rgb: 3, thermal: 1"),
+        ({"rgb": "*_nosuch.png"}, "no image files there"),
+        ({"rgb": "*_vi.png", "depth": "*_ir.png"}, "rig 'rgbt' has no modality 'depth'. It has: rgb, thermal"),
+    ],
+)
+def test_wrong_sources_are_named_and_leave_nothing(images: Path, sources: dict[str, str], expected: str) -> None:
+    full = {name: str(images / pattern) for name, pattern in sources.items()}
+    with pytest.raises(SartmError, match=expected):
+        make_bag(load_rig("rgbt"), full, images / "bag", rate_hz=2.0)
+    assert not list(images.glob("*bag*"))
+
+
+def test_an_unreadable_image_is_named(images: Path) -> None:
+    (images / "1_vi.png").write_bytes(b"no image")
+    with pytest.raises(SartmError, match="1_vi.png: is no image that can be read"):
+        make_bag(load_rig("rgbt"), {"rgb": str(images / "*_vi.png")}, images / "bag", rate_hz=2.0)
+    assert not (images / "bag").exists()
+
+
+def test_nothing_is_overwritten_without_being_asked(tmp_path: Path) -> None:
+    for _ in range(2):
+        with BagWriter(tmp_path / "bag", replace=True) as writer:
+            writer.add_topic("/a", "std_msgs/msg/String")
+    with pytest.raises(SartmError, match="exists already and is not overwritten"):
+        BagWriter(tmp_path / "bag")
+    (tmp_path / "precious").mkdir()
+    with pytest.raises(SartmError, match="exists already"):
+        BagWriter(tmp_path / "precious", replace=True)
+
+
+def test_an_interrupted_recording_leaves_nothing_half_written(tmp_path: Path) -> None:
+    def record() -> None:
+        with BagWriter(tmp_path / "bag") as writer:
+            writer.add_topic("/a", "std_msgs/msg/String")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        record()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_bag(tmp_path: Path) -> None:
+    with pytest.raises(SartmError, match="cannot be read as a bag"):
+        list(read_messages(tmp_path / "missing"))

@@ -1,0 +1,43 @@
+"""The demo as a user starts it, a short drive."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sartm_ros.bag import read_messages
+
+
+@pytest.mark.slow
+def test_the_demo_leaves_its_report_and_tells_the_truth(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    command = [sys.executable, "-m", "sartm_ros.cli", "demo", "--scenario", "short", "--rate", "4", "--out", str(out)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert {path.name for path in out.iterdir()} >= {
+        "demo.mcap",
+        "metadata.yaml",
+        "overlay.png",
+        "report.html",
+        "summary.json",
+    }
+    summary = json.loads((out / "summary.json").read_text())
+    day, unplugged = summary["phases"]
+    assert summary["frames_in"] == 20
+    assert summary["masks_out"] >= 12
+    assert summary["lost_between_processes"] == 0
+    assert day["miou"] > 0.5
+    assert unplugged["routing"]["rgb"] == 0.0
+    assert unplugged["miou"] > 0.4
+    assert "day, RGB unplugged" in run.stdout
+    masks = [message for topic, _, message in read_messages(out, {"/perception/mask"})]
+    assert len(masks) == summary["masks_out"]
+    report = (out / "report.html").read_text()
+    assert 'src="data:image/png;base64,' in report
+    assert "http" not in report.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    ).replace("https://matplotlib.org", "")  # nothing is fetched
+    # A second demo replaces the first.
+    assert not list(tmp_path.glob(".demo*"))

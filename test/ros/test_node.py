@@ -1,0 +1,174 @@
+"""The real node in a process of its own, over real DDS."""
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from std_msgs.msg import String
+
+from sartm_core.rig import Rig
+from sartm_core.simulation import SimulatedFrame
+from sartm_ros.messages import raw_array, stamp_ns
+
+MASKS = "/perception/mask"
+MS = 1_000_000
+
+
+@pytest.fixture
+def node(host, start):
+    process = start("sartm_ros.node", silence_warning_s=1.0)
+    assert host.until(lambda: host.heard["/perception/labels"] != [], 40), process.log()
+    return process
+
+
+@pytest.fixture
+def feed(host, sim_rig: Rig, day_frame: SimulatedFrame) -> Callable[..., list[int]]:
+    """Publishes frames at 10 Hz; returns their stamps."""
+    encodings = {"rgb": "rgb8", "thermal": "mono16", "depth": "16UC1"}
+
+    def publish(count: int, *names: str, **broken: dict) -> list[int]:
+        stamps = []
+        for _ in range(count):
+            stamps.append(host.now())
+            for name in names:
+                topic, array = sim_rig.modality(name).topic, day_frame.raw[name]
+                host.publish(topic, array, encodings[name], stamps[-1], broken.get(name, {}))
+            host.spin(0.1)
+        return stamps
+
+    return publish
+
+
+def test_a_set_becomes_a_mask_with_everything_beside_it(
+    host, node, feed, sim_rig: Rig, day_frame: SimulatedFrame
+) -> None:
+    stamps = feed(5, "rgb", "thermal", "depth")
+    assert host.until(lambda: len(host.heard[MASKS]) >= 3, 10), node.log()
+    host.spin(1.5)
+    mask = host.heard[MASKS][-1]
+    assert stamp_ns(mask) in stamps
+    assert (mask.encoding, mask.height, mask.width, mask.header.frame_id) == ("mono8", 256, 320, "camera_optical")
+    assert (raw_array(mask) == day_frame.truth).mean() > 0.8
+    confidence = raw_array(host.heard["/perception/confidence"][-1])
+    assert confidence.dtype == np.float32
+    assert 0 < confidence.mean() <= 1
+    overlay = host.heard["/perception/overlay"][-1]
+    assert (overlay.encoding, overlay.height, overlay.width) == ("rgb8", 256, 320)
+    levels = [status.name for status in host.heard["/perception/routing_weights"][-1].status]
+    assert levels == [f"perception: routing {level}" for level in ("FFP", "IFP", "SFM")]
+    routing = host.routing()
+    assert sum(float(routing[name]) for name in sim_rig.names) == pytest.approx(1, abs=1e-4)
+    assert {routing[f"{name}.state"] for name in sim_rig.names} == {"present"}
+    labels = json.loads(host.heard["/perception/labels"][0].data)
+    assert [entry["name"] for entry in labels["classes"]] == list(sim_rig.class_names)
+    diagnostics = host.diagnostics()
+    assert float(diagnostics["perception: input rgb"]["frame_rate_msg"]) == pytest.approx(10, abs=4)
+    assert int(diagnostics["perception: pipeline"]["masks"]) == len(host.heard[MASKS])
+    assert float(diagnostics["perception: pipeline"]["stamp_to_mask_ms_p50"]) > 0
+
+
+def test_the_camera_dies_and_masks_go_on(host, node, feed) -> None:
+    feed(5, "rgb", "thermal", "depth")
+    feed(1, "thermal", "depth")
+    masks_before = len(host.heard[MASKS])
+    without = feed(12, "thermal", "depth")
+    host.spin(0.5)
+    assert len(host.heard[MASKS]) > masks_before + 3, node.log()
+    assert stamp_ns(host.heard[MASKS][-1]) in without
+    routing = host.routing()
+    assert float(routing["rgb"]) == 0.0
+    assert routing["rgb.state"] == "stale"
+    assert float(routing["thermal"]) > 0
+    assert (host.heard[MASKS][-1].height, host.heard[MASKS][-1].width) == (256, 320)
+    assert "rgb is stale: masks go on without it" in node.log()
+    back = feed(5, "rgb", "thermal", "depth")
+    host.spin(0.5)
+    assert stamp_ns(host.heard[MASKS][-1]) in back
+    assert float(host.routing()["rgb"]) > 0
+    assert node.log().count("rgb is back") == 1
+
+
+def test_broken_messages_count_as_absent_and_kill_nothing(host, node, feed) -> None:
+    feed(4, "rgb", "thermal", "depth", thermal={"step": 5})
+    feed(4, "rgb", "thermal", "depth", thermal={"encoding": "nonsense"})
+    host.spin(1.5)
+    assert host.heard[MASKS], node.log()
+    routing = host.routing()
+    assert float(routing["thermal"]) == 0.0
+    assert routing["thermal.state"] == "broken"
+    assert float(routing["rgb"]) > 0
+    assert int(host.diagnostics()["perception: input thermal"]["broken"]) >= 2
+    assert "got step 5" in node.log()
+    assert "encoding 'nonsense'" in node.log()
+    assert node.log().count("got step 5") == 1  # once, not every frame
+    feed(3, "rgb", "thermal", "depth")
+    host.spin(0.5)
+    assert float(host.routing()["thermal"]) > 0
+
+
+def test_messages_without_a_stamp_are_named(host, node, sim_rig: Rig, day_frame: SimulatedFrame) -> None:
+    for _ in range(3):
+        host.publish(sim_rig.modality("rgb").topic, day_frame.raw["rgb"], "rgb8", 0)
+        host.spin(0.1)
+    assert host.until(lambda: "rgb: its messages have no time stamp" in node.log(), 5), node.log()
+    assert not host.heard[MASKS]
+
+
+def test_silence_and_wrong_types_are_explained(host, node) -> None:
+    publisher = host.node.create_publisher(String, "/sim/thermal/image", 10)
+    publisher.publish(String(data="no image"))
+    wanted = "/sim/thermal/image is published as std_msgs/msg/String, the rig file expects sensor_msgs/msg/Image"
+    assert host.until(lambda: wanted in node.log(), 10), node.log()
+    assert "Nothing publishes /sim/rgb/image. Start its driver, or correct the topic in the rig file." in node.log()
+
+
+def test_it_ends_cleanly(host, node, feed) -> None:
+    feed(3, "rgb", "thermal")
+    assert node.interrupt() == 0
+    assert "Traceback" not in node.log()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"bundle": "nosuch"}, "bundle 'nosuch' was not found"),
+        ({"rig": "nosuch"}, "no rig is called 'nosuch'"),
+        ({"rig": "mfnet"}, "the bundle was trained for the classes road"),
+        ({"backend": "magic"}, "parameter 'backend': expected one of auto, torch, got 'magic'"),
+    ],
+)
+def test_a_start_that_cannot_work_says_why(start, parameters: dict[str, str], expected: str) -> None:
+    process = start("sartm_ros.node", **parameters)
+    assert process.popen.wait(timeout=40) == 1
+    assert expected in process.log()
+    assert "Traceback" not in process.log()
+
+
+def test_a_lifecycle_manager_can_take_it_through_its_states(host, start) -> None:
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState, GetState
+
+    process = start("sartm_ros.node", autostart=False)
+    change = host.node.create_client(ChangeState, "/perception/change_state")
+    get = host.node.create_client(GetState, "/perception/get_state")
+    assert host.until(change.service_is_ready, 40), process.log()
+
+    def call(client, request):
+        future = client.call_async(request)
+        assert host.until(future.done, 40), process.log()
+        return future.result()
+
+    states = []
+    for transition in (
+        Transition.TRANSITION_CONFIGURE,
+        Transition.TRANSITION_ACTIVATE,
+        Transition.TRANSITION_DEACTIVATE,
+        Transition.TRANSITION_ACTIVATE,
+        Transition.TRANSITION_DEACTIVATE,
+        Transition.TRANSITION_CLEANUP,
+    ):
+        assert call(change, ChangeState.Request(transition=Transition(id=transition))).success, process.log()
+        states.append(call(get, GetState.Request()).current_state.label)
+    assert states == ["inactive", "active", "inactive", "active", "inactive", "unconfigured"]
+    assert process.interrupt() == 0

@@ -1,0 +1,222 @@
+"""Sensors that are late, silent, dead or out of order, on a clock that the test owns."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sartm_ros.synchronizer import QUEUE_LENGTH, Stream, Synchronizer
+
+MS = 1_000_000
+PERIOD = 100 * MS
+START = 1_000_000 * MS
+
+
+class Bench:
+    """A synchroniser of rgb (anchor), thermal, depth; 100 ms wait, 500 ms until stale, 20 ms tolerance."""
+
+    def __init__(self, **changes: Stream) -> None:
+        streams = {name: Stream(name, tolerance_s=0.02) for name in ("rgb", "thermal", "depth")} | changes
+        self.sets: list[tuple[int, dict[str, Any]]] = []
+        self.sync = Synchronizer(
+            list(streams.values()), "rgb", 0.1, 0.5, lambda stamp, messages: self.sets.append((stamp, messages))
+        )
+
+    def add(self, stamp: int, *names: str, now: int | None = None) -> None:
+        for name in names:
+            self.sync.add(name, stamp, f"{name}@{stamp}", stamp if now is None else now)
+
+    def run(self, first: int, count: int, *names: str) -> int:
+        """`count` frames at 10 Hz from frame number `first`; returns the next number."""
+        for index in range(first, first + count):
+            self.add(START + index * PERIOD, *names)
+            self.sync.tick(START + index * PERIOD + 50 * MS)
+        return first + count
+
+    @property
+    def numbers(self) -> list[int]:
+        return [(stamp - START) // PERIOD for stamp, _ in self.sets]
+
+
+def test_complete_sets_go_out_at_once() -> None:
+    bench = Bench()
+    bench.run(0, 5, "depth", "rgb", "thermal")
+    assert bench.numbers == [0, 1, 2, 3, 4]
+    assert all(set(messages) == {"rgb", "thermal", "depth"} for _, messages in bench.sets)
+    assert all(message == f"{name}@{stamp}" for stamp, messages in bench.sets for name, message in messages.items())
+
+
+def test_a_late_modality_is_waited_for_but_not_for_ever() -> None:
+    bench = Bench()
+    bench.run(0, 3, "rgb", "thermal", "depth")
+    stamp = START + 3 * PERIOD
+    bench.add(stamp, "rgb", "depth")
+    bench.sync.tick(stamp + 99 * MS)
+    assert len(bench.sets) == 3
+    bench.sync.tick(stamp + 100 * MS)
+    assert set(bench.sets[3][1]) == {"rgb", "depth"}
+    stamp += PERIOD
+    bench.add(stamp, "rgb", "depth")
+    bench.add(stamp, "thermal", now=stamp + 60 * MS)
+    assert set(bench.sets[4][1]) == {"rgb", "thermal", "depth"}
+
+
+def test_a_dead_modality_stops_nothing_and_costs_no_time() -> None:
+    bench = Bench()
+    after = bench.run(0, 3, "rgb", "thermal", "depth")
+    bench.run(after, 20, "rgb", "depth")
+    assert bench.numbers == list(range(23))
+    assert bench.sync.state("thermal", START + 23 * PERIOD) == "stale"
+    # Once it is stale the set goes out on arrival, before the tick.
+    bench.add(START + 23 * PERIOD, "rgb", "depth")
+    assert bench.numbers[-1] == 23
+
+
+def test_a_modality_that_never_comes() -> None:
+    bench = Bench()
+    bench.run(0, 10, "rgb", "depth")
+    assert bench.numbers == list(range(10))
+    assert bench.sync.state("thermal", START + 10 * PERIOD) == "absent"
+
+
+def test_the_first_sets_wait_for_sensors_that_start_a_moment_later() -> None:
+    bench = Bench()
+    bench.add(START, "rgb")
+    bench.add(START, "depth", "thermal", now=START + 30 * MS)
+    assert [set(messages) for _, messages in bench.sets] == [{"rgb", "thermal", "depth"}]
+
+
+def test_the_lead_goes_over_and_comes_back() -> None:
+    bench = Bench()
+    after = bench.run(0, 5, "rgb", "thermal", "depth")
+    pulled = after
+    after = bench.run(after, 20, "thermal", "depth")
+    assert bench.sync.statistics()["anchor"] == "thermal"
+    # Every instant gets its set in the end, without RGB, in order.
+    assert bench.numbers == list(range(after))
+    assert all("rgb" not in messages for stamp, messages in bench.sets if stamp >= START + pulled * PERIOD)
+    after = bench.run(after, 5, "rgb", "thermal", "depth")
+    assert bench.sync.statistics()["anchor"] == "rgb"
+    assert bench.numbers == list(range(after))
+    assert set(bench.sets[-1][1]) == {"rgb", "thermal", "depth"}
+
+
+def test_the_first_set_without_the_anchor_comes_within_stale_after_and_a_frame() -> None:
+    bench = Bench()
+    bench.run(0, 5, "rgb", "thermal", "depth")
+    last_rgb = START + 4 * PERIOD
+    for number in range(5, 20):
+        bench.add(START + number * PERIOD, "thermal", "depth")
+        if len(bench.sets) > 5:
+            break
+    assert START + number * PERIOD - last_rgb <= 500 * MS + PERIOD
+
+
+def test_an_anchor_that_never_speaks() -> None:
+    bench = Bench()
+    bench.run(0, 12, "thermal", "depth")
+    assert bench.numbers == list(range(12))
+
+
+def test_stamps_within_tolerance_match_to_the_nearest() -> None:
+    """A fast stream matches before the anchor and, a moment later, more nearly: its pace says so, it is awaited."""
+    bench = Bench()
+    arrivals = [(START + number * PERIOD, name) for number in range(10) for name in ("rgb", "depth")]
+    arrivals += [(START - 55 * MS + number * 20 * MS, "thermal") for number in range(50)]
+    for stamp, name in sorted(arrivals):
+        bench.add(stamp, name)
+    assert len(bench.sets) >= 9
+    for stamp, messages in bench.sets:
+        assert messages["thermal"] == f"thermal@{stamp + 5 * MS}"
+
+
+def test_beyond_the_tolerance_is_absent() -> None:
+    bench = Bench()
+    for number in range(5):
+        stamp = START + number * PERIOD
+        bench.add(stamp + 21 * MS, "thermal", now=stamp)
+        bench.add(stamp, "rgb", "depth")
+    bench.sync.tick(START + 10 * PERIOD)
+    assert all(set(messages) == {"rgb", "depth"} for _, messages in bench.sets)
+
+
+def test_an_offset_takes_out_a_constant_delay() -> None:
+    bench = Bench(thermal=Stream("thermal", tolerance_s=0.02, offset_s=-0.5))
+    for number in range(5):
+        stamp = START + number * PERIOD
+        bench.add(stamp, "rgb", "depth")
+        bench.add(stamp + 500 * MS, "thermal", now=stamp + 10 * MS)
+    assert bench.numbers == list(range(5))
+    assert all("thermal" in messages for _, messages in bench.sets)
+
+
+def test_a_required_modality_holds_sets_back() -> None:
+    bench = Bench(depth=Stream("depth", tolerance_s=0.02, required=True))
+    after = bench.run(0, 3, "rgb", "thermal", "depth")
+    after = bench.run(after, 10, "rgb", "thermal")
+    bench.run(after, 3, "rgb", "thermal", "depth")
+    assert all("depth" in messages for _, messages in bench.sets)
+    assert bench.sync.statistics()["held_back"] == 10
+
+
+def test_a_bag_that_loops_starts_anew() -> None:
+    bench = Bench()
+    bench.run(0, 30, "rgb", "thermal", "depth")
+    bench.run(0, 30, "rgb", "thermal", "depth")
+    assert len(bench.sets) == 60
+    assert bench.sync.statistics()["resets"] == 1
+
+
+def test_small_disorder_never_turns_the_output_back(rng: np.random.Generator) -> None:
+    bench = Bench()
+    arrivals = []
+    for number in range(200):
+        for name in ("rgb", "thermal", "depth"):
+            stamp = START + number * PERIOD + int(rng.integers(0, 10 * MS))
+            arrivals.append((stamp + int(rng.integers(0, 250 * MS)), name, stamp))
+    for now, name, stamp in sorted(arrivals):
+        bench.sync.add(name, stamp, None, now)
+        bench.sync.tick(now)
+    stamps = [stamp for stamp, _ in bench.sets]
+    assert stamps == sorted(set(stamps))
+    statistics = bench.sync.statistics()
+    assert len(stamps) + statistics["late"] + 3 >= 200  # the last few may still wait
+
+
+def test_zero_stamps_and_duplicates_are_refused_and_counted() -> None:
+    bench = Bench()
+    bench.sync.add("rgb", 0, "unstamped", START)
+    bench.add(START, "rgb", "rgb", "thermal", "depth")
+    counts = bench.sync.statistics()["streams"]["rgb"]
+    assert (counts["received"], counts["refused"], counts["matched"]) == (3, 2, 1)
+
+
+def test_memory_is_bounded_when_nothing_matches() -> None:
+    bench = Bench()
+    for number in range(10 * QUEUE_LENGTH):
+        bench.sync.add("thermal", START + number * PERIOD + 50 * MS, np.zeros(1), START)
+    queue = bench.sync._queues["thermal"]
+    assert len(queue.messages) == len(queue.stamps) == QUEUE_LENGTH
+
+
+def test_a_callback_that_fails_or_calls_back_leaves_it_alive() -> None:
+    got: list[int] = []
+
+    def on_set(stamp: int, messages: dict[str, Any]) -> None:
+        got.append(stamp)
+        sync.tick(stamp)  # message_filters would wait for its own lock here for ever
+        if len(got) == 1:
+            raise RuntimeError("the user's code")
+
+    sync = Synchronizer([Stream("rgb", 0.02)], "rgb", 0.1, 0.5, on_set)
+    with pytest.raises(RuntimeError, match="the user's code"):
+        sync.add("rgb", START, None, START)
+    sync.add("rgb", START + PERIOD, None, START + PERIOD)
+    assert got == [START, START + PERIOD]
+
+
+def test_wrong_construction() -> None:
+    with pytest.raises(ValueError, match="none of the streams"):
+        Synchronizer([Stream("rgb", 0.1)], "thermal", 0.1, 0.5, lambda *_: None)
+    with pytest.raises(ValueError, match="only once"):
+        Synchronizer([Stream("rgb", 0.1), Stream("rgb", 0.2)], "rgb", 0.1, 0.5, lambda *_: None)
