@@ -4,7 +4,7 @@
 
 VENV ?= .venv
 PYTHON ?= python3
-PYTEST = $(VENV)/bin/python -m pytest -p no:launch_testing -p no:launch_ros
+PYTEST = $(VENV)/bin/python -m pytest
 export PYTHON TORCH_INDEX
 
 # A sourced ROS installation would shadow the environment's own rclpy; `make test-ros` is for the sourced one.

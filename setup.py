@@ -41,6 +41,7 @@ setup(
     ],
     extras_require={
         "torch": ["torch>=2.5", "hydra-core>=1.3", "iopath>=0.1.10", "sam2>=1.1", "torchmetrics>=1.4"],
+        "test": ["pytest"],
         "training": ["peft==0.21.2", "lightning>=2.4", "torchmetrics>=1.4"],
     },
     zip_safe=False,

@@ -5,6 +5,7 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, ThisLaunchFileDir
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -17,7 +18,11 @@ def generate_launch_description() -> LaunchDescription:
         output="screen",
         emulate_tty=True,
         parameters=[
-            {"scenario": LaunchConfiguration("scenario"), "rate_hz": LaunchConfiguration("rate_hz"), "loop": True}
+            {
+                "scenario": ParameterValue(LaunchConfiguration("scenario"), value_type=str),
+                "rate_hz": ParameterValue(LaunchConfiguration("rate_hz"), value_type=float),
+                "loop": True,
+            }
         ],
     )
     return LaunchDescription(

@@ -1,14 +1,12 @@
 """The perception node: synchronise, segment, publish. A managed node that can also start itself."""
 
 import functools
-import sys
 import time
 from typing import Any
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -20,6 +18,7 @@ from sartm_ros import parameters
 from sartm_ros.diagnostics import InputMonitor, PipelineMonitor, diagnostic_array, explain_silence
 from sartm_ros.messages import stamp_ns
 from sartm_ros.pipeline import Pipeline, Result
+from sartm_ros.process import ros_process
 from sartm_ros.publishers import Publishers
 from sartm_ros.synchronizer import Stream, Synchronizer
 from sartm_ros.worker import NewestWins
@@ -39,6 +38,7 @@ class PerceptionNode(LifecycleNode):
         super().__init__("perception")
         parameters.declare(self)
         self._warned: set[tuple[str, str]] = set()
+        self._worker: NewestWins[tuple[int, int, dict[str, Any]]] | None = None
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads and warms up; on failure the node stays unconfigured and says why."""
@@ -72,7 +72,7 @@ class PerceptionNode(LifecycleNode):
         self._frame_id = ""
         self._inputs = {name: InputMonitor() for name in self._rig.names}
         self._monitor = PipelineMonitor()
-        self._worker: NewestWins[tuple[int, int, dict[str, Any]]] = NewestWins(self._process)
+        self._worker = NewestWins(self._process)
         waits = self._rig.synchronizer
         streams = [Stream(m.name, m.tolerance_s, m.offset_s, m.required) for m in self._rig.modalities]
         self._synchronizer = Synchronizer(
@@ -88,13 +88,25 @@ class PerceptionNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stops; what is running ends first."""
+        """Stops; the outputs stay."""
+        self.stop()
+        return super().on_deactivate(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stops: the final state is silent."""
+        self.stop()
+        return super().on_shutdown(state)
+
+    def stop(self) -> None:
+        """Takes timers and subscriptions away and ends the worker, after what is running; idle, does nothing."""
+        if self._worker is None:
+            return
         for timer in self._open_timers:
             self.destroy_timer(timer)
         for subscription in self._open_subscriptions:
             self.destroy_subscription(subscription)
         self._worker.stop()
-        return super().on_deactivate(state)
+        self._worker = None
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Frees the model and takes the outputs away."""
@@ -133,6 +145,7 @@ class PerceptionNode(LifecycleNode):
         self._synchronizer.add(name, stamp, message, now_ns)
 
     def _on_set(self, stamp: int, messages: dict[str, Any]) -> None:
+        assert self._worker is not None
         self._worker.submit((stamp, self._now_ns(), messages))
 
     def _process(self, job: tuple[int, int, dict[str, Any]]) -> None:
@@ -190,6 +203,7 @@ class PerceptionNode(LifecycleNode):
                 self.get_logger().warning(f"{name} is {now}: masks go on without it")
 
     def _publish_diagnostics(self) -> None:
+        assert self._worker is not None
         self._diagnostics.publish(
             diagnostic_array(self, self._inputs, self._monitor, self._synchronizer, self._worker.dropped)
         )
@@ -207,22 +221,19 @@ class PerceptionNode(LifecycleNode):
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: spins until interrupted; exits with status 1 when the automatic start fails."""
-    rclpy.init(args=arguments)
-    node = PerceptionNode()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        if node.get_parameter("autostart").value:
-            for transition in (node.trigger_configure, node.trigger_activate):
-                if transition() != TransitionCallbackReturn.SUCCESS:
-                    node.get_logger().fatal("the automatic start failed; see the message above")
-                    sys.exit(1)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        executor.shutdown()
-        rclpy.try_shutdown()
+    with ros_process("perception", arguments) as interrupted:
+        node = PerceptionNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        try:
+            if node.get_parameter("autostart").value:
+                for transition in (node.trigger_configure, node.trigger_activate):
+                    if transition() != TransitionCallbackReturn.SUCCESS:
+                        raise SartmError("the automatic start failed; see the message above")
+            while not interrupted.is_set():
+                executor.spin_once(timeout_sec=0.1)
+        finally:
+            node.stop()
 
 
 if __name__ == "__main__":

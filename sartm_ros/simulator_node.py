@@ -1,12 +1,11 @@
 """The simulated rig as a ROS 2 node: publishes its sensors' topics, CameraInfo, the truth and the running phase."""
 
 import json
-import sys
+import threading
 import time
 from typing import Any
 
-import rclpy
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -18,6 +17,7 @@ from sartm_core.rig import load_rig
 from sartm_core.simulation import SimulatedRig
 from sartm_core.simulation.scenario import load_scenario
 from sartm_ros.messages import image_fields, set_stamp
+from sartm_ros.process import ros_process
 
 FRAME_ID = "sim_rgb_optical"
 TRUTH_TOPIC, PHASE_TOPIC = "/sim/truth", "/sim/phase"
@@ -45,13 +45,13 @@ class SimulatorNode(Node):
         self.declare_parameter("loop", False)
         rig = load_rig(self._parameter("rig"))
         self._scenario = load_scenario(self._parameter("scenario"))
+        self._simulated = SimulatedRig(rig, self._parameter("seed"))
         self._rate_hz = self._parameter("rate_hz")
         if self._rate_hz <= 0:
             raise SartmError(f"parameter 'rate_hz': expected more than 0, got {self._rate_hz}.")
         for phase in self._scenario.phases:
             for name in phase.unplugged:
                 rig.modality(name)
-        self._simulated = SimulatedRig(rig, self._parameter("seed"))
         self._images = {m.name: self.create_publisher(Image, m.topic, _SENSOR_QOS) for m in rig.modalities}
         self._infos = {
             m.name: self.create_publisher(CameraInfo, m.camera_info, _SENSOR_QOS)
@@ -65,14 +65,15 @@ class SimulatorNode(Node):
         self._phase_index: int | None = None
         self.finished = False
 
-    def wait_for_subscribers(self) -> None:
+    def wait_for_subscribers(self, interrupted: threading.Event) -> None:
         """Until as many listen as the parameter asks for; gives up, with a warning, after 20 s."""
         wanted, deadline = self._parameter("wait_for_subscribers"), time.monotonic() + WAIT_FOR_SUBSCRIBERS_S
         while (listening := self._images[self._reference].get_subscription_count()) < wanted:
             if time.monotonic() > deadline:
                 self.get_logger().warning(f"expected {wanted} subscribers, found {listening}: driving all the same")
                 return
-            time.sleep(0.05)
+            if interrupted.wait(0.05):
+                return
 
     def start(self) -> None:
         """Begins the drive."""
@@ -126,21 +127,15 @@ class SimulatorNode(Node):
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: drives the scenario once (or in a loop), then ends."""
-    rclpy.init(args=arguments)
-    try:
+    with ros_process("simulator", arguments) as interrupted:
         node = SimulatorNode()
-        node.wait_for_subscribers()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        node.wait_for_subscribers(interrupted)
         node.start()
-        while rclpy.ok() and not node.finished:
-            rclpy.spin_once(node, timeout_sec=0.5)
-        time.sleep(0.5)  # reliable messages that are still under way
-    except SartmError as error:
-        rclpy.logging.get_logger("simulator").fatal(str(error))
-        sys.exit(1)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
+        while not (interrupted.is_set() or node.finished):
+            executor.spin_once(timeout_sec=0.1)
+        interrupted.wait(0.5)  # reliable messages that are still under way
 
 
 if __name__ == "__main__":

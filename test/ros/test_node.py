@@ -1,10 +1,13 @@
 """The real node in a process of its own, over real DDS."""
 
 import json
+import signal
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from std_msgs.msg import String
 
 from sartm_core.rig import Rig
@@ -123,10 +126,31 @@ def test_silence_and_wrong_types_are_explained(host, node) -> None:
     assert "Nothing publishes /sim/rgb/image. Start its driver, or correct the topic in the rig file." in node.log()
 
 
-def test_it_ends_cleanly(host, node, feed) -> None:
-    feed(3, "rgb", "thermal")
-    assert node.interrupt() == 0
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_cleanly_in_the_middle_of_its_work(host, node, feed, number: signal.Signals) -> None:
+    feed(5, "rgb", "thermal", "depth")
+    for _ in range(3):  # the worker is inside the network when the signal comes
+        feed(1, "rgb", "thermal", "depth")
+    node.popen.send_signal(number)
+    node.popen.send_signal(number)  # launch and the terminal both send one
+    assert node.popen.wait(timeout=15) == 0, node.log()
     assert "Traceback" not in node.log()
+    assert "terminate called" not in node.log()
+
+
+def test_after_shutdown_it_is_silent(host, node, feed) -> None:
+    feed(5, "rgb", "thermal", "depth")
+    change = host.node.create_client(ChangeState, "/perception/change_state")
+    assert host.until(change.service_is_ready, 20)
+    future = change.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_ACTIVE_SHUTDOWN)))
+    assert host.until(future.done, 20)
+    assert future.result().success
+    host.spin(0.5)
+    masks = len(host.heard[MASKS])
+    assert masks > 0
+    feed(5, "rgb", "thermal", "depth")
+    assert len(host.heard[MASKS]) == masks
+    assert node.interrupt() == 0
 
 
 @pytest.mark.parametrize(
@@ -146,9 +170,6 @@ def test_a_start_that_cannot_work_says_why(start, parameters: dict[str, str], ex
 
 
 def test_a_lifecycle_manager_can_take_it_through_its_states(host, start) -> None:
-    from lifecycle_msgs.msg import Transition
-    from lifecycle_msgs.srv import ChangeState, GetState
-
     process = start("sartm_ros.node", autostart=False)
     change = host.node.create_client(ChangeState, "/perception/change_state")
     get = host.node.create_client(GetState, "/perception/get_state")

@@ -1,0 +1,61 @@
+"""The simulated rig as a process: what it publishes, how it ends."""
+
+import json
+
+import pytest
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import String
+
+from sartm_ros.messages import stamp_ns
+
+TOPICS = {"rgb": "rgb8", "thermal": "mono16", "depth": "16UC1"}
+
+
+def test_it_publishes_its_sensors_with_one_stamp_and_says_the_phase(host, start) -> None:
+    for name in TOPICS:
+        host.listen(f"/sim/{name}/image", Image, 50)
+        host.listen(f"/sim/{name}/camera_info", CameraInfo, 50)
+    host.listen("/sim/truth", Image, 50)
+    host.listen("/sim/phase", String, QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+    simulator = start("sartm_ros.simulator_node", scenario="short", rate_hz=4.0, wait_for_subscribers=1)
+    assert simulator.popen.wait(timeout=60) == 0, simulator.log()
+    host.spin(0.5)
+    assert len(host.heard["/sim/truth"]) == 20  # 5 s at 4 Hz
+    stamps = {stamp_ns(message) for message in host.heard["/sim/truth"]}
+    for name, encoding in TOPICS.items():
+        images = host.heard[f"/sim/{name}/image"]
+        assert {message.encoding for message in images} == {encoding}
+        assert {stamp_ns(message) for message in images} <= stamps
+        assert len(images) == (10 if name == "rgb" else 20)
+    info = host.heard["/sim/rgb/camera_info"][0]
+    assert (info.height, info.width, info.k[2], info.k[5]) == (256, 320, 160.0, 128.0)
+    phases = [json.loads(message.data) for message in host.heard["/sim/phase"]]
+    assert [phase["name"] for phase in phases] == ["day", "day, RGB unplugged"]
+    assert phases[1]["unplugged"] == ["rgb"]
+    first_without = min(stamps - {stamp_ns(message) for message in host.heard["/sim/rgb/image"]})
+    assert phases[1]["start_ns"] == first_without
+
+
+def test_an_interrupted_drive_ends_cleanly(host, start) -> None:
+    simulator = start("sartm_ros.simulator_node", rate_hz=4.0, loop=True)
+    host.listen("/sim/truth", Image, 50)
+    assert host.until(lambda: host.heard["/sim/truth"] != [], 30), simulator.log()
+    assert simulator.interrupt() == 0
+    assert "Traceback" not in simulator.log()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"rig": "deliver"}, "the simulator has no model for 'event'"),
+        ({"scenario": "nosuch"}, "no scenario is called 'nosuch'. Known: demo, short"),
+        ({"rate_hz": -1.0}, "parameter 'rate_hz': expected more than 0, got -1.0"),
+        ({"rate_hz": 4}, "'rate_hz' to '4' of type 'INTEGER', expecting type 'DOUBLE'"),
+    ],
+)
+def test_wrong_parameters_are_named(start, parameters: dict, expected: str) -> None:
+    simulator = start("sartm_ros.simulator_node", **parameters)
+    assert simulator.popen.wait(timeout=30) == 1
+    assert expected in simulator.log()
+    assert "Traceback" not in simulator.log()
