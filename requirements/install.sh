@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
 torch=torch==2.13.0
 sam2=sam2==1.1.0
-say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
+say() { printf '[setup] %s\n' "$*"; }
 fail() { printf '[setup] error: %s\n' "$*" >&2; exit 1; }
 
 command -v "$python" >/dev/null || fail "no '$python' here. Install Python 3.10 or newer (apt install python3 python3-venv), or name one: make setup PYTHON=python3.12"
