@@ -19,7 +19,7 @@ WEIGHTS_FILE = "weights.safetensors"
 class NetworkShape(Checked):
     """What `MultiModalNetwork` is built from; modalities and classes come from the rig."""
 
-    preset: Literal["any_sensor"]
+    preset: str
     backbone: str
     lora_rank: int
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from sartm_core.deploy.bundle import WEIGHTS_FILE, Bundle
 from sartm_core.errors import SartmError
 from sartm_core.frames import Segmentation
-from sartm_core.model.network import MultiModalNetwork, NetworkConfig
+from sartm_core.model.network import MultiModalNetwork
+from sartm_core.model.presets import preset
 from sartm_core.sensing.fit import Fit
 
 
@@ -28,12 +29,8 @@ class TorchSegmenter:
     def __init__(self, bundle: Bundle, directory: Path, device: str) -> None:
         self.bundle = bundle
         self.device = _device(device)
-        config = NetworkConfig(
-            backbone=bundle.network.backbone,
-            modalities=bundle.rig.names,
-            classes=len(bundle.rig.classes),
-            lora_rank=bundle.network.lora_rank,
-        )
+        shape, rig = bundle.network, bundle.rig
+        config = preset(shape.preset, shape.backbone, rig.names, len(rig.classes), shape.lora_rank)
         self.network = MultiModalNetwork(config, form="inference")
         try:
             self.network.load_state_dict(load_file(directory / WEIGHTS_FILE))

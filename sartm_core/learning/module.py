@@ -10,12 +10,13 @@ from torch import Tensor
 from sartm_core.learning.corruption import degrade
 from sartm_core.learning.losses import ohem_cross_entropy
 from sartm_core.learning.recipe import Recipe, Stage
-from sartm_core.model.network import MultiModalNetwork, NetworkConfig
+from sartm_core.model.network import MultiModalNetwork
+from sartm_core.model.presets import preset
 from sartm_core.rig import Rig, rig_from_dict
 
 
 class SegmentationModule(lightning.LightningModule):
-    """Trains the `any_sensor` network.
+    """Trains the network of one preset.
 
     Args:
         rig: `Rig.model_dump(mode="json")`; plain values, so that a checkpoint loads with weights_only.
@@ -27,14 +28,8 @@ class SegmentationModule(lightning.LightningModule):
         self.save_hyperparameters()
         self.rig: Rig = rig_from_dict(rig, "checkpoint")
         self.recipe = Recipe.model_validate(recipe)
-        self.network = MultiModalNetwork(
-            NetworkConfig(
-                backbone=self.recipe.backbone,
-                modalities=self.rig.names,
-                classes=len(self.rig.classes),
-                lora_rank=self.recipe.lora_rank,
-            )
-        )
+        shape = self.recipe.preset, self.recipe.backbone, self.rig.names, len(self.rig.classes), self.recipe.lora_rank
+        self.network = MultiModalNetwork(preset(*shape))
         self.network.unfreeze(self.recipe.train_backbone)
         self.stage: Stage = self.recipe.stages[0]
         self.generator = torch.Generator().manual_seed(self.recipe.seed)
@@ -45,16 +40,16 @@ class SegmentationModule(lightning.LightningModule):
             planes, truth = planes.flip(-1), truth.flip(-1)
         degraded = degrade(planes, self.network.std, self.generator)
         output = self.network(degraded.planes, degraded.availability)
-        mask_loss = ohem_cross_entropy(output.mask_logits, truth)
-        auxiliary_loss = ohem_cross_entropy(output.auxiliary_logits, truth)
-        sound = degraded.sound[degraded.availability].float()
-        reliability_loss = F.binary_cross_entropy_with_logits(output.reliability, sound)
-        loss = (
-            mask_loss
-            + self.recipe.auxiliary_weight * auxiliary_loss
-            + self.recipe.reliability_weight * reliability_loss
-        )
-        self.log_dict({"loss": loss, "mask": mask_loss, "reliability": reliability_loss}, prog_bar=True)
+        losses = {"mask": ohem_cross_entropy(output.mask_logits, truth)}
+        loss = losses["mask"]
+        if output.auxiliary_logits is not None:
+            losses["auxiliary"] = ohem_cross_entropy(output.auxiliary_logits, truth)
+            loss = loss + self.recipe.auxiliary_weight * losses["auxiliary"]
+        if output.reliability is not None:
+            sound = degraded.sound[degraded.availability].float()
+            losses["reliability"] = F.binary_cross_entropy_with_logits(output.reliability, sound)
+            loss = loss + self.recipe.reliability_weight * losses["reliability"]
+        self.log_dict({"loss": loss, **losses}, prog_bar=True)
         return loss
 
     def configure_optimizers(self) -> Any:

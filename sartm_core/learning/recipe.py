@@ -21,7 +21,7 @@ class Recipe(Checked):
     """One training run on the simulated rig."""
 
     name: str
-    preset: Literal["any_sensor"]
+    preset: Literal["any_sensor", "mle_sam", "mean_fusion", "sam_lora"]
     rig: str
     backbone: Literal["nano", "tiny", "small", "base_plus", "large"]
     train_backbone: bool

@@ -48,7 +48,7 @@ def build_image_encoder(name: str) -> "ImageEncoder":
 
 
 def _nano() -> "ImageEncoder":
-    """A Hiera of 0.9 million parameters: the same classes and layout, a ninth of tiny's width in cost."""
+    """Hiera and neck with 1.45 million parameters: classes and layout of the official sizes, a third as wide."""
     from sam2.modeling.backbones.hieradet import Hiera
     from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
     from sam2.modeling.position_encoding import PositionEmbeddingSine

@@ -1,11 +1,14 @@
-"""The auxiliary head: a small feature pyramid decoder beside the mask decoder (SARTM, arXiv 2505.01950)."""
+"""The auxiliary heads: a second way from the fused pyramid to class scores."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class FpnHead(nn.Module):
-    """(FFP, IFP, SFM) -> class scores at stride 4: project, upsample, sum, smooth, classify.
+    """SARTM's head (arXiv 2505.01950, eq. 10): upsample and add from coarse to fine, a 3x3 convolution, classify.
+
+    The paper adds maps of different widths without saying how; here each level is first projected to one width.
 
     Args:
         channels: of the three levels.
@@ -28,3 +31,31 @@ class FpnHead(nn.Module):
         for level, project in ((ifp, self.project[1]), (sfm, self.project[2])):
             x = x + F.interpolate(project(level), size=size, mode="bilinear", align_corners=False)
         return self.classify(self.smooth(x))
+
+
+class MlpHead(nn.Module):
+    """MLE-SAM's head, as SegFormer's (arXiv 2412.04220, section III-E): an MLP per level, upsample, concatenate, fuse.
+
+    Args:
+        channels: of the three levels.
+        classes: number of classes, C.
+        width: of the head, at most 256.
+    """
+
+    def __init__(self, channels: tuple[int, int, int], classes: int, width: int) -> None:
+        super().__init__()
+        # A 1x1 convolution is the same MLP for every pixel.
+        self.project = nn.ModuleList(nn.Conv2d(count, width, kernel_size=1) for count in channels)
+        self.fuse = nn.Sequential(
+            nn.Conv2d(3 * width, width, kernel_size=1), nn.GroupNorm(8, width), nn.GELU(), nn.Dropout2d(0.1)
+        )
+        self.classify = nn.Conv2d(width, classes, kernel_size=1)
+
+    def forward(self, ffp: Tensor, ifp: Tensor, sfm: Tensor) -> Tensor:
+        """As `FpnHead.forward`."""
+        size = ffp.shape[2:]
+        levels = [
+            F.interpolate(project(level), size=size, mode="bilinear", align_corners=False)
+            for level, project in zip((ffp, ifp, sfm), self.project, strict=True)
+        ]
+        return self.classify(self.fuse(torch.cat(levels, dim=1)))

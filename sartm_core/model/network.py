@@ -1,6 +1,5 @@
 """The whole network: planes of the present modalities in, class scores and routing weights out."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -10,52 +9,51 @@ from sartm_core.errors import SartmError
 from sartm_core.model import lora
 from sartm_core.model.backbone import SIDE_MULTIPLE, build_image_encoder, pyramid_width
 from sartm_core.model.decoder import ClassTokenDecoder
-from sartm_core.model.heads import FpnHead
-from sartm_core.model.routing import ReliabilityRouting, weighted_sum
+from sartm_core.model.heads import FpnHead, MlpHead
+from sartm_core.model.presets import NetworkConfig
+from sartm_core.model.routing import MeanRouting, ReliabilityRouting, TopKRouting, weighted_sum
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkConfig:
-    """Everything that decides the network's shape.
-
-    Attributes:
-        backbone: `nano`, `tiny`, `small`, `base_plus` or `large`.
-        modalities: names, in rig order.
-        classes: number of classes.
-        lora_rank: of every expert.
-    """
-
-    backbone: str
-    modalities: tuple[str, ...]
-    classes: int
-    lora_rank: int
+HEAD_WIDTH = 256
+"""Of the auxiliary head: at 768, as in SegFormer, it would cost as much as the encoder."""
 
 
 class NetworkOutput(NamedTuple):
     """Attributes:
-    mask_logits: [B, C, H/4, W/4], of the mask decoder.
-    auxiliary_logits: [B, C, H/4, W/4], of the auxiliary head.
+    logits: the scores that inference uses, [B, C, H/4, W/4].
+    mask_logits: of the mask decoder, [B, C, H/4, W/4].
+    auxiliary_logits: of the auxiliary head, [B, C, H/4, W/4]; None where there is none.
     routing: float32 [B, 3, M], the convex coefficients that were applied.
-    reliability: float32 [R], logit that the row's sensor is sound, rows in the order of `availability.nonzero()`.
+    reliability: float32 [R], logit that the row's sensor is sound, rows in the order of `availability.nonzero()`; None
+        where the fusion has no such head.
     """
 
+    logits: Tensor
     mask_logits: Tensor
-    auxiliary_logits: Tensor
+    auxiliary_logits: Tensor | None
     routing: Tensor
-    reliability: Tensor
+    reliability: Tensor | None
 
-    @property
-    def logits(self) -> Tensor:
-        """The scores that inference uses: the mean of both heads, [B, C, H/4, W/4]."""
-        return (self.mask_logits + self.auxiliary_logits) / 2
+
+def _fusion(config: NetworkConfig, channels: tuple[int, int, int]) -> nn.Module:
+    if config.fusion == "reliability":
+        return ReliabilityRouting(channels)
+    if config.fusion == "mean":
+        return MeanRouting()
+    return TopKRouting(channels, config.top_k, use_mean=config.fusion == "mean_top_k")
+
+
+def _auxiliary(config: NetworkConfig, channels: tuple[int, int, int]) -> nn.Module | None:
+    heads = {"fpn": FpnHead, "mlp": MlpHead}
+    if config.auxiliary == "none":
+        return None
+    return heads[config.auxiliary](channels, config.classes, min(channels[2], HEAD_WIDTH))
 
 
 class MultiModalNetwork(nn.Module):
-    """The `any_sensor` preset: SAM2's encoder with an expert per modality, supervised routing, two decoders.
+    """SAM2's encoder with LoRA experts, routing, two decoders.
 
     Args:
-        config: the shape.
-        mean, std: float [M, 3], of each modality's planes; kept with the weights.
+        config: from `sartm_core.model.presets`.
         form: `training` has LoRA layers (needs peft), `inference` the merged and stacked weights.
     """
 
@@ -66,19 +64,20 @@ class MultiModalNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.experts = lora.RowExperts()
+        self.expert_names = config.modalities if config.experts == "modality" else ("shared",)
         self.encoder = build_image_encoder(config.backbone)
         if form == "training":
             lora.split_qkv(self.encoder)
-            lora.add_experts(self.encoder, config.modalities, config.lora_rank, self.experts)
+            lora.add_experts(self.encoder, self.expert_names, config.lora_rank, self.experts)
         else:
-            lora.prepare_stacked(self.encoder, config.modalities, self.experts)
+            lora.prepare_stacked(self.encoder, self.expert_names, self.experts)
         width = pyramid_width(self.encoder)
         channels = (width // 8, width // 4, width)
         self.conv_s0 = nn.Conv2d(width, channels[0], kernel_size=1)
         self.conv_s1 = nn.Conv2d(width, channels[1], kernel_size=1)
-        self.routing = ReliabilityRouting(channels)
-        self.decoder = ClassTokenDecoder(width, config.classes, heads=8 if width == 256 else 4, mlp_width=8 * width)
-        self.auxiliary = FpnHead(channels, config.classes, width=min(width, 256))
+        self.routing = _fusion(config, channels)
+        self.decoder = ClassTokenDecoder(width, config.classes, per_class=config.hypernetworks == "per_class")
+        self.auxiliary = _auxiliary(config, channels)
         self.register_buffer("mean", torch.zeros(len(config.modalities), 3))
         self.register_buffer("std", torch.ones(len(config.modalities), 3))
 
@@ -94,7 +93,7 @@ class MultiModalNetwork(nn.Module):
 
     def merge_experts(self) -> None:
         """Turns the training form into the inference form, in place."""
-        lora.stack_merged(self.encoder, self.config.modalities, self.experts)
+        lora.stack_merged(self.encoder, self.expert_names, self.experts)
 
     def encode(self, planes: Tensor, modality: Tensor) -> list[Tensor]:
         """One pass for all rows, whatever their modality.
@@ -114,7 +113,7 @@ class MultiModalNetwork(nn.Module):
             raise SartmError(
                 f"network input: expected sides that are multiples of {SIDE_MULTIPLE}, got {height}x{width}."
             )
-        self.experts.rows = modality
+        self.experts.rows = modality if self.config.experts == "modality" else torch.zeros_like(modality)
         normalised = (planes.to(self.mean.dtype) - self.mean[modality][:, :, None, None]) / self.std[modality][
             :, :, None, None
         ]
@@ -136,4 +135,9 @@ class MultiModalNetwork(nn.Module):
         """Routes, fuses and decodes the rows' features; arguments as in `ReliabilityRouting`."""
         routing, reliability = self.routing(features, sample, modality, availability)
         fused = [weighted_sum(level, routing[:, index], sample, modality) for index, level in enumerate(features)]
-        return NetworkOutput(self.decoder(*fused), self.auxiliary(*fused), routing, reliability)
+        mask_logits = self.decoder(*fused)
+        auxiliary_logits = None if self.auxiliary is None else self.auxiliary(*fused)
+        logits = mask_logits
+        if auxiliary_logits is not None and self.config.inference != "mask":
+            logits = auxiliary_logits if self.config.inference == "auxiliary" else (mask_logits + auxiliary_logits) / 2
+        return NetworkOutput(logits, mask_logits, auxiliary_logits, routing, reliability)

@@ -1,16 +1,67 @@
 """Routing: which modality to trust, per sample and per pyramid level.
 
-MLE-SAM (arXiv 2412.04220) eq. 8-10 pools each modality's features and turns them into weights by a linear layer and a
-softmax. Left to itself such a gate collapses to constants. Ours adds a reliability that is supervised: training
-corrupts inputs and knows which.
+Every routing answers the convex coefficients that are really applied: F = sum over m of w_m F_m, w_m = 0 for an absent
+modality, sum over m of w_m = 1. Nothing here depends on the order of the modalities.
 """
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class MeanRouting(nn.Module):
+    """The mean over the available modalities, MLE-SAM (arXiv 2412.04220) eq. 7 with the absent ones left out."""
+
+    def forward(
+        self, features: list[Tensor], sample: Tensor, modality: Tensor, availability: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """As `ReliabilityRouting.forward`, without a reliability."""
+        weights = availability / availability.sum(dim=1, keepdim=True)
+        return weights.to(features[0].dtype)[:, None].expand(-1, len(features), -1), None
+
+
+class TopKRouting(nn.Module):
+    """MLE-SAM's mixture: the mean plus the k best, eq. 7-10 over the available modalities.
+
+    The paper does not say how the mean F-bar and the routed F-hat become one, nor k. Ours: (F-bar + s F-hat) / (1 + s)
+    with one learned s > 0 per level that starts at 0.1, so that the coefficients stay convex.
+
+    Args:
+        channels: of the three levels (`sartm_core.frames.LEVELS`).
+        k: how many modalities are routed, at most as many as are available.
+        use_mean: False leaves F-bar out (the paper's ablation "F-hat only").
+    """
+
+    def __init__(self, channels: tuple[int, int, int], k: int, use_mean: bool = True) -> None:
+        super().__init__()
+        self.routers = nn.ModuleList(nn.Linear(width, 1) for width in channels)
+        self.k = k
+        self.scales = nn.Parameter(torch.full((len(channels),), math.log(math.expm1(0.1)))) if use_mean else None
+
+    def forward(
+        self, features: list[Tensor], sample: Tensor, modality: Tensor, availability: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """As `ReliabilityRouting.forward`, without a reliability."""
+        levels = []
+        for router, level in zip(self.routers, features, strict=True):
+            logits = _spread(router(level.mean(dim=(2, 3))).squeeze(1), sample, modality, availability)
+            rank = logits.argsort(dim=1, descending=True).argsort(dim=1)
+            levels.append(logits.masked_fill(rank >= self.k, -torch.inf).softmax(dim=1))
+        routed = torch.stack(levels, dim=1)  # [B, 3, M]
+        if self.scales is None:
+            return routed, None
+        mean = (availability / availability.sum(dim=1, keepdim=True)).to(routed.dtype)[:, None]
+        scale = F.softplus(self.scales)[None, :, None]
+        return (mean + scale * routed) / (1 + scale), None
 
 
 class ReliabilityRouting(nn.Module):
     """F = sum over the available modalities of w_m F_m, w = softmax(reliability_m + router_m).
+
+    Left to itself a gate as MLE-SAM's collapses to constants. This one has a reliability that is supervised: training
+    corrupts inputs and knows which.
 
     Args:
         channels: of the three levels (`sartm_core.frames.LEVELS`).
@@ -25,7 +76,7 @@ class ReliabilityRouting(nn.Module):
 
     def forward(
         self, features: list[Tensor], sample: Tensor, modality: Tensor, availability: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Weights from the features of the present modalities.
 
         Args:
@@ -39,12 +90,18 @@ class ReliabilityRouting(nn.Module):
         means = [level.mean(dim=(2, 3)) for level in features]
         deviations = [level.flatten(2).std(dim=2) for level in features]
         reliability = self.reliability(torch.cat([*means, *deviations], dim=1)).squeeze(1)  # [R]
-        levels = []
-        for router, mean in zip(self.routers, means, strict=True):
-            logits = reliability.new_full(availability.shape, -torch.inf)
-            logits[sample, modality] = reliability + router(mean).squeeze(1)
-            levels.append(logits.softmax(dim=1))
+        levels = [
+            _spread(reliability + router(mean).squeeze(1), sample, modality, availability).softmax(dim=1)
+            for router, mean in zip(self.routers, means, strict=True)
+        ]
         return torch.stack(levels, dim=1), reliability
+
+
+def _spread(logits: Tensor, sample: Tensor, modality: Tensor, availability: Tensor) -> Tensor:
+    """[R] -> [B, M], minus infinity where absent."""
+    spread = logits.new_full(availability.shape, -torch.inf)
+    spread[sample, modality] = logits
+    return spread
 
 
 def weighted_sum(features: Tensor, weights: Tensor, sample: Tensor, modality: Tensor) -> Tensor:

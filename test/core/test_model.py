@@ -1,5 +1,6 @@
 """The network against independent references: sam2's own encoder and peft's own LoRA layer."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -10,17 +11,18 @@ from torch import Tensor, nn
 from sartm_core.errors import SartmError
 from sartm_core.model import lora
 from sartm_core.model.backbone import BACKBONES, build_image_encoder
-from sartm_core.model.network import MultiModalNetwork, NetworkConfig
-from sartm_core.model.routing import weighted_sum
+from sartm_core.model.decoder import ClassTokenDecoder
+from sartm_core.model.network import MultiModalNetwork
+from sartm_core.model.presets import PRESETS, any_sensor, mle_sam, preset
+from sartm_core.model.routing import TopKRouting, weighted_sum
 
 MODALITIES = ("rgb", "thermal", "depth")
 
 
-def network(backbone: str = "nano", rank: int = 4, classes: int = 5, live_experts: bool = True) -> MultiModalNetwork:
+def network(backbone: str = "nano", name: str = "any_sensor", live_experts: bool = True) -> MultiModalNetwork:
     """A network whose experts do something: B is 0 at first, and tests with B = 0 test nothing."""
     torch.manual_seed(0)
-    config = NetworkConfig(backbone=backbone, modalities=MODALITIES, classes=classes, lora_rank=rank)
-    result = MultiModalNetwork(config).eval()
+    result = MultiModalNetwork(preset(name, backbone, MODALITIES, 5, 4)).eval()
     if live_experts:
         for name, parameter in result.named_parameters():
             if "lora_B" in name:
@@ -31,6 +33,11 @@ def network(backbone: str = "nano", rank: int = 4, classes: int = 5, live_expert
 @pytest.fixture(scope="module")
 def live() -> MultiModalNetwork:
     return network()
+
+
+@pytest.fixture(scope="module", params=PRESETS)
+def of_each_preset(request: pytest.FixtureRequest) -> MultiModalNetwork:
+    return network(name=request.param)
 
 
 def planes(samples: int, size: tuple[int, int] = (64, 96), seed: int = 1) -> Tensor:
@@ -88,8 +95,9 @@ def test_batched_experts_equal_pefts_own_layer(live: MultiModalNetwork, order: t
         layer.set_adapter(list(MODALITIES))
 
 
-def test_merged_and_stacked_weights_give_the_same_answer() -> None:
-    training = network()
+@pytest.mark.parametrize("name", PRESETS)
+def test_merged_and_stacked_weights_give_the_same_answer(name: str) -> None:
+    training = network(name=name)
     x, a = planes(2), available("111", "011")
     with torch.no_grad():
         before = training(x, a)
@@ -150,44 +158,49 @@ def test_freezing() -> None:
 
 class TestAvailability:
     @pytest.mark.parametrize("row", ["".join(bits) for bits in itertools.product("01", repeat=3) if "1" in bits])
-    def test_every_subset_answers_and_weights_are_convex(self, live: MultiModalNetwork, row: str) -> None:
+    def test_every_subset_answers_and_weights_are_convex(self, of_each_preset: MultiModalNetwork, row: str) -> None:
         with torch.no_grad():
-            output = live(planes(1), available(row))
+            output = of_each_preset(planes(1), available(row))
         assert torch.isfinite(output.logits).all()
         torch.testing.assert_close(output.routing.sum(dim=2), torch.ones(1, 3))
         absent = torch.tensor([letter == "0" for letter in row])
         assert (output.routing[0][:, absent] == 0).all()
-        assert (output.routing[0][:, ~absent] > 0).all()
+        if of_each_preset.config.fusion != "top_k":
+            assert (output.routing[0][:, ~absent] > 0).all()
 
-    def test_what_an_absent_modality_shows_changes_nothing(self, live: MultiModalNetwork) -> None:
+    def test_what_an_absent_modality_shows_changes_nothing(self, of_each_preset: MultiModalNetwork) -> None:
         x, a = planes(2), available("111", "101")
         other = x.clone()
         other[1, 1] = torch.nan
         with torch.no_grad():
-            assert torch.equal(live(x, a).logits, live(other, a).logits)
+            assert torch.equal(of_each_preset(x, a).logits, of_each_preset(other, a).logits)
 
-    def test_samples_do_not_touch_each_other(self, live: MultiModalNetwork) -> None:
+    def test_samples_do_not_touch_each_other(self, of_each_preset: MultiModalNetwork) -> None:
         x, a = planes(3), available("111", "010", "101")
         order = [2, 0, 1]
         with torch.no_grad():
-            together, turned = live(x, a), live(x[order], a[order])
-            alone = live(x[1:2], a[1:2])
+            together, turned = of_each_preset(x, a), of_each_preset(x[order], a[order])
+            alone = of_each_preset(x[1:2], a[1:2])
         torch.testing.assert_close(turned.logits, together.logits[order], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(alone.logits, together.logits[1:2], rtol=1e-4, atol=1e-5)
 
-    def test_the_fused_features_can_be_rebuilt_from_the_published_weights(self, live: MultiModalNetwork) -> None:
+    def test_the_fused_features_can_be_rebuilt_from_the_published_weights(
+        self, of_each_preset: MultiModalNetwork
+    ) -> None:
         """Decoding with hand-fused features gives the network's own logits: the weights are those really applied."""
         x, a = planes(1), available("101")
         sample, modality = a.nonzero(as_tuple=True)
         with torch.no_grad():
-            output = live(x, a)
-            features = live.encode(x[sample, modality], modality)
+            output = of_each_preset(x, a)
+            features = of_each_preset.encode(x[sample, modality], modality)
             fused = []
             for level, rows in enumerate(features):
                 weights = output.routing[0, level, modality]
                 fused.append(torch.einsum("r,rchw->chw", weights, rows)[None])
-            torch.testing.assert_close(live.decoder(*fused), output.mask_logits, rtol=1e-4, atol=1e-5)
-            torch.testing.assert_close(live.auxiliary(*fused), output.auxiliary_logits, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(of_each_preset.decoder(*fused), output.mask_logits, rtol=1e-4, atol=1e-5)
+            if of_each_preset.auxiliary is not None:
+                again = of_each_preset.auxiliary(*fused)
+                torch.testing.assert_close(again, output.auxiliary_logits, rtol=1e-4, atol=1e-5)
 
 
 def test_weighted_sum_against_a_loop() -> None:
@@ -207,3 +220,92 @@ def test_sides_that_do_not_fit_are_refused(live: MultiModalNetwork) -> None:
 def test_unknown_backbone() -> None:
     with pytest.raises(SartmError, match=f"'huge' is unknown. Known: {', '.join(BACKBONES)}"):
         build_image_encoder("huge")
+
+
+class TestMixtureOfExperts:
+    """MLE-SAM's routing against its equations, written out."""
+
+    @staticmethod
+    def inputs() -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+        a = available("111", "101")
+        sample, modality = a.nonzero(as_tuple=True)
+        generator = torch.Generator().manual_seed(2)
+        features = [torch.randn(len(sample), width, 4, 4, generator=generator) for width in (8, 16, 64)]
+        return features, sample, modality, a
+
+    @pytest.mark.parametrize("k", [1, 2, 3])
+    @pytest.mark.parametrize("use_mean", [True, False])
+    def test_weights(self, k: int, use_mean: bool) -> None:
+        torch.manual_seed(3)
+        routing = TopKRouting((8, 16, 64), k, use_mean)
+        features, sample, modality, a = self.inputs()
+        with torch.no_grad():
+            weights, _ = routing(features, sample, modality, a)
+            for level in range(3):
+                router = routing.routers[level]
+                for b in range(2):
+                    rows = [r for r in range(len(sample)) if sample[r] == b]
+                    scores = {int(modality[r]): float(router(features[level][r].mean(dim=(1, 2)))) for r in rows}
+                    best = sorted(scores, key=scores.__getitem__, reverse=True)[:k]
+                    total = sum(np.exp(scores[m]) for m in best)
+                    expected = np.zeros(3)
+                    for m in best:
+                        expected[m] = np.exp(scores[m]) / total
+                    if use_mean:
+                        mean = np.array([float(m in scores) / len(scores) for m in range(3)])
+                        expected = (mean + 0.1 * expected) / 1.1
+                    np.testing.assert_allclose(weights[b, level], expected, rtol=1e-4, atol=1e-6)
+
+    def test_the_scale_learns(self) -> None:
+        routing = TopKRouting((8, 16, 64), 1)
+        features, sample, modality, a = self.inputs()
+        weights, _ = routing(features, sample, modality, a)
+        (weights * torch.randn_like(weights)).sum().backward()
+        assert (routing.scales.grad != 0).all()
+        assert all(router.weight.grad is not None for router in routing.routers)
+
+
+def test_the_papers_decoder_has_the_papers_size() -> None:
+    """SAM2's own parts at width 256; MLE-SAM's budget of 3,878,810 for 25 classes is made of them."""
+    decoder = ClassTokenDecoder(256, 25, per_class=True)
+    count = {name: sum(p.numel() for p in part.parameters()) for name, part in decoder.named_children()}
+    assert count["hypernetworks"] == 25 * 139_808
+    assert count["output_upscaling"] == 73_952
+    ours = ClassTokenDecoder(256, 25, per_class=False)
+    shared = sum(p.numel() for p in ours.hypernetworks.parameters()) + ours.class_tokens.weight.numel()
+    assert shared == 146_208
+
+
+def test_ablations_are_single_fields() -> None:
+    config = mle_sam("nano", MODALITIES, 5, 4)
+    for change in (
+        {"top_k": 3},
+        {"fusion": "top_k"},
+        {"fusion": "mean"},
+        {"auxiliary": "none", "inference": "mask"},
+        {"auxiliary": "fpn"},
+        {"inference": "auxiliary"},
+        {"lora_rank": 2},
+        {"hypernetworks": "shared"},
+    ):
+        net = MultiModalNetwork(dataclasses.replace(config, **change)).eval()
+        with torch.no_grad():
+            assert torch.isfinite(net(planes(1), available("101")).logits).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"top_k": 4}, "expected top_k from 1 to 3, got 4"),
+        ({"auxiliary": "none"}, "inference 'mean' needs an auxiliary head"),
+        ({"lora_rank": 0}, "rank 0"),
+    ],
+)
+def test_impossible_networks_are_refused(change: dict, expected: str) -> None:
+    with pytest.raises(SartmError, match=expected):
+        dataclasses.replace(any_sensor("nano", MODALITIES, 5, 4), **change)
+
+
+def test_unknown_preset() -> None:
+    with pytest.raises(SartmError, match="preset 'magic' is unknown. Known: any_sensor, mle_sam"):
+        preset("magic", "nano", MODALITIES, 5, 4)
