@@ -30,7 +30,7 @@ class SegmentationModule(lightning.LightningModule):
         self.recipe = Recipe.model_validate(recipe)
         shape = self.recipe.preset, self.recipe.backbone, self.rig.names, len(self.rig.classes), self.recipe.lora_rank
         self.network = MultiModalNetwork(preset(*shape))
-        self.network.unfreeze(self.recipe.train_backbone)
+        self.network.freeze_pretrained(not self.recipe.train_backbone)
         self.stage: Stage = self.recipe.stages[0]
         self.generator = torch.Generator().manual_seed(self.recipe.seed)
 

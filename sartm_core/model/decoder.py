@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class ClassTokenDecoder(nn.Module):
     """(FFP, IFP, SFM) -> class scores at stride 4.
 
-    A hypernetwork turns each class token into the class's kernel over the upscaled features: one for all classes, or one
-    per class as in the papers (139,808 parameters each at width 256).
+    A hypernetwork turns each class token into the class's kernel over the upscaled features: one for all classes, or
+    one per class as in the papers (139,808 parameters each at width 256).
 
     Args:
         width: channels of the pyramid (SFM), D; FFP has D / 8, IFP D / 4.

@@ -86,10 +86,19 @@ class MultiModalNetwork(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_(std)
 
-    def unfreeze(self, backbone: bool) -> None:
-        """Makes everything trainable but the backbone, whose experts train in any case."""
-        for name, parameter in self.encoder.named_parameters():
-            parameter.requires_grad = backbone or "lora_" in name
+    def pretrained_parameters(self) -> dict[str, nn.Parameter]:
+        """What SAM2's training has made and the papers freeze: the encoder without experts, the two-way transformer."""
+        return {
+            name: parameter
+            for name, parameter in self.named_parameters()
+            if name.startswith(("encoder.", "decoder.transformer.")) and "lora_" not in name
+        }
+
+    def freeze_pretrained(self, frozen: bool) -> None:
+        """Everything trains, or everything but `pretrained_parameters`."""
+        self.requires_grad_(True)
+        for parameter in self.pretrained_parameters().values():
+            parameter.requires_grad = not frozen
 
     def merge_experts(self) -> None:
         """Turns the training form into the inference form, in place."""

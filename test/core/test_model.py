@@ -136,7 +136,7 @@ def test_base_plus_experts_have_the_right_width(rank: int, expected: int) -> Non
 
 def test_every_element_of_q_and_v_learns_in_every_block() -> None:
     live = network()
-    live.unfreeze(backbone=False)
+    live.freeze_pretrained(True)
     live(planes(1), available("111")).logits.square().mean().backward()
     for block in live.encoder.trunk.blocks:
         for part in (block.attn.qkv.q, block.attn.qkv.v):
@@ -146,13 +146,18 @@ def test_every_element_of_q_and_v_learns_in_every_block() -> None:
                 assert (gradient.abs().sum(dim=1) > 0).all()
 
 
-def test_freezing() -> None:
+def test_freezing_leaves_experts_routing_and_heads_to_train() -> None:
     net = network(live_experts=False)
-    net.unfreeze(backbone=False)
-    encoder = {name: p.requires_grad for name, p in net.encoder.named_parameters()}
-    assert all(trains == ("lora_" in name) for name, trains in encoder.items())
-    assert all(p.requires_grad for p in net.decoder.parameters())
-    net.unfreeze(backbone=True)
+    net.freeze_pretrained(True)
+    frozen = {name for name, p in net.named_parameters() if not p.requires_grad}
+    assert frozen == set(net.pretrained_parameters())
+    assert {name.split(".")[0] for name in frozen} == {"encoder", "decoder"}
+    assert not any("lora_" in name for name in frozen)
+    trains = {name for name, p in net.named_parameters() if p.requires_grad}
+    assert {"routing", "auxiliary", "conv_s0", "decoder", "encoder"} == {name.split(".")[0] for name in trains} - {
+        "conv_s1"
+    }
+    net.freeze_pretrained(False)
     assert all(p.requires_grad for p in net.parameters())
 
 

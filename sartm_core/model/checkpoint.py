@@ -1,0 +1,122 @@
+"""SAM2's official checkpoints (`sam2_hiera_*.pt`, `sam2.1_hiera_*.pt`) into our network, by their own names."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sartm_core.errors import SartmError
+from sartm_core.model.network import MultiModalNetwork
+
+_RENAMED = {
+    "image_encoder.": "encoder.",
+    "sam_mask_decoder.transformer.": "decoder.transformer.",
+    "sam_mask_decoder.output_upscaling.": "decoder.output_upscaling.",
+    "sam_mask_decoder.conv_s0.": "conv_s0.",
+    "sam_mask_decoder.conv_s1.": "conv_s1.",
+    "sam_prompt_encoder.pe_layer.": "decoder.position.",
+}
+_NO_MASK, _NO_MEMORY = "sam_prompt_encoder.no_mask_embed.weight", "no_mem_embed"
+
+_LEFT_OUT = (
+    "memory_", "mask_downsample.", "maskmem_tpos_enc", "no_mem_", "no_obj_", "obj_ptr_", "sam_prompt_encoder.",
+    "sam_mask_decoder.iou_", "sam_mask_decoder.mask_tokens.", "sam_mask_decoder.obj_score_token.",
+    "sam_mask_decoder.output_hypernetworks_mlps.", "sam_mask_decoder.pred_obj_score_head.",
+)  # fmt: skip
+"""SAM2's parts for prompts, video and instance masks, which a semantic network has no use for."""
+
+_SIZES = {(96, 12): "tiny", (96, 16): "small", (112, 24): "base_plus", (144, 48): "large"}
+"""Width of the first stage and number of blocks -> our name of the size."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What became of a checkpoint.
+
+    Attributes:
+        matched: our parameters and buffers that were filled.
+        missing: pre-trained parts of ours that the file has nothing for.
+        left_out: entries of the file for parts of SAM2 that we do not have.
+        unexpected: entries of the file that SAM2 is not known to have.
+    """
+
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    left_out: tuple[str, ...]
+    unexpected: tuple[str, ...]
+
+
+def load_sam2(network: MultiModalNetwork, path: Path) -> LoadReport:
+    """Fills the encoder, the two-way transformer, upscaling and position encoding; experts and heads stay.
+
+    Args:
+        network: in its training form.
+        path: an official checkpoint, `{"model": state dict}`; read with weights_only.
+
+    Raises:
+        SartmError: no such file, no checkpoint of SAM2, or one of another size.
+    """
+    official = _read(path)
+    _check_size(official, network.config.backbone, path)
+    own = network.state_dict()
+    filled: dict[str, Tensor] = {}
+    left_out: list[str] = []
+    unexpected: list[str] = []
+    for name, tensor in official.items():
+        targets = _targets(name, tensor, own)
+        if targets:
+            filled |= targets
+        elif name not in (_NO_MASK, _NO_MEMORY):
+            (left_out if name.startswith(_LEFT_OUT) else unexpected).append(name)
+    if _NO_MASK in official and _NO_MEMORY in official:
+        filled["decoder.dense_embedding"] = official[_NO_MASK].flatten() + official[_NO_MEMORY].flatten()
+    for name, tensor in filled.items():
+        if own[name].shape != tensor.shape:
+            raise SartmError(f"{path}: {name}: expected shape {tuple(own[name].shape)}, got {tuple(tensor.shape)}.")
+    network.load_state_dict(own | filled)
+    missing = [name for name in network.pretrained_parameters() if name not in filled]
+    return LoadReport(tuple(filled), tuple(missing), tuple(left_out), tuple(unexpected))
+
+
+def _targets(name: str, tensor: Tensor, own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Our entries that one official entry fills; the fused qkv fills three."""
+    ours = next((new + name[len(old) :] for old, new in _RENAMED.items() if name.startswith(old)), None)
+    if ours is None:
+        return {}
+    if ".attn.qkv." in ours:
+        block, kind = ours.rsplit(".", 1)
+        parts = zip("qkv", tensor.chunk(3), strict=True)
+        candidates = {f"{block}.{part}.{kind}": chunk for part, chunk in parts}
+        # LoRA keeps the adapted layer under `base_layer`.
+        candidates = {
+            key if key in own else key.replace(f".{kind}", f".base_layer.{kind}"): chunk
+            for key, chunk in candidates.items()
+        }
+        return {key: chunk for key, chunk in candidates.items() if key in own}
+    return {ours: tensor} if ours in own else {}
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    remedy = "Give an official SAM2 or SAM2.1 checkpoint (sam2_hiera_*.pt, sam2.1_hiera_*.pt)."
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise SartmError(f"{path}: no such file. {remedy}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise SartmError(f"{path}: is no checkpoint: {str(error).splitlines()[0]}. {remedy}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        raise SartmError(f"{path}: expected a dictionary with the key 'model', got {type(content).__name__}. {remedy}")
+    return content["model"]
+
+
+def _check_size(official: dict[str, Tensor], backbone: str, path: Path) -> None:
+    patch = official.get("image_encoder.trunk.patch_embed.proj.weight")
+    if patch is None:
+        raise SartmError(f"{path}: holds no image encoder of SAM2 (image_encoder.trunk.patch_embed.proj.weight).")
+    blocks = len({name.split(".")[3] for name in official if name.startswith("image_encoder.trunk.blocks.")})
+    found = _SIZES.get((patch.shape[0], blocks), f"unknown ({patch.shape[0]} wide, {blocks} blocks)")
+    if found != backbone:
+        raise SartmError(f"{path}: is of size {found}, the network's backbone is {backbone}. Set backbone: {found}.")

@@ -1,0 +1,86 @@
+"""Experts as peft adapters on disk: a folder per modality that stock peft reads."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+from peft import LoraConfig
+from safetensors.torch import load_file, save_file
+
+from sartm_core.errors import SartmError
+from sartm_core.files import atomic_path, write_text
+from sartm_core.model.network import MultiModalNetwork
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+_PREFIX = "base_model.model."
+
+
+def save_experts(network: MultiModalNetwork, folder: Path) -> None:
+    """Writes `folder/<modality>/adapter_model.safetensors` and `adapter_config.json` for every expert."""
+    for name in network.expert_names:
+        weights = {
+            _PREFIX + key.replace(f".{name}.", "."): tensor.contiguous()
+            for key, tensor in network.encoder.state_dict().items()
+            if f".lora_A.{name}." in key or f".lora_B.{name}." in key
+        }
+        with atomic_path(folder / name / WEIGHTS) as temporary:
+            save_file(weights, temporary, metadata={"format": "pt"})
+        rank = network.config.lora_rank
+        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=r".*qkv\.(q|v)", inference_mode=True)
+        content = config.to_dict()
+        content["target_modules"] = r".*qkv\.(q|v)"
+        text = json.dumps(content, indent=2, default=lambda value: getattr(value, "value", None) or sorted(value))
+        write_text(folder / name / CONFIG, text + "\n")
+
+
+def load_expert(network: MultiModalNetwork, name: str, folder: Path) -> None:
+    """Fills the expert of one modality from `folder`; the others are not touched.
+
+    Raises:
+        SartmError: no adapter there, another rank, another width, or an adapter of another model.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise SartmError(f"{path}: no such file. Give a folder written by peft or by `save_experts`.")
+    if name not in network.expert_names:
+        raise SartmError(f"the network has no expert '{name}'; it has {', '.join(network.expert_names)}.")
+    own = network.encoder.state_dict()
+    filled = {}
+    for key, tensor in load_file(path).items():
+        target = (
+            key.removeprefix(_PREFIX).replace(".lora_A.", f".lora_A.{name}.").replace(".lora_B.", f".lora_B.{name}.")
+        )
+        if target not in own:
+            raise SartmError(f"{path}: {key}: the encoder has no such layer; the adapter belongs to another model.")
+        if own[target].shape != tensor.shape:
+            raise SartmError(
+                f"{path}: {key}: expected shape {tuple(own[target].shape)} (rank {network.config.lora_rank}), got "
+                f"{tuple(tensor.shape)}. Use the rank and the backbone that the adapter was trained with."
+            )
+        filled[target] = tensor
+    expected = {key for key in own if f".lora_A.{name}." in key or f".lora_B.{name}." in key}
+    if missing := sorted(expected - filled.keys()):
+        raise SartmError(
+            f"{path}: has nothing for {len(missing)} of {len(expected)} layers, the first is {missing[0]}."
+        )
+    network.encoder.load_state_dict(own | filled)
+
+
+@torch.no_grad()
+def with_modalities(network: MultiModalNetwork, modalities: tuple[str, ...]) -> MultiModalNetwork:
+    """A network for more (or fewer, or reordered) modalities that keeps everything the given one has learned.
+
+    Experts and statistics move by name; a new modality's expert starts without effect (B = 0), its statistics at 0 and
+    1. Routing and heads are shared by all modalities and stay as they are.
+    """
+    top_k = min(network.config.top_k, len(modalities))
+    extended = MultiModalNetwork(dataclasses.replace(network.config, modalities=modalities, top_k=top_k))
+    own = extended.state_dict()
+    own |= {key: tensor for key, tensor in network.state_dict().items() if key in own and key not in ("mean", "std")}
+    extended.load_state_dict(own)
+    for row, name in enumerate(modalities):
+        if name in network.config.modalities:
+            known = network.config.modalities.index(name)
+            extended.mean[row], extended.std[row] = network.mean[known], network.std[known]
+    return extended

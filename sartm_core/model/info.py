@@ -1,0 +1,61 @@
+"""What a network is made of and what it costs, without running it."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from sartm_core.model.network import MultiModalNetwork
+from sartm_core.model.presets import NetworkConfig
+
+
+def describe(config: NetworkConfig, size: tuple[int, int]) -> dict[str, Any]:
+    """Parameters and GFLOP (1 multiply-add = 2) of a network with merged experts, at an input size (height, width).
+
+    Returns:
+        `parameters` (total, trainable when SAM2's are frozen, per part, LoRA per expert), `frozen`, and `gflop`: the
+        encoder for one modality, what follows it, and the whole for 1 to M modalities.
+
+    Raises:
+        SartmError: a side is no multiple of 32.
+    """
+    network = MultiModalNetwork(config)
+    network.freeze_pretrained(True)
+    parts = {name: _count(part) for name, part in network.named_children()}
+    lora = sum(p.numel() for name, p in network.encoder.named_parameters() if "lora_" in name)
+    experts = len(network.expert_names)
+    parameters = {
+        "total": _count(network),
+        "trainable": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "encoder_without_lora": parts.pop("encoder") - lora,
+        "lora_per_expert": lora // experts,
+        "experts": experts,
+        **parts,
+    }
+    frozen = ["encoder without experts", "decoder.transformer"]
+    network.merge_experts()
+    network.eval().requires_grad_(False).to("meta")
+    encoder = _gflop(network, size, rows=1, decode=False)
+    whole = [_gflop(network, size, rows=count, decode=True) for count in range(1, len(config.modalities) + 1)]
+    gflop = {"encoder_per_modality": encoder, "after_the_encoder": whole[0] - encoder, "whole": whole}
+    return {"parameters": parameters, "frozen": frozen, "gflop": gflop}
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _gflop(network: MultiModalNetwork, size: tuple[int, int], rows: int, decode: bool) -> float:
+    """Counted on the meta device: shapes without numbers."""
+    modality = torch.arange(rows, device="meta")
+    sample = torch.zeros(rows, dtype=torch.long, device="meta")
+    availability = torch.ones(1, len(network.config.modalities), dtype=torch.bool, device="meta")
+    planes = torch.zeros(rows, 3, *size, device="meta")
+    counter = FlopCounterMode(display=False)
+    with counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        features = network.encode(planes, modality)
+        if decode:
+            network.decode(features, sample, modality, availability)
+    return counter.get_total_flops() / 1e9

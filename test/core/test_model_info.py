@@ -1,0 +1,45 @@
+"""Counts against numbers that were measured elsewhere."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from sartm_core.model.info import describe
+from sartm_core.model.presets import any_sensor, mle_sam
+
+
+def test_tiny_costs_what_sam2s_encoder_costs() -> None:
+    """71.8 GFLOP at 480x640, counted on sam2's own configuration."""
+    info = describe(any_sensor("tiny", ("rgb", "thermal"), 9, 16), (480, 640))
+    assert info["gflop"]["encoder_per_modality"] == pytest.approx(71.8, rel=0.02)
+    one, two = info["gflop"]["whole"]
+    assert two - one == pytest.approx(info["gflop"]["encoder_per_modality"], rel=0.01)
+    parameters = info["parameters"]
+    assert parameters["encoder_without_lora"] == pytest.approx(26.85e6 + 0.37e6, rel=0.001)
+    assert parameters["trainable"] < 0.1 * parameters["total"]
+
+
+def test_mle_sams_experts() -> None:
+    info = describe(mle_sam("base_plus", ("rgb", "depth", "event", "lidar"), 25, 32), (64, 64))
+    assert info["parameters"]["lora_per_expert"] == 1_326_080
+    assert info["parameters"]["experts"] == 4
+
+
+def test_the_command() -> None:
+    command = [sys.executable, "-m", "sartm_ros.cli", "model", "info"]
+    run = subprocess.run(
+        [*command, "sam_lora", "--backbone", "nano", "--modalities", "a,b,c", "--size", "64x96", "--json"],
+        capture_output=True,
+        text=True,
+    )
+    info = json.loads(run.stdout)
+    assert info["parameters"]["experts"] == 1
+    assert len(info["gflop"]["whole"]) == 3
+    wrong = subprocess.run(
+        [*command, "any_sensor", "--backbone", "nano", "--size", "100x96"], capture_output=True, text=True
+    )
+    assert wrong.returncode == 1
+    assert "multiples of 32, got 100x96" in wrong.stderr
+    assert subprocess.run([*command, "any_sensor", "--size", "big"], capture_output=True).returncode == 2
