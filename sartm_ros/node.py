@@ -18,7 +18,7 @@ from sartm_ros import parameters
 from sartm_ros.diagnostics import InputMonitor, PipelineMonitor, diagnostic_array, explain_silence
 from sartm_ros.messages import stamp_ns
 from sartm_ros.pipeline import Pipeline, Result
-from sartm_ros.process import ros_process
+from sartm_ros.process import catch_signals, ros_process
 from sartm_ros.publishers import Publishers
 from sartm_ros.synchronizer import Stream, Synchronizer
 from sartm_ros.worker import NewestWins
@@ -221,15 +221,17 @@ class PerceptionNode(LifecycleNode):
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: spins until interrupted; exits with status 1 when the automatic start fails."""
-    with ros_process("perception", arguments) as interrupted:
+    with ros_process("perception", arguments):
         node = PerceptionNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
+        autostart = node.get_parameter("autostart").value
+        if autostart and node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
+            raise SartmError("the automatic start failed; see the message above")
+        interrupted = catch_signals()
+        if autostart:
+            node.trigger_activate()
         try:
-            if node.get_parameter("autostart").value:
-                for transition in (node.trigger_configure, node.trigger_activate):
-                    if transition() != TransitionCallbackReturn.SUCCESS:
-                        raise SartmError("the automatic start failed; see the message above")
             while not interrupted.is_set():
                 executor.spin_once(timeout_sec=0.1)
         finally:

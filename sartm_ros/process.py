@@ -15,11 +15,11 @@ from sartm_core.errors import SartmError
 
 
 @contextlib.contextmanager
-def ros_process(name: str, arguments: list[str] | None) -> Iterator[threading.Event]:
-    """Initialises rclpy; yields an event that SIGINT and SIGTERM set.
+def ros_process(name: str, arguments: list[str] | None) -> Iterator[None]:
+    """Initialises rclpy without its signal handlers, and ends it when the block has put everything away.
 
-    rclpy's own handlers end the context under whatever call is running, and a worker thread that is inside torch when
-    the interpreter goes aborts the process. With these the context lives until the block has put everything away.
+    rclpy's own handlers end the context under whatever call is running. Until `catch_signals` an interrupt breaks into
+    the block as Python's KeyboardInterrupt, so that nobody waits for a model to load.
 
     Args:
         name: for the log.
@@ -28,18 +28,29 @@ def ros_process(name: str, arguments: list[str] | None) -> Iterator[threading.Ev
     Raises:
         SystemExit: status 1 after a `SartmError` or a parameter of the wrong type, which are logged.
     """
-    stop = threading.Event()
-
-    def handle(signal_number: int, frame: FrameType | None) -> None:
-        stop.set()
-
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handle)
     try:
-        yield stop
+        yield
+    except KeyboardInterrupt:
+        pass
     except (SartmError, ParameterException) as error:
         rclpy.logging.get_logger(name).fatal(str(error))
         sys.exit(1)
     finally:
         rclpy.try_shutdown()
+
+
+def catch_signals() -> threading.Event:
+    """From now on SIGINT and SIGTERM, however many, set the event that is returned.
+
+    A worker thread that is inside torch when the interpreter goes aborts the process: whoever waits for the event stops
+    it first.
+    """
+    interrupted = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    return interrupted

@@ -17,7 +17,7 @@ from sartm_core.rig import load_rig
 from sartm_core.simulation import SimulatedRig
 from sartm_core.simulation.scenario import load_scenario
 from sartm_ros.messages import image_fields, set_stamp
-from sartm_ros.process import ros_process
+from sartm_ros.process import catch_signals, ros_process
 
 FRAME_ID = "sim_rgb_optical"
 TRUTH_TOPIC, PHASE_TOPIC = "/sim/truth", "/sim/phase"
@@ -127,8 +127,9 @@ class SimulatorNode(Node):
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: drives the scenario once (or in a loop), then ends."""
-    with ros_process("simulator", arguments) as interrupted:
+    with ros_process("simulator", arguments):
         node = SimulatorNode()
+        interrupted = catch_signals()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         node.wait_for_subscribers(interrupted)

@@ -23,12 +23,10 @@ TIMEOUT_S = 60.0
 
 
 def launch_file(name: str) -> str:
-    """The installed launch file; the checkout's where the package is not installed."""
-    return next(
-        str(folder / "launch" / name)
-        for folder in reversed(share_directories())
-        if (folder / "launch" / name).is_file()
-    )
+    """The installed launch file, of the first prefix that has it; the checkout's where the package is not installed."""
+    checkout, *installed = share_directories()
+    candidates = [folder / "launch" / name for folder in (*installed, checkout)]
+    return str(next(path for path in candidates if path.is_file()))
 
 
 @pytest.mark.launch_test

@@ -138,6 +138,14 @@ def test_it_ends_cleanly_in_the_middle_of_its_work(host, node, feed, number: sig
     assert "terminate called" not in node.log()
 
 
+def test_an_interrupt_while_it_loads_ends_it_at_once(host, start) -> None:
+    process = start("sartm_ros.node")
+    assert host.until(lambda: any(name == "perception" for name in host.node.get_node_names()), 30), process.log()
+    assert process.interrupt() == 0
+    assert "Traceback" not in process.log()
+    assert "terminate called" not in process.log()
+
+
 def test_after_shutdown_it_is_silent(host, node, feed) -> None:
     feed(5, "rgb", "thermal", "depth")
     change = host.node.create_client(ChangeState, "/perception/change_state")

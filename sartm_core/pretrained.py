@@ -1,0 +1,117 @@
+"""SAM2's official checkpoints: where they are, a download that resumes, a check of what came."""
+
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sartm_core.errors import SartmError
+
+_SAM2, _SAM2_1 = (f"https://dl.fbaipublicfiles.com/segment_anything_2/{date}" for date in ("072824", "092824"))
+BLOCK_BYTES = 1 << 20
+TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Official:
+    """One official checkpoint. Meta publishes no checksums; size and content are checked instead.
+
+    Attributes:
+        url: its official address.
+        backbone: our name of the size.
+    """
+
+    url: str
+    backbone: str
+
+
+CHECKPOINTS: dict[str, Official] = {
+    f"{generation}_{size}": Official(f"{base}/{generation}_hiera_{size}.pt", size)
+    for generation, base in (("sam2.1", _SAM2_1), ("sam2", _SAM2))
+    for size in ("tiny", "small", "base_plus", "large")
+}
+"""Name -> checkpoint; `sam2.1_tiny` and so on."""
+
+
+def cache_folder() -> Path:
+    """`$SARTM_CACHE`, else `sartm` in the user's cache folder."""
+    if configured := os.environ.get("SARTM_CACHE"):
+        return Path(configured)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sartm"
+
+
+def local_path(name: str, folder: Path | None = None) -> Path:
+    """Where a checkpoint lies or will lie.
+
+    Raises:
+        SartmError: unknown name.
+    """
+    if name not in CHECKPOINTS:
+        raise SartmError(f"weights '{name}' are unknown. Known: {', '.join(CHECKPOINTS)}.")
+    return (folder or cache_folder()) / CHECKPOINTS[name].url.rsplit("/", 1)[1]
+
+
+def pull(
+    name: str, folder: Path | None = None, url: str | None = None, progress: Callable[[int, int], None] | None = None
+) -> Path:
+    """Downloads a checkpoint unless it is there; an interrupted download goes on where it ended.
+
+    Args:
+        name: key of `CHECKPOINTS`.
+        folder: by default `cache_folder()`.
+        url: another address of the same file, such as a mirror's.
+        progress: gets bytes so far and in all.
+
+    Raises:
+        SartmError: no connection, the server refuses, or the transfer broke off; names the address and what to do.
+    """
+    path, source = local_path(name, folder), url or CHECKPOINTS[name].url
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    try:
+        done, total = _transfer(source, partial, progress)
+    except urllib.error.HTTPError as error:
+        raise SartmError(
+            f"{source}: the server answers {error.code} {error.reason}. Give another address with --url."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise SartmError(
+            f"{source}: no connection ({error}). Try again, or give another address with --url."
+        ) from error
+    if done != total:
+        raise SartmError(
+            f"{source}: the transfer ended after {done} of {total} bytes. Run it again: it goes on from there."
+        )
+    partial.replace(path)
+    return path
+
+
+def _transfer(source: str, partial: Path, progress: Callable[[int, int], None] | None) -> tuple[int, int]:
+    """Appends what is missing to `partial`; returns its size and the size that the server announced."""
+    present = partial.stat().st_size if partial.is_file() else 0
+    if not source.startswith(("http://", "https://")):
+        raise ValueError("expected an address that begins with http:// or https://")
+    headers = {"Range": f"bytes={present}-"} if present else {}
+    request = urllib.request.Request(source, headers=headers)  # noqa: S310 (checked above)
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise
+        # Nothing is left to send: all came before the last run could rename it.
+        return present, int(error.headers.get("Content-Range", f"*/{present}").rsplit("/", 1)[1])
+    with response:
+        resumed = response.status == 206
+        done = present if resumed else 0
+        total = done + int(response.headers["Content-Length"])
+        with partial.open("ab" if resumed else "wb") as stream:
+            while block := response.read(BLOCK_BYTES):
+                stream.write(block)
+                done += len(block)
+                if progress is not None:
+                    progress(done, total)
+    return done, total
