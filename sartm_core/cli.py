@@ -130,7 +130,9 @@ def export(
 
 @model_app.command("info")
 def model_info(
-    preset_name: Annotated[str, typer.Argument(metavar="PRESET", help="any_sensor, mle_sam, mean_fusion or sam_lora.")],
+    preset_name: Annotated[
+        str, typer.Argument(metavar="PRESET", help="any_sensor, sartm, mle_sam, mean_fusion or sam_lora.")
+    ],
     backbone: Annotated[str, typer.Option(help="nano, tiny, small, base_plus or large.")] = "base_plus",
     modalities: Annotated[str, typer.Option(help="Names, separated by commas.")] = "rgb,thermal",
     classes: Annotated[int, typer.Option(help="Number of classes.")] = 9,

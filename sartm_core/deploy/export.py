@@ -14,7 +14,7 @@ from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path, sha256, write_text
 from sartm_core.learning.recipe import Recipe
 from sartm_core.model.network import MultiModalNetwork
-from sartm_core.model.presets import preset
+from sartm_core.model.presets import preset_for_rig
 from sartm_core.rig import Rig, Size, rig_from_dict
 
 
@@ -32,7 +32,7 @@ def export(checkpoint: Path, out: Path, size: Size | None = None) -> Bundle:
     content = _load(checkpoint)
     rig: Rig = rig_from_dict(content["hyper_parameters"]["rig"], str(checkpoint))
     recipe = Recipe.model_validate(content["hyper_parameters"]["recipe"])
-    config = preset(recipe.preset, recipe.backbone, rig.names, len(rig.classes), recipe.lora_rank)
+    config = preset_for_rig(recipe.preset, recipe.backbone, rig, recipe.lora_rank)
     network = MultiModalNetwork(config)
     state = {key.removeprefix("network."): value for key, value in content["state_dict"].items()}
     network.load_state_dict(state)

@@ -13,7 +13,7 @@ from sartm_core.deploy.bundle import WEIGHTS_FILE, Bundle
 from sartm_core.errors import SartmError
 from sartm_core.frames import Segmentation
 from sartm_core.model.network import MultiModalNetwork
-from sartm_core.model.presets import preset
+from sartm_core.model.presets import preset_for_rig
 from sartm_core.sensing.fit import Fit
 
 
@@ -29,8 +29,8 @@ class TorchSegmenter:
     def __init__(self, bundle: Bundle, directory: Path, device: str) -> None:
         self.bundle = bundle
         self.device = _device(device)
-        shape, rig = bundle.network, bundle.rig
-        config = preset(shape.preset, shape.backbone, rig.names, len(rig.classes), shape.lora_rank)
+        shape = bundle.network
+        config = preset_for_rig(shape.preset, shape.backbone, bundle.rig, shape.lora_rank)
         self.network = MultiModalNetwork(config, form="inference")
         try:
             self.network.load_state_dict(load_file(directory / WEIGHTS_FILE))

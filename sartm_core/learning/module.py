@@ -11,7 +11,7 @@ from sartm_core.learning.corruption import degrade
 from sartm_core.learning.losses import ohem_cross_entropy
 from sartm_core.learning.recipe import Recipe, Stage
 from sartm_core.model.network import MultiModalNetwork
-from sartm_core.model.presets import preset
+from sartm_core.model.presets import preset_for_rig
 from sartm_core.rig import Rig, rig_from_dict
 
 
@@ -28,8 +28,8 @@ class SegmentationModule(lightning.LightningModule):
         self.save_hyperparameters()
         self.rig: Rig = rig_from_dict(rig, "checkpoint")
         self.recipe = Recipe.model_validate(recipe)
-        shape = self.recipe.preset, self.recipe.backbone, self.rig.names, len(self.rig.classes), self.recipe.lora_rank
-        self.network = MultiModalNetwork(preset(*shape))
+        shape = preset_for_rig(self.recipe.preset, self.recipe.backbone, self.rig, self.recipe.lora_rank)
+        self.network = MultiModalNetwork(shape)
         self.network.freeze_pretrained(not self.recipe.train_backbone)
         self.stage: Stage = self.recipe.stages[0]
         self.generator = torch.Generator().manual_seed(self.recipe.seed)

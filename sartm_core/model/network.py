@@ -11,7 +11,8 @@ from sartm_core.model.backbone import SIDE_MULTIPLE, build_image_encoder, pyrami
 from sartm_core.model.decoder import ClassTokenDecoder
 from sartm_core.model.heads import FpnHead, MlpHead
 from sartm_core.model.presets import NetworkConfig
-from sartm_core.model.routing import MeanRouting, ReliabilityRouting, TopKRouting, weighted_sum
+from sartm_core.model.rectification import MeetTheReference
+from sartm_core.model.routing import LanguageRouting, MeanRouting, ReliabilityRouting, TopKRouting, weighted_sum
 
 HEAD_WIDTH = 256
 """Of the auxiliary head: at 768, as in SegFormer, it would cost as much as the encoder."""
@@ -39,6 +40,8 @@ def _fusion(config: NetworkConfig, channels: tuple[int, int, int]) -> nn.Module:
         return ReliabilityRouting(channels)
     if config.fusion == "mean":
         return MeanRouting()
+    if config.fusion == "language":
+        return LanguageRouting(channels, config.text_width)
     return TopKRouting(channels, config.top_k, use_mean=config.fusion == "mean_top_k")
 
 
@@ -75,6 +78,9 @@ class MultiModalNetwork(nn.Module):
         channels = (width // 8, width // 4, width)
         self.conv_s0 = nn.Conv2d(width, channels[0], kernel_size=1)
         self.conv_s1 = nn.Conv2d(width, channels[1], kernel_size=1)
+        self.meeting = (
+            MeetTheReference(width, config.modalities.index(config.reference)) if config.rectification else None
+        )
         self.routing = _fusion(config, channels)
         self.decoder = ClassTokenDecoder(width, config.classes, per_class=config.hypernetworks == "per_class")
         self.auxiliary = _auxiliary(config, channels)
@@ -142,6 +148,8 @@ class MultiModalNetwork(nn.Module):
 
     def decode(self, features: list[Tensor], sample: Tensor, modality: Tensor, availability: Tensor) -> NetworkOutput:
         """Routes, fuses and decodes the rows' features; arguments as in `ReliabilityRouting`."""
+        if self.meeting is not None:  # at the semantic level alone, as the paper says
+            features = [*features[:2], self.meeting(features[2], sample, modality, availability)]
         routing, reliability = self.routing(features, sample, modality, availability)
         fused = [weighted_sum(level, routing[:, index], sample, modality) for index, level in enumerate(features)]
         mask_logits = self.decoder(*fused)

@@ -6,10 +6,11 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sartm_core.errors import SartmError
+from sartm_core.rig import Rig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,11 +20,15 @@ class NetworkConfig:
     Attributes:
         backbone: `nano`, `tiny`, `small`, `base_plus` or `large`.
         modalities: names, in rig order.
+        reference: the modality that partners meet; matters where `rectification` is on.
         classes: number of classes.
         lora_rank: of every expert.
         experts: `modality`, one LoRA expert each, or `shared`, one for all.
-        fusion: `reliability` (ours), `mean`, `mean_top_k` or `top_k` (MLE-SAM's F-bar and F-hat, or F-hat alone).
+        rectification: whether partners meet the reference in FRM and FFM (SARTM).
+        fusion: `reliability` (ours), `mean`, `mean_top_k` or `top_k` (MLE-SAM's F-bar and F-hat, or F-hat alone),
+            `language` (SARTM's F-bar and F-hat).
         top_k: of `mean_top_k` and `top_k`.
+        text_width: of the text embeddings that `language` is guided by.
         hypernetworks: one `shared` by all class tokens, or one `per_class` as in the papers.
         auxiliary: the second head: `fpn` (SARTM), `mlp` (MLE-SAM) or `none`.
         inference: whose scores are used: `mask`, `auxiliary`, or their `mean`.
@@ -31,11 +36,14 @@ class NetworkConfig:
 
     backbone: str
     modalities: tuple[str, ...]
+    reference: str
     classes: int
     lora_rank: int
     experts: Literal["modality", "shared"]
-    fusion: Literal["reliability", "mean", "mean_top_k", "top_k"]
+    rectification: bool
+    fusion: Literal["reliability", "mean", "mean_top_k", "top_k", "language"]
     top_k: int
+    text_width: int
     hypernetworks: Literal["shared", "per_class"]
     auxiliary: Literal["fpn", "mlp", "none"]
     inference: Literal["mask", "auxiliary", "mean"]
@@ -48,24 +56,38 @@ class NetworkConfig:
             )
         if not 1 <= self.top_k <= len(self.modalities):
             raise SartmError(f"network: expected top_k from 1 to {len(self.modalities)}, got {self.top_k}.")
+        if self.reference not in self.modalities:
+            raise SartmError(f"network: the reference '{self.reference}' is none of {', '.join(self.modalities)}.")
         if self.auxiliary == "none" and self.inference != "mask":
             raise SartmError(f"network: inference '{self.inference}' needs an auxiliary head; set inference to 'mask'.")
 
 
 def any_sensor(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
-    """Ours: an expert per modality, supervised reliability, both heads."""
+    """Ours: an expert per modality, supervised reliability, both heads. The first modality is the reference."""
     return NetworkConfig(
         backbone=backbone,
         modalities=modalities,
+        reference=modalities[0],
         classes=classes,
         lora_rank=lora_rank,
         experts="modality",
+        rectification=False,
         fusion="reliability",
         top_k=1,
+        text_width=512,
         hypernetworks="shared",
         auxiliary="fpn",
         inference="mean",
     )
+
+
+def sartm(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
+    """SARTM (arXiv 2505.01950): FRM and FFM with the reference, language-guided weights, FPN head.
+
+    The papers say that a hypernetwork makes the masks; SAM's, one per token, is meant.
+    """
+    base = any_sensor(backbone, modalities, classes, lora_rank)
+    return replace(base, rectification=True, fusion="language", hypernetworks="per_class")
 
 
 def mle_sam(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
@@ -73,54 +95,24 @@ def mle_sam(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank:
 
     Its private copy of the decoder per modality is not reproduced; k is not published, ours is 2.
     """
-    return NetworkConfig(
-        backbone=backbone,
-        modalities=modalities,
-        classes=classes,
-        lora_rank=lora_rank,
-        experts="modality",
-        fusion="mean_top_k",
-        top_k=min(2, len(modalities)),
-        hypernetworks="per_class",
-        auxiliary="mlp",
-        inference="mean",
-    )
+    base = any_sensor(backbone, modalities, classes, lora_rank)
+    return replace(base, fusion="mean_top_k", top_k=min(2, len(modalities)), hypernetworks="per_class", auxiliary="mlp")
 
 
 def mean_fusion(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
     """The papers' baseline: experts, their plain mean, no auxiliary head."""
-    return NetworkConfig(
-        backbone=backbone,
-        modalities=modalities,
-        classes=classes,
-        lora_rank=lora_rank,
-        experts="modality",
-        fusion="mean",
-        top_k=1,
-        hypernetworks="shared",
-        auxiliary="none",
-        inference="mask",
-    )
+    base = any_sensor(backbone, modalities, classes, lora_rank)
+    return replace(base, fusion="mean", auxiliary="none", inference="mask")
 
 
 def sam_lora(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
     """The papers' baseline: one LoRA for all modalities, their plain mean."""
-    return NetworkConfig(
-        backbone=backbone,
-        modalities=modalities,
-        classes=classes,
-        lora_rank=lora_rank,
-        experts="shared",
-        fusion="mean",
-        top_k=1,
-        hypernetworks="shared",
-        auxiliary="none",
-        inference="mask",
-    )
+    return replace(mean_fusion(backbone, modalities, classes, lora_rank), experts="shared")
 
 
 PRESETS: dict[str, Callable[[str, tuple[str, ...], int, int], NetworkConfig]] = {
     "any_sensor": any_sensor,
+    "sartm": sartm,
     "mle_sam": mle_sam,
     "mean_fusion": mean_fusion,
     "sam_lora": sam_lora,
@@ -128,7 +120,7 @@ PRESETS: dict[str, Callable[[str, tuple[str, ...], int, int], NetworkConfig]] = 
 
 
 def preset(name: str, backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
-    """The preset of that name.
+    """The preset of that name; the first modality is the reference.
 
     Raises:
         SartmError: there is none.
@@ -136,3 +128,8 @@ def preset(name: str, backbone: str, modalities: tuple[str, ...], classes: int, 
     if name not in PRESETS:
         raise SartmError(f"preset '{name}' is unknown. Known: {', '.join(PRESETS)}.")
     return PRESETS[name](backbone, modalities, classes, lora_rank)
+
+
+def preset_for_rig(name: str, backbone: str, rig: Rig, lora_rank: int) -> NetworkConfig:
+    """The preset of that name for a rig's modalities, reference and classes; errors as `preset`."""
+    return replace(preset(name, backbone, rig.names, len(rig.classes), lora_rank), reference=rig.reference)

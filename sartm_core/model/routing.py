@@ -52,9 +52,43 @@ class TopKRouting(nn.Module):
         routed = torch.stack(levels, dim=1)  # [B, 3, M]
         if self.scales is None:
             return routed, None
-        mean = (availability / availability.sum(dim=1, keepdim=True)).to(routed.dtype)[:, None]
-        scale = F.softplus(self.scales)[None, :, None]
-        return (mean + scale * routed) / (1 + scale), None
+        return _mixed(routed, self.scales, availability), None
+
+
+class LanguageRouting(nn.Module):
+    """SARTM's mixture (arXiv 2505.01950, section III-A): the mean F-bar and the language-guided F-hat.
+
+    A modality's weight in F-hat grows with the likeness of its projected features to the text embeddings: the paper
+    gives no formula; ours is the cosine with their mean, a learned temperature, softmax over the available modalities.
+    F-bar and F-hat are combined as in `TopKRouting`. Only the mean's direction is kept, so inference needs no text.
+
+    Args:
+        channels: of the three levels (`sartm_core.frames.LEVELS`).
+        text_width: of the text embeddings, D.
+    """
+
+    text_direction: Tensor
+
+    def __init__(self, channels: tuple[int, int, int], text_width: int) -> None:
+        super().__init__()
+        self.projections = nn.ModuleList(nn.Linear(width, text_width) for width in channels)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # CLIP's
+        self.scales = nn.Parameter(torch.full((len(channels),), math.log(math.expm1(0.1))))
+        self.register_buffer("text_direction", torch.zeros(text_width))
+
+    def set_text(self, embeddings: Tensor) -> None:
+        """Sets the teacher, [C, D]; until then F-hat is the mean as well."""
+        self.text_direction.copy_(F.normalize(F.normalize(embeddings.float(), dim=1).mean(dim=0), dim=0))
+
+    def forward(
+        self, features: list[Tensor], sample: Tensor, modality: Tensor, availability: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """As `ReliabilityRouting.forward`, without a reliability."""
+        levels = []
+        for projection, level in zip(self.projections, features, strict=True):
+            likeness = F.normalize(projection(level.mean(dim=(2, 3))), dim=1) @ self.text_direction  # [R]
+            levels.append(_spread(self.log_scale.exp() * likeness, sample, modality, availability).softmax(dim=1))
+        return _mixed(torch.stack(levels, dim=1), self.scales, availability), None
 
 
 class ReliabilityRouting(nn.Module):
@@ -102,6 +136,13 @@ def _spread(logits: Tensor, sample: Tensor, modality: Tensor, availability: Tens
     spread = logits.new_full(availability.shape, -torch.inf)
     spread[sample, modality] = logits
     return spread
+
+
+def _mixed(routed: Tensor, scales: Tensor, availability: Tensor) -> Tensor:
+    """(mean + s routed) / (1 + s), s = softplus(scale) per level; [B, 3, M]."""
+    mean = (availability / availability.sum(dim=1, keepdim=True)).to(routed.dtype)[:, None]
+    scale = F.softplus(scales)[None, :, None]
+    return (mean + scale * routed) / (1 + scale)
 
 
 def weighted_sum(features: Tensor, weights: Tensor, sample: Tensor, modality: Tensor) -> Tensor:

@@ -198,6 +198,8 @@ class TestAvailability:
         with torch.no_grad():
             output = of_each_preset(x, a)
             features = of_each_preset.encode(x[sample, modality], modality)
+            if of_each_preset.meeting is not None:
+                features[2] = of_each_preset.meeting(features[2], sample, modality, a)
             fused = []
             for level, rows in enumerate(features):
                 weights = output.routing[0, level, modality]
@@ -312,5 +314,5 @@ def test_impossible_networks_are_refused(change: dict, expected: str) -> None:
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(SartmError, match="preset 'magic' is unknown. Known: any_sensor, mle_sam"):
+    with pytest.raises(SartmError, match="preset 'magic' is unknown. Known: any_sensor, sartm"):
         preset("magic", "nano", MODALITIES, 5, 4)
