@@ -6,6 +6,7 @@
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -33,6 +34,11 @@ def medians_ms(functions: dict[str, Callable[[], object]]) -> dict[str, float]:
     return {name: float(np.median(values)) * 1e3 for name, values in times.items()}
 
 
+def _one_each(network: MultiModalNetwork, planes: torch.Tensor, rows: torch.Tensor) -> None:
+    for index in range(len(rows)):
+        network.encode(planes[index : index + 1], rows[index : index + 1])
+
+
 @torch.inference_mode()
 def main() -> None:
     """Prints the table."""
@@ -50,17 +56,15 @@ def main() -> None:
     planes = torch.rand(len(NAMES), 3, height, width, device=device)
     rows = torch.arange(len(NAMES), device=device)
 
-    table = Table(
-        title=f"{options.backbone}, {options.size}, {device}, {torch.get_num_threads()} threads, median of {REPETITIONS}"
-    )
+    table = Table(title=f"{options.backbone}, {options.size}, {device}, {torch.get_num_threads()} threads")
     for column in ("modalities", "one pass, ms", "one each, ms", "each / one", "LoRA in one pass, ms", "LoRA / merged"):
         table.add_column(column, justify="right")
     for count in range(1, len(NAMES) + 1):
         result = medians_ms(
             {
-                "packed": lambda n=count: merged.encode(planes[:n], rows[:n]),
-                "apart": lambda n=count: [merged.encode(planes[i : i + 1], rows[i : i + 1]) for i in range(n)],
-                "lora": lambda n=count: lora.encode(planes[:n], rows[:n]),
+                "packed": partial(merged.encode, planes[:count], rows[:count]),
+                "apart": partial(_one_each, merged, planes[:count], rows[:count]),
+                "lora": partial(lora.encode, planes[:count], rows[:count]),
             }
         )
         packed = result["packed"]

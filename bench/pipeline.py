@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from rich.console import Console
@@ -45,7 +46,7 @@ def main() -> None:
     row("raw arrays to planes", median_ms(lambda: [encode(m, frame.raw[m.name], rig.dtype) for m in rig.modalities]))
     for count in range(1, len(rig.names) + 1):
         subset = {name: planes[name] for name in rig.names[:count]}
-        row(f"segment {' + '.join(subset)}", median_ms(lambda subset=subset: segmenter.segment(subset)))  # type: ignore[misc]
+        row(f"segment {' + '.join(subset)}", median_ms(partial(segmenter.segment, subset)))
     Console().print(table)
 
 
