@@ -34,8 +34,12 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture(scope="session")
-def rgbt_pairs() -> Path:
-    folder = SHARED_DATA / "rgbt_pairs"
-    if not folder.is_dir():
-        pytest.skip(f"the real RGB-thermal pairs are not in {folder}; set SARTM_SHARED_DATA")
-    return folder
+def shared_data() -> Path:
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the real data are not in {SHARED_DATA}; set SARTM_SHARED_DATA")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def rgbt_pairs(shared_data: Path) -> Path:
+    return shared_data / "rgbt_pairs"
