@@ -25,11 +25,17 @@ fi
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     # Debian and Ubuntu ship venv apart from Python.
     package=python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv
+    if [ "$(id -u)" = 0 ]; then
+        run=(env)
+    elif sudo -n true 2>/dev/null; then
+        run=(sudo -n)
+    else
+        fail "$python has no venv module. Run: sudo apt install $package (without sudo: apt install $package, as root); then make again"
+    fi
     say "$python has no venv module: installing $package"
-    run=()
-    [ "$(id -u)" = 0 ] || run=(sudo -n)
-    { "${run[@]}" apt-get update -qq && "${run[@]}" apt-get install -y -qq "$package" >/dev/null; } \
-        || fail "it could not be installed without a password. Run: sudo apt install $package"
+    install=("${run[@]}" apt-get install -y -qq "$package")
+    told=$({ "${install[@]}" || { "${run[@]}" apt-get update -qq && "${install[@]}"; }; } 2>&1 </dev/null) \
+        || fail "$package could not be installed:"$'\n'"$told"
 fi
 
 say "virtual environment in $venv"
@@ -50,7 +56,9 @@ else
         || { say "no CPU build is to be had here; the usual build instead (about 3 GB)"; "${pip[@]}" install "$torch"; }
 fi
 say "everything else, as pinned in requirements/lock.txt"
-"${pip[@]}" install --no-deps -r "$here/requirements/lock.txt"
+# Some packages have no wheels; to build them in the environment takes these two.
+"${pip[@]}" install --no-deps $(grep -E '^(setuptools|wheel)==' "$here/requirements/lock.txt")
+"${pip[@]}" install --no-deps --no-build-isolation --use-pep517 -r "$here/requirements/lock.txt"
 say "$sam2, without torchvision, which its models do not need"
 SAM2_BUILD_CUDA=0 "${pip[@]}" install --no-deps --no-build-isolation "$sam2"
 say "sartm itself, from this checkout"

@@ -7,7 +7,7 @@ import pytest
 from sartm_core.rig import Rig, load_rig
 from sartm_core.simulation import CONDITIONS, SimulatedFrame, SimulatedRig
 
-SHARED_DATA = Path(os.environ.get("SARTM_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+SHARED_DATA = Path(os.environ.get("SARTM_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

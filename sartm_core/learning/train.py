@@ -39,6 +39,11 @@ def train(recipe: Recipe, out: Path) -> dict[str, Any]:
     reference = SimulatedDataset(rig, STATISTICS_SAMPLES, "train", recipe.stages[-1].size)
     module.network.set_statistics(*plane_statistics(reference, STATISTICS_SAMPLES))
 
+    pretrained = sum(p.numel() for p in module.network.pretrained_parameters().values())
+    total = sum(p.numel() for p in module.network.parameters())
+    frozen = sum(p.numel() for p in module.network.parameters() if not p.requires_grad)
+    log.info("parameters: %d in all, %d of SAM2's encoder and transformer, %d frozen", total, pretrained, frozen)
+
     seen = 0
     for stage in recipe.stages:
         module.stage = stage

@@ -59,3 +59,40 @@ class MlpHead(nn.Module):
             for level, project in zip((ffp, ifp, sfm), self.project, strict=True)
         ]
         return self.classify(self.fuse(torch.cat(levels, dim=1)))
+
+
+class DeepLabHead(nn.Module):
+    """SARTM's ablation: DeepLab v3+ (arXiv 1802.02611), atrous convolutions of several rates on the coarse level.
+
+    GroupNorm stands for BatchNorm. The rates suit stride 16.
+
+    Args:
+        channels: of the three levels.
+        classes: number of classes, C.
+        width: of the head, at most 256.
+    """
+
+    RATES = (6, 12, 18)
+
+    def __init__(self, channels: tuple[int, int, int], classes: int, width: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList([_normalised(channels[2], width, kernel=1)])
+        self.branches.extend(_normalised(channels[2], width, kernel=3, dilation=rate) for rate in self.RATES)
+        self.image = nn.Sequential(nn.Conv2d(channels[2], width, kernel_size=1), nn.GELU())
+        self.merge = _normalised((len(self.RATES) + 2) * width, width, kernel=1)
+        self.detail = _normalised(channels[0], width // 4, kernel=1)
+        self.smooth = nn.Sequential(_normalised(width + width // 4, width, kernel=3), nn.Dropout2d(0.1))
+        self.classify = nn.Conv2d(width, classes, kernel_size=1)
+
+    def forward(self, ffp: Tensor, ifp: Tensor, sfm: Tensor) -> Tensor:
+        """As `FpnHead.forward`; the intermediate level is not used."""
+        image = self.image(sfm.mean(dim=(2, 3), keepdim=True)).expand(-1, -1, *sfm.shape[2:])
+        x = self.merge(torch.cat([*(branch(sfm) for branch in self.branches), image], dim=1))
+        x = F.interpolate(x, size=ffp.shape[2:], mode="bilinear", align_corners=False)
+        return self.classify(self.smooth(torch.cat([x, self.detail(ffp)], dim=1)))
+
+
+def _normalised(channels: int, width: int, kernel: int, dilation: int = 1) -> nn.Sequential:
+    padding = dilation * (kernel // 2)
+    convolution = nn.Conv2d(channels, width, kernel_size=kernel, padding=padding, dilation=dilation, bias=False)
+    return nn.Sequential(convolution, nn.GroupNorm(8, width), nn.GELU())

@@ -9,7 +9,7 @@ from sartm_core.errors import SartmError
 from sartm_core.model import lora
 from sartm_core.model.backbone import SIDE_MULTIPLE, build_image_encoder, pyramid_width
 from sartm_core.model.decoder import ClassTokenDecoder
-from sartm_core.model.heads import FpnHead, MlpHead
+from sartm_core.model.heads import DeepLabHead, FpnHead, MlpHead
 from sartm_core.model.presets import NetworkConfig
 from sartm_core.model.rectification import MeetTheReference
 from sartm_core.model.routing import LanguageRouting, MeanRouting, ReliabilityRouting, TopKRouting, weighted_sum
@@ -46,7 +46,7 @@ def _fusion(config: NetworkConfig, channels: tuple[int, int, int]) -> nn.Module:
 
 
 def _auxiliary(config: NetworkConfig, channels: tuple[int, int, int]) -> nn.Module | None:
-    heads = {"fpn": FpnHead, "mlp": MlpHead}
+    heads = {"fpn": FpnHead, "mlp": MlpHead, "deeplab": DeepLabHead}
     if config.auxiliary == "none":
         return None
     return heads[config.auxiliary](channels, config.classes, min(channels[2], HEAD_WIDTH))
@@ -141,7 +141,13 @@ class MultiModalNetwork(nn.Module):
         Args:
             planes: [B, M, 3, H, W]; what lies where `availability` is false is never read.
             availability: bool [B, M]; at least one true per sample.
+
+        Raises:
+            SartmError: a sample without any modality, or a side that is no multiple of 32.
         """
+        if not torch.compiler.is_compiling() and not availability.any(dim=1).all():
+            empty = (~availability.any(dim=1)).nonzero().flatten().tolist()
+            raise SartmError(f"network: expected at least one modality in every sample, got none in sample(s) {empty}.")
         sample, modality = availability.nonzero(as_tuple=True)
         features = self.encode(planes[sample, modality], modality)
         return self.decode(features, sample, modality, availability)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sartm_core.errors import SartmError
 from sartm_core.model import lora
@@ -192,22 +193,57 @@ class TestAvailability:
     def test_the_fused_features_can_be_rebuilt_from_the_published_weights(
         self, of_each_preset: MultiModalNetwork
     ) -> None:
-        """Decoding with hand-fused features gives the network's own logits: the weights are those really applied."""
-        x, a = planes(1), available("101")
+        """What the decoder really gets = the published coefficients times each modality's features."""
+        net, x, a = of_each_preset, planes(1), available("101")
         sample, modality = a.nonzero(as_tuple=True)
+        eaten: list[tuple[Tensor, ...]] = []
+        hook = net.decoder.register_forward_pre_hook(lambda _, inputs: eaten.append(inputs))
         with torch.no_grad():
-            output = of_each_preset(x, a)
-            features = of_each_preset.encode(x[sample, modality], modality)
-            if of_each_preset.meeting is not None:
-                features[2] = of_each_preset.meeting(features[2], sample, modality, a)
-            fused = []
-            for level, rows in enumerate(features):
-                weights = output.routing[0, level, modality]
-                fused.append(torch.einsum("r,rchw->chw", weights, rows)[None])
-            torch.testing.assert_close(of_each_preset.decoder(*fused), output.mask_logits, rtol=1e-4, atol=1e-5)
-            if of_each_preset.auxiliary is not None:
-                again = of_each_preset.auxiliary(*fused)
-                torch.testing.assert_close(again, output.auxiliary_logits, rtol=1e-4, atol=1e-5)
+            output = net(x, a)
+            features = net.encode(x[sample, modality], modality)
+            if net.meeting is not None:
+                features[2] = net.meeting(features[2], sample, modality, a)
+        hook.remove()
+        for level, (rows, fused) in enumerate(zip(features, eaten[0], strict=True)):
+            expected = torch.einsum("r,rchw->chw", output.routing[0, level, modality], rows)
+            torch.testing.assert_close(fused[0], expected, rtol=0, atol=1e-6)
+
+    def test_an_empty_sample_is_refused(self, of_each_preset: MultiModalNetwork) -> None:
+        with pytest.raises(SartmError, match=r"at least one modality in every sample, got none in sample\(s\) \[1\]"):
+            of_each_preset(planes(2), available("110", "000"))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_all_31_subsets_of_five_modalities(name: str) -> None:
+    torch.manual_seed(0)
+    net = MultiModalNetwork(preset(name, "nano", ("rgb", "thermal", "depth", "lidar", "event"), 5, 2)).eval()
+    subsets = [row for row in itertools.product([False, True], repeat=5) if any(row)]
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        output = net(torch.randn(31, 5, 3, 32, 64, generator=generator), torch.tensor(subsets))
+    assert torch.isfinite(output.logits).all()
+    torch.testing.assert_close(output.routing.sum(dim=2), torch.ones(31, 3))
+
+
+def test_one_packed_pass_takes_no_more_kernels_than_one_modality(live: MultiModalNetwork) -> None:
+    """Operators that compute, with merged experts and with LoRA: M separate passes launch M times as many."""
+
+    class Count(TorchDispatchMode):
+        calls = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            self.calls += not func.is_view
+            return func(*args, **(kwargs or {}))
+
+    merged = network()
+    merged.merge_experts()
+    for net in (merged, live):
+        counts = []
+        for rows in (1, 3):
+            with torch.no_grad(), Count() as counter:
+                net.encode(planes(1)[0, :rows], torch.arange(rows))
+            counts.append(counter.calls)
+        assert counts[1] <= counts[0]
 
 
 def test_weighted_sum_against_a_loop() -> None:
@@ -291,6 +327,7 @@ def test_ablations_are_single_fields() -> None:
         {"fusion": "mean"},
         {"auxiliary": "none", "inference": "mask"},
         {"auxiliary": "fpn"},
+        {"auxiliary": "deeplab"},
         {"inference": "auxiliary"},
         {"lora_rank": 2},
         {"hypernetworks": "shared"},

@@ -135,5 +135,10 @@ def start(middleware: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., 
     yield begin
     for process in running:
         if process.popen.poll() is None:
+            process.popen.terminate()  # in order: a killed node leaves its shared-memory segments behind
+    for process in running:
+        try:
+            process.popen.wait(timeout=15)
+        except subprocess.TimeoutExpired:
             process.popen.kill()
             process.popen.wait()
