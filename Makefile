@@ -1,6 +1,6 @@
 # make demo    a simulated robot whose sensors die, segmented live through ROS 2; leaves out/demo
 # make test    the whole test suite
-# Both set up what they need in .venv; nothing else on the machine changes.
+# Both set up what they need in .venv; see docs/installation.md.
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -22,26 +22,26 @@ setup:  ## make or renew .venv (reused while the lock is the same)
 demo: setup  ## the live demo; leaves out/demo/report.html
 	@$(ISOLATED) $(VENV)/bin/sartm demo --out out/demo
 
-test: setup lint  ## lint and every test that needs no ROS installation
-	$(ISOLATED) $(PYTEST) test
+test: setup lint  ## lint and every test but the long ones (make soak) and those that need ROS
+	@$(ISOLATED) $(PYTEST) test
 
 test-fast: setup  ## the tests that take no more than seconds
-	$(ISOLATED) $(PYTEST) test -m "not slow"
+	@$(ISOLATED) $(PYTEST) test -m "not slow"
 
 test-ros:  ## launch tests, on a machine with ROS sourced and the package built by colcon
 	@python3 -c 'import launch_testing' 2>/dev/null || { echo "make test-ros needs a sourced ROS 2 with launch_testing (apt install ros-\$$ROS_DISTRO-launch-testing-ros)"; exit 1; }
 	launch_test test/launch/perception_launch_test.py
 
 soak: setup  ## the long tests
-	$(ISOLATED) $(PYTEST) test -m soak
+	@$(ISOLATED) $(PYTEST) test -m soak
 
 lint: setup  ## ruff and mypy
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(ISOLATED) $(VENV)/bin/mypy
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(ISOLATED) $(VENV)/bin/mypy
 
 bench: setup  ## speed, as ratios within one run
-	$(ISOLATED) $(VENV)/bin/python bench/pipeline.py && $(ISOLATED) $(VENV)/bin/python bench/encoder.py
+	@$(ISOLATED) $(VENV)/bin/python bench/pipeline.py && $(ISOLATED) $(VENV)/bin/python bench/encoder.py
 
 clean:  ## remove .venv, caches and out
 	rm -rf $(VENV) out build install log .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -1,17 +1,10 @@
 """The perception node on a robot: `ros2 launch sartm_ros perception.launch.py rig:=/path/to/rig.yaml`."""
 
-import os
-import shutil
-
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, LogInfo, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
-
-from sartm_core.resources import find_config
-
-SEGMENTS_BYTES = 256 * 2**20
 
 # name, default, description, type; each is a parameter of the node (`ros2 param describe`)
 ARGUMENTS = (
@@ -23,20 +16,6 @@ ARGUMENTS = (
     ("autostart", "true", "Configure and activate at once; false: a lifecycle manager does.", bool),
     ("use_sim_time", "false", "Follow /clock, for recordings.", bool),
 )
-
-
-def _shared_memory() -> list:
-    """Fast DDS with segments that hold images, unless the user has a profile or /dev/shm is small."""
-    if "FASTDDS_DEFAULT_PROFILES_FILE" in os.environ or "FASTRTPS_DEFAULT_PROFILES_FILE" in os.environ:
-        return []
-    if not os.path.isdir("/dev/shm") or shutil.disk_usage("/dev/shm").free < SEGMENTS_BYTES:
-        return [LogInfo(msg="/dev/shm is small: Fast DDS keeps its default transport (in Docker: --shm-size=1g)")]
-    variable = (
-        "FASTRTPS_DEFAULT_PROFILES_FILE"
-        if os.environ.get("ROS_DISTRO") == "humble"
-        else "FASTDDS_DEFAULT_PROFILES_FILE"
-    )
-    return [SetEnvironmentVariable(variable, str(find_config("fastdds_shm.xml")))]
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -57,4 +36,4 @@ def generate_launch_description() -> LaunchDescription:
             {name: ParameterValue(LaunchConfiguration(name), value_type=kind) for name, _, _, kind in ARGUMENTS}
         ],
     )
-    return LaunchDescription([*declared, *_shared_memory(), node])
+    return LaunchDescription([*declared, node])

@@ -15,9 +15,11 @@ fail() { printf '[setup] error: %s\n' "$*" >&2; exit 1; }
 
 command -v "$python" >/dev/null || fail "no '$python' here. Install Python 3.10 or newer (apt install python3 python3-venv), or name one: make setup PYTHON=python3.12"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
-    || fail "expected Python 3.10 or newer, got $("$python" --version). Name another: make setup PYTHON=python3.12"
+    || fail "$python: expected Python 3.10 or newer, got $("$python" --version 2>&1). Name another: make setup PYTHON=python3.12"
 
-key=$( (cat "$here/requirements/lock.txt" "$here/requirements/install.sh"; "$python" --version; echo "$here ${TORCH_INDEX:-}") | sha256sum | cut -d' ' -f1)
+# What TORCH_INDEX once said holds until it says something else.
+index=${TORCH_INDEX-$(cat "$venv/.torch_index" 2>/dev/null || true)}
+key=$( (cat "$here/requirements/lock.txt" "$here/requirements/install.sh"; "$python" --version; echo "$here $index") | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$venv/.complete" 2>/dev/null)" = "$key" ]; then
     exit 0
 fi
@@ -43,9 +45,9 @@ rm -rf "$venv"
 "$python" -m venv "$venv"
 pip=("$venv/bin/python" -m pip --quiet --disable-pip-version-check)
 
-if [ -n "${TORCH_INDEX:-}" ]; then
-    say "$torch from $TORCH_INDEX"
-    "${pip[@]}" install "$torch" --index-url "$TORCH_INDEX"
+if [ -n "$index" ]; then
+    say "$torch from $index"
+    "${pip[@]}" install "$torch" --index-url "$index"
 elif command -v nvidia-smi >/dev/null; then
     say "$torch with CUDA: an NVIDIA driver is here (about 3 GB)"
     "${pip[@]}" install "$torch"
@@ -63,5 +65,6 @@ say "$sam2, without torchvision, which its models do not need"
 SAM2_BUILD_CUDA=0 "${pip[@]}" install --no-deps --no-build-isolation "$sam2"
 say "sartm itself, from this checkout"
 "${pip[@]}" install --no-deps --no-build-isolation --editable "$here"
+echo "$index" >"$venv/.torch_index"
 echo "$key" >"$venv/.complete"
 say "done: $venv/bin/sartm --help"

@@ -43,6 +43,8 @@ def read_yaml(path: Path, model: type[ModelT]) -> ModelT:
         raise SartmError(f"{path}: cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SartmError(f"{path}: is no YAML file: {error}") from error
+    if content is None:
+        raise SartmError(f"{path}: the file is empty.")
     if not isinstance(content, dict):
         raise SartmError(f"{path}: expected a mapping of fields to values at the top, got {type(content).__name__}.")
     return check(content, model, str(path))
@@ -62,8 +64,12 @@ def check(content: dict[str, Any], model: type[ModelT], source: str) -> ModelT:
 
 
 def _describe(fault: Any, model: type[BaseModel]) -> str:
-    location = ".".join(str(part) for part in fault["loc"]) or "file"
+    location = ".".join(str(part) for part in fault["loc"])
     message = fault["msg"].removeprefix("Value error, ")
+    if not location:  # a check across fields: its message names them
+        return f"{message}."
+    if fault["type"] in ("tuple_type", "list_type"):
+        message = "expected a list [...]"
     if fault["type"] == "missing":
         return f"{location}: this field is required and missing."
     if fault["type"] == "extra_forbidden":

@@ -41,7 +41,7 @@ def user_errors() -> Iterator[None]:
     """Turns what the user can mend into a message and exit status 1."""
     try:
         yield
-    except SartmError as error:
+    except (SartmError, OSError) as error:
         stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
@@ -88,7 +88,7 @@ def rig_show(rig: RigArgument, json_output: JsonOption = False) -> None:
         title=f"{loaded.name}: planes {loaded.dtype}, reference {loaded.reference}", caption=loaded.description
     )
     for column in ("modality", "kind", "encoding", "size", "topic", "tolerance"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for modality in loaded.modalities:
         encoding = str(getattr(modality, "encoding", ""))
         height, width = modality.size
@@ -101,7 +101,7 @@ def rig_show(rig: RigArgument, json_output: JsonOption = False) -> None:
 @app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe file, such as training/recipes/first_light.yaml.")],
-    out: Annotated[Path, typer.Option(help="Folder for last.ckpt and figures.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for last.ckpt and figures.json; earlier ones are replaced.")],
 ) -> None:
     """Train a network on the simulated rig."""
     from sartm_core.checked_yaml import read_yaml
@@ -118,7 +118,7 @@ def train(
 @app.command()
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="last.ckpt, written by `sartm train`.")],
-    out: Annotated[Path, typer.Option(help="The bundle's folder.")],
+    out: Annotated[Path, typer.Option(help="The bundle's folder; a bundle that is there is replaced.")],
 ) -> None:
     """Turn a checkpoint into a bundle, all that inference needs."""
     with user_errors():

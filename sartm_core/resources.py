@@ -48,6 +48,8 @@ def resolve_config(name_or_path: str, folder: str) -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
+    if path.is_dir():
+        raise SartmError(f"{path}: is a folder; expected a YAML file.")
     if path.suffix or len(path.parts) > 1:
         raise SartmError(
             f"{path}: no such file. Give the path of a YAML file, or one of: {', '.join(config_names(folder))}."

@@ -16,6 +16,9 @@ from sartm_core.resources import resolve_config
 Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 """Height, width in pixels."""
 
+Topic = Annotated[str, Field(pattern=r"^[/~]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$|^~/[A-Za-z0-9_/]+$")]
+"""A ROS topic's name: letters, digits and _ between slashes."""
+
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -24,9 +27,9 @@ class _Stream(Checked):
 
     name: Name
     size: Size
-    topic: str
+    topic: Topic
     message: Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"] = "sensor_msgs/msg/Image"
-    camera_info: str | None = None
+    camera_info: Topic | None = None
     tolerance_s: float = Field(0.05, ge=0)
     """A message belongs to a frame set when its stamp is at most this far from the anchor's."""
     offset_s: float = 0.0

@@ -1,5 +1,6 @@
 """The `sartm` command: the core's commands, the demo and bags."""
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -76,7 +77,9 @@ def bag_play(
     bag: BagArgument,
     rate: Annotated[float, typer.Option(help="2 plays twice as fast.", min=0.01, max=100)] = 1.0,
     clock: Annotated[bool, typer.Option(help="Also publish /clock, for nodes with use_sim_time.")] = False,
-    wait_for: Annotated[int, typer.Option(help="Begin when this many topics are listened to, or after 10 s.")] = 0,
+    wait_for: Annotated[
+        int | None, typer.Option(help="Begin when this many topics are listened to (default: all), or after 10 s.")
+    ] = None,
 ) -> None:
     """Publish a recording through ROS 2 at the recorded pace."""
     with user_errors():
@@ -87,7 +90,8 @@ def bag_play(
 
 
 def main() -> None:
-    """Entry point."""
+    """Entry point. SIGTERM ends a command as Ctrl-C does: children and half-written files go."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()
 
 

@@ -13,6 +13,9 @@ from sartm_ros.synchronizer import Synchronizer
 WINDOW = 200
 """Number of frames over which rates and percentiles are taken."""
 
+IMPLAUSIBLE_S = 3600.0
+"""Beyond this a stamp is not of this clock: a recording that is played without use_sim_time. No latency then."""
+
 
 class InputMonitor:
     """Rate, age and faults of one input."""
@@ -29,12 +32,9 @@ class InputMonitor:
 
     def values(self, now_ns: int) -> dict[str, float]:
         """The numbers for greenwave_monitor."""
-        age = (now_ns - self.stamps_ns[-1]) / 1e6 if self.stamps_ns else 0.0
-        return {
-            "frame_rate_node": _rate_hz(self.arrivals_ns),
-            "frame_rate_msg": _rate_hz(self.stamps_ns),
-            "current_delay_from_realtime_ms": age,
-        }
+        rates = {"frame_rate_node": _rate_hz(self.arrivals_ns), "frame_rate_msg": _rate_hz(self.stamps_ns)}
+        age_s = (now_ns - self.stamps_ns[-1]) / 1e9 if self.stamps_ns else 0.0
+        return rates | ({"current_delay_from_realtime_ms": age_s * 1e3} if abs(age_s) < IMPLAUSIBLE_S else {})
 
 
 class PipelineMonitor:
@@ -50,7 +50,8 @@ class PipelineMonitor:
         """Notes one mask; seconds per stage."""
         self.masks += 1
         for stage, value in seconds.items():
-            self._milliseconds[stage].append(value * 1e3)
+            if abs(value) < IMPLAUSIBLE_S:
+                self._milliseconds[stage].append(value * 1e3)
 
     def values(self) -> dict[str, float]:
         """p50 and p95 of every stage, milliseconds."""

@@ -3,12 +3,29 @@
 import os
 import random
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from sartm_core.resources import find_config
 
-SEGMENT_BYTES = 64 * 2**20
-"""Shared-memory segment of one participant, as in config/fastdds_shm.xml."""
+PROFILES = (("fastdds_shm.xml", 64 * 2**20), ("fastdds_shm_small.xml", 16 * 2**20))
+"""Profiles in config/, the best first, and the shared-memory segment of one participant in each, bytes."""
+
+
+def shared_memory(environment: Mapping[str, str], participants: int) -> dict[str, str]:
+    """What to add to an environment so that Fast DDS's shared memory holds images; empty where nothing can be done.
+
+    A profile that is already set is respected; the segments are as large as /dev/shm allows.
+    """
+    if any(f"{vendor}_DEFAULT_PROFILES_FILE" in environment for vendor in ("FASTDDS", "FASTRTPS")):
+        return {}
+    free = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else 0
+    fitting = [name for name, segment_bytes in PROFILES if participants * segment_bytes <= free]
+    if not fitting:
+        return {}
+    # The name that Fast DDS 2.6 of ROS 2 Humble knows makes newer ones complain.
+    vendor = "FASTRTPS" if environment.get("ROS_DISTRO") == "humble" else "FASTDDS"
+    return {f"{vendor}_DEFAULT_PROFILES_FILE": str(find_config(fitting[0]))}
 
 
 def private_environment(participants: int) -> tuple[dict[str, str], str]:
@@ -29,17 +46,14 @@ def private_environment(participants: int) -> tuple[dict[str, str], str]:
         "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp",
         "PYTHONUNBUFFERED": "1",
     }
-    environment.pop("ROS_STATIC_PEERS", None)
-    free = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else 0
-    if free < participants * SEGMENT_BYTES:
-        environment.pop("FASTDDS_DEFAULT_PROFILES_FILE", None)
+    for name in ("ROS_STATIC_PEERS", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        environment.pop(name, None)
+    profile = shared_memory(environment, participants)
+    transport = "shared memory"
+    if not profile:
+        needed = participants * PROFILES[-1][1] >> 20
         transport = (
-            f"default transport, because /dev/shm has only {free >> 20} MB of {participants * SEGMENT_BYTES >> 20} MB "
-            "(in Docker: --shm-size=1g); large images may get lost"
+            f"default transport, because /dev/shm has less than {needed} MB free (in Docker: --shm-size=1g); "
+            "large images may get lost"
         )
-    else:
-        # The name that Fast DDS 2.6 of ROS 2 Humble knows makes newer ones complain.
-        vendor = "FASTRTPS" if environment.get("ROS_DISTRO") == "humble" else "FASTDDS"
-        environment[f"{vendor}_DEFAULT_PROFILES_FILE"] = str(find_config("fastdds_shm.xml"))
-        transport = "shared memory"
-    return environment, f"ROS domain {domain}, this host only, {transport}"
+    return environment | profile, f"ROS domain {domain}, this host only, {transport}"

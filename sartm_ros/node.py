@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,27 +66,38 @@ class PerceptionNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribes and starts the worker."""
+        """Subscribes and starts the worker; on failure the node stays inactive and says why."""
         super().on_activate(state)
+        try:
+            self._start()
+        except Exception as error:  # rclpy would swallow it
+            self.get_logger().error(f"cannot subscribe: {error}")
+            self.stop()
+            return TransitionCallbackReturn.FAILURE
+        self._outputs.publish_labels()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _start(self) -> None:
         self._states: dict[str, str] = {}
         self._camera_info: CameraInfo | None = None
         self._frame_id = ""
         self._inputs = {name: InputMonitor() for name in self._rig.names}
         self._monitor = PipelineMonitor()
+        self._open_timers: list[Any] = []
+        self._open_subscriptions: list[Any] = []
         self._worker = NewestWins(self._process)
         waits = self._rig.synchronizer
         streams = [Stream(m.name, m.tolerance_s, m.offset_s, m.required) for m in self._rig.modalities]
         self._synchronizer = Synchronizer(
             streams, self._rig.reference, waits.max_wait_s, waits.stale_after_s, self._on_set
         )
-        self._open_subscriptions = self._subscribe()
-        self._open_timers = [
-            self.create_timer(TICK_S, lambda: self._synchronizer.tick(self._now_ns())),
-            self.create_timer(DIAGNOSTICS_S, self._publish_diagnostics),
-            self.create_timer(self._settings.silence_warning_s, self._warn_of_silence),
-        ]
-        self._outputs.publish_labels()
-        return TransitionCallbackReturn.SUCCESS
+        self._subscribe()
+        for period_s, callback in (
+            (TICK_S, lambda: self._synchronizer.tick(self._now_ns())),
+            (DIAGNOSTICS_S, self._publish_diagnostics),
+            (self._settings.silence_warning_s, self._warn_of_silence),
+        ):
+            self._open_timers.append(self.create_timer(period_s, callback))
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stops; the outputs stay."""
@@ -115,19 +127,18 @@ class PerceptionNode(LifecycleNode):
         del self._pipeline
         return TransitionCallbackReturn.SUCCESS
 
-    def _subscribe(self) -> list[Any]:
+    def _subscribe(self) -> None:
         reliability = {"best_effort": ReliabilityPolicy.BEST_EFFORT, "reliable": ReliabilityPolicy.RELIABLE}
         qos = QoSProfile(depth=5, reliability=reliability[self._settings.input_reliability])
-        subscriptions = []
-        for modality in self._rig.modalities:
-            callback = functools.partial(self._on_message, modality.name)
-            subscriptions.append(
-                self.create_subscription(MESSAGE_TYPES[modality.message], modality.topic, callback, qos)
-            )
+        wanted: list[tuple[Any, str, Callable[[Any], None]]] = [
+            (MESSAGE_TYPES[modality.message], modality.topic, functools.partial(self._on_message, modality.name))
+            for modality in self._rig.modalities
+        ]
         camera_info = self._rig.modality(self._rig.reference).camera_info
         if camera_info is not None:
-            subscriptions.append(self.create_subscription(CameraInfo, camera_info, self._on_camera_info, qos))
-        return subscriptions
+            wanted.append((CameraInfo, camera_info, self._on_camera_info))
+        for message_type, topic, callback in wanted:
+            self._open_subscriptions.append(self.create_subscription(message_type, topic, callback, qos))
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
@@ -229,8 +240,8 @@ def main(arguments: list[str] | None = None) -> None:
         if autostart and node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
             raise SartmError("the automatic start failed; see the message above")
         interrupted = catch_signals()
-        if autostart:
-            node.trigger_activate()
+        if autostart and node.trigger_activate() != TransitionCallbackReturn.SUCCESS:
+            raise SartmError("the automatic start failed; see the message above")
         try:
             while not interrupted.is_set():
                 executor.spin_once(timeout_sec=0.1)

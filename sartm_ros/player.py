@@ -1,6 +1,7 @@
 """`sartm bag play`: publishes a recording through rclpy, in recorded order and at the recorded pace."""
 
 import importlib
+import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 
 import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 
 from sartm_core.errors import SartmError
 from sartm_ros.bag import open_bag
+from sartm_ros.middleware import shared_memory
 
 WAIT_FOR_SUBSCRIBERS_S = 10.0
 
@@ -19,14 +22,14 @@ _RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def play(path: Path, rate: float, clock: bool, wait_for_subscribers: int) -> int:
+def play(path: Path, rate: float, clock: bool, wait_for_subscribers: int | None) -> int:
     """Publishes every message of a bag under its recorded topic.
 
     Args:
         path: a rosbag2 folder.
         rate: 2.0 plays twice as fast.
         clock: also publish /clock, for nodes that run with use_sim_time.
-        wait_for_subscribers: begin when this many topics are listened to, or after 10 s.
+        wait_for_subscribers: begin when this many topics are listened to, by default all, or after 10 s.
 
     Returns:
         Number of messages.
@@ -36,7 +39,8 @@ def play(path: Path, rate: float, clock: bool, wait_for_subscribers: int) -> int
     """
     with open_bag(path) as reader:
         kinds = {connection.topic: _message_class(connection.msgtype) for connection in reader.connections}
-        rclpy.init()
+        os.environ.update(shared_memory(os.environ, participants=1))
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         node = rclpy.create_node("bag_player")
         try:
             publishers = {
@@ -44,7 +48,7 @@ def play(path: Path, rate: float, clock: bool, wait_for_subscribers: int) -> int
                 for connection in reader.connections
             }
             clock_publisher = node.create_publisher(Clock, "/clock", _RELIABLE) if clock else None
-            _wait(publishers, wait_for_subscribers)
+            _wait(publishers, len(publishers) if wait_for_subscribers is None else wait_for_subscribers)
             count = 0
             for connection, time_ns, serialized in _paced(reader.messages(), rate):
                 if clock_publisher is not None:

@@ -17,6 +17,10 @@ from typing import Any
 NS_PER_S = 1_000_000_000
 QUEUE_LENGTH = 30
 """Messages kept per stream; at 30 Hz one second."""
+SLOW_PERIODS = 2.5
+"""A stream that is slower than `stale_after_s` counts as silent after this many of its own periods."""
+YOUNG_NS = 2 * NS_PER_S
+"""How long sets wait (up to max_wait each) for a stream that has spoken only once or twice."""
 RESET_AFTER_NS = NS_PER_S
 """A stamp this far behind the newest one of its stream means that time jumped back (a bag that loops)."""
 
@@ -47,6 +51,7 @@ class _Queue:
     messages: deque[Any] = field(default_factory=deque)
     newest_ns: int | None = None
     last_arrival_ns: int | None = None
+    gaps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=2))
     received: int = 0
     matched: int = 0
     unmatched: int = 0
@@ -89,6 +94,7 @@ class _Queue:
         self.stamps.clear()
         self.messages.clear()
         self.newest_ns = self.last_arrival_ns = None
+        self.gaps_ns.clear()
 
 
 OnSet = Callable[[int, dict[str, Any]], None]
@@ -101,7 +107,7 @@ class Synchronizer:
         streams: at least one.
         anchor: name of the stream whose stamps the sets carry.
         max_wait_s: how long a set waits for live streams, counted from the arrival of its anchor message.
-        stale_after_s: a stream that is silent for this long is not waited for.
+        stale_after_s: a stream that is silent for this long (a slow one: for 2.5 of its periods) is not waited for.
         on_set: called with the anchor's stamp (nanoseconds) and the messages by name.
 
     Raises:
@@ -185,6 +191,8 @@ class Synchronizer:
         if self._started_ns is None:
             self._started_ns = now_ns
         queue.newest_ns = stamp if queue.newest_ns is None else max(stamp, queue.newest_ns)
+        if queue.last_arrival_ns is not None:
+            queue.gaps_ns.append(now_ns - queue.last_arrival_ns)
         queue.last_arrival_ns = now_ns
         queue.insert(stamp, message)
         self._choose_anchor(now_ns)
@@ -204,13 +212,19 @@ class Synchronizer:
         self._counts["resets"] += 1
 
     def _live(self, queue: _Queue, now_ns: int) -> bool:
-        return queue.last_arrival_ns is not None and now_ns - queue.last_arrival_ns <= self._stale_after_ns
+        if queue.last_arrival_ns is None:
+            return False
+        # A slow sensor is not silent between its messages. Of two gaps the smaller one is its pace; the other may be
+        # an outage that has just ended.
+        pace_ns = min(queue.gaps_ns) if len(queue.gaps_ns) == 2 else 0
+        return now_ns - queue.last_arrival_ns <= max(self._stale_after_ns, SLOW_PERIODS * pace_ns)
 
     def _expected(self, queue: _Queue, now_ns: int) -> bool:
-        """Whether a message may still come: the stream is live, or the first moments are not over yet."""
+        """Whether a message may still come: the stream is live, or so young that its pace is not known yet."""
         if queue.last_arrival_ns is None:
             return self._started_ns is not None and now_ns - self._started_ns <= self._stale_after_ns
-        return self._live(queue, now_ns)
+        young = len(queue.gaps_ns) < 2 and now_ns - queue.last_arrival_ns <= YOUNG_NS
+        return young or self._live(queue, now_ns)
 
     def _choose_anchor(self, now_ns: int) -> None:
         """The first anchor while it is live; else the present one while it is live; else the next live stream."""

@@ -1,7 +1,6 @@
 """A checkpoint into a bundle: experts merged and stacked, everything described."""
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +62,10 @@ def _load(checkpoint: Path) -> dict[str, Any]:
         content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise SartmError(f"{checkpoint}: no such file. {remedy}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise SartmError(f"{checkpoint}: is no checkpoint: {str(error).splitlines()[0]}. {remedy}") from error
+    except IsADirectoryError:
+        raise SartmError(f"{checkpoint}: is a folder. {remedy}") from None
+    except Exception as error:  # the unpickler raises whatever the bytes lead it to
+        raise SartmError(f"{checkpoint}: is no checkpoint ({type(error).__name__}). {remedy}") from error
     if not isinstance(content, dict) or not {"hyper_parameters", "state_dict"} <= set(content):
         raise SartmError(f"{checkpoint}: holds no training state of ours. {remedy}")
     return content

@@ -84,10 +84,14 @@ def _check(planes: dict[str, Any], names: tuple[str, ...]) -> None:
     for name, array in planes.items():
         if name not in names:
             raise SartmError(f"segment: modality '{name}' is not in the bundle; it has {', '.join(names)}.")
-        if array.ndim != 3 or array.shape[0] != 3:
+        shape, dtype = np.shape(array), getattr(array, "dtype", type(array).__name__)
+        if len(shape) != 3 or shape[0] != 3 or 0 in shape or dtype not in (np.uint8, np.float32):
             raise SartmError(
-                f"segment: {name}: expected planes [3, H, W] (see sartm_core.sensing.encode), got {array.shape}."
+                f"segment: {name}: expected planes [3, H, W] of uint8 or float32 (see sartm_core.sensing.encode), got "
+                f"{shape} of {dtype}."
             )
+        if dtype == np.float32 and not np.isfinite(array).all():
+            raise SartmError(f"segment: {name}: the planes hold values that are not finite; encode() makes them 0.")
 
 
 def _device(name: str) -> torch.device:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from sartm_core.checked_yaml import Checked
 from sartm_core.rig import Size
@@ -15,6 +15,13 @@ class Stage(Checked):
     samples: int = Field(gt=0)
     batch: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
+
+    @field_validator("size")
+    @classmethod
+    def _fits_the_encoder(cls, size: Size) -> Size:
+        if any(side % 32 for side in size):
+            raise ValueError("expected sides that are multiples of 32")
+        return size
 
 
 class Recipe(Checked):

@@ -20,12 +20,14 @@ from sartm_core.rig import Rig, load_rig
 from sartm_core.simulation import CONDITIONS
 
 log = logging.getLogger(__name__)
+# Lightning prints by a handler of its own; passed on, every line would come twice.
+logging.getLogger("lightning.pytorch").propagate = False
 
 STATISTICS_SAMPLES = 64
 
 
 def train(recipe: Recipe, out: Path) -> dict[str, Any]:
-    """Trains, validates and writes `last.ckpt` and `figures.json` to `out`.
+    """Trains, validates and writes `last.ckpt` and `figures.json` to `out`; earlier ones are replaced.
 
     Returns:
         The figures: mean IoU on validation streets per condition and subset of the modalities.
@@ -33,6 +35,7 @@ def train(recipe: Recipe, out: Path) -> dict[str, Any]:
     Raises:
         SartmError: the loss is no longer finite.
     """
+    out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is better known now than after hours
     lightning.seed_everything(recipe.seed, workers=True)
     rig = load_rig(recipe.rig)
     module = SegmentationModule(rig.model_dump(mode="json"), recipe.model_dump(mode="json"))
@@ -58,6 +61,7 @@ def train(recipe: Recipe, out: Path) -> dict[str, Any]:
             enable_checkpointing=False,
             gradient_clip_val=1.0,
             log_every_n_steps=10,
+            enable_model_summary=False,
         )
         trainer.fit(module, loader)
         if not torch.isfinite(trainer.callback_metrics["loss"]):

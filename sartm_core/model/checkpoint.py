@@ -1,6 +1,5 @@
 """SAM2's official checkpoints (`sam2_hiera_*.pt`, `sam2.1_hiera_*.pt`) into our network, by their own names."""
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,8 +104,8 @@ def _read(path: Path) -> dict[str, Tensor]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise SartmError(f"{path}: no such file. {remedy}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise SartmError(f"{path}: is no checkpoint: {str(error).splitlines()[0]}. {remedy}") from error
+    except Exception as error:  # the unpickler raises whatever the bytes lead it to
+        raise SartmError(f"{path}: is no checkpoint ({type(error).__name__}). {remedy}") from error
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise SartmError(f"{path}: expected a dictionary with the key 'model', got {type(content).__name__}. {remedy}")
     return content["model"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
@@ -50,7 +51,7 @@ def record_drive(
     environment, description = private_environment(participants=3)
     say(f"Middleware: {description}.")
     os.environ.update(environment)  # this process takes part as well; the middleware reads them at init
-    rclpy.init()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("demo_recorder")
     try:
         recorder = _recorder(node, writer, rig)

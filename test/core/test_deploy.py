@@ -105,6 +105,9 @@ class TestSegment:
             ({}, "at least one of rgb, thermal, depth"),
             ({"radar": np.zeros((3, 64, 64), np.uint8)}, "'radar' is not in the bundle; it has rgb"),
             ({"rgb": np.zeros((64, 64, 3), np.uint8)}, r"expected planes \[3, H, W\]"),
+            ({"rgb": np.zeros((3, 64, 64), np.int32)}, "of uint8 or float32 .* of int32"),
+            ({"rgb": np.zeros((3, 0, 64), np.uint8)}, r"got \(3, 0, 64\)"),
+            ({"depth": np.full((3, 64, 64), np.nan, np.float32)}, "depth: the planes hold values that are not finite"),
         ],
     )
     def test_wrong_planes(self, segmenter: TorchSegmenter, planes: dict[str, np.ndarray], expected: str) -> None:

@@ -88,6 +88,13 @@ def test_the_shipped_recipe_is_valid() -> None:
     assert read_yaml(RECIPES / "first_light.yaml", Recipe).name == "first_light"
 
 
+def test_sizes_that_the_encoder_cannot_take_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text((RECIPES / "first_light.yaml").read_text().replace("[128, 160]", "[130, 160]"))
+    with pytest.raises(SartmError, match=r"stages.0.size: expected sides that are multiples of 32"):
+        read_yaml(path, Recipe)
+
+
 def test_a_recipes_faults_are_named(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text((RECIPES / "first_light.yaml").read_text().replace("lora_rank: 8", "lora_rnak: 8"))
@@ -127,6 +134,11 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     junk.write_bytes(b"not a checkpoint")
     with pytest.raises(SartmError, match="is no checkpoint"):
         export(junk, tmp_path / "out")
+    with pytest.raises(SartmError, match="is a folder. Give a .ckpt file"):
+        export(tmp_path, tmp_path / "out")
+    (tmp_path / "text.ckpt").write_text("name: a recipe, not a checkpoint\n")
+    with pytest.raises(SartmError, match="text.ckpt: is no checkpoint"):
+        export(tmp_path / "text.ckpt", tmp_path / "out")
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.ckpt")
     with pytest.raises(SartmError, match="no training state of ours"):
         export(tmp_path / "other.ckpt", tmp_path / "out")

@@ -67,6 +67,8 @@ def test_a_rig_survives_the_bundle(tmp_path: Path) -> None:
         ("name: wall", "name: floor", ["'floor' is used twice"]),
         ("/heat/image_raw", "/camera/image_raw", ["topic '/camera/image_raw' is used twice"]),
         ("  heat:", "  rgb:", ["'rgb' stands here twice"]),
+        ("topic: /heat/image_raw", 'topic: "/heat image"', ["modalities.1.thermal.topic", "'/heat image'"]),
+        ("size: [48, 64]", "size: 48x64", ["modalities.0.rgb.size", "expected a list", "'48x64'"]),
         ("encoding: kelvin", "encoding: window, window_k: [300, 200]", ["window_k", "low < high"]),
     ],
 )
@@ -87,6 +89,13 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
 def test_unknown_name_lists_the_known() -> None:
     with pytest.raises(SartmError, match="no rig is called 'nosuch'. Known: deliver, fmb"):
         load_rig("nosuch")
+
+
+def test_empty_files_and_folders(tmp_path: Path) -> None:
+    with pytest.raises(SartmError, match="the file is empty"):
+        load_rig(write(tmp_path, ""))
+    with pytest.raises(SartmError, match="is a folder; expected a YAML file"):
+        load_rig(tmp_path)
 
 
 def test_no_yaml(tmp_path: Path) -> None:

@@ -138,6 +138,21 @@ def test_it_ends_cleanly_in_the_middle_of_its_work(host, node, feed, number: sig
     assert "terminate called" not in node.log()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status", "expected"),
+    [
+        (["--help"], 0, "usage: perception --ros-args -p NAME:=VALUE"),
+        (["-p", "rig:=rgbt"], 2, "not understood: -p"),
+        (["--ros-args", "-p", "rig=rgbt"], 2, "usage: perception --ros-args -p NAME:=VALUE"),
+    ],
+)
+def test_wrong_arguments_are_not_ignored(start, arguments: list[str], status: int, expected: str) -> None:
+    process = start("sartm_ros.node", *arguments)
+    assert process.popen.wait(timeout=30) == status
+    assert expected in process.log()
+    assert "Traceback" not in process.log()
+
+
 def test_an_interrupt_while_it_loads_ends_it_at_once(host, start) -> None:
     process = start("sartm_ros.node")
     assert host.until(lambda: any(name == "perception" for name in host.node.get_node_names()), 30), process.log()

@@ -150,6 +150,29 @@ def test_an_offset_takes_out_a_constant_delay() -> None:
     assert all("thermal" in messages for _, messages in bench.sets)
 
 
+def test_a_slow_sensor_is_not_taken_for_a_dead_one() -> None:
+    """1 Hz, with stale_after at 0.5 s: every set is waited for; when it dies, that is noticed after 2.5 s."""
+    bench = Bench()
+    for number in range(10):
+        stamp = START + number * 10 * PERIOD
+        bench.add(stamp, "rgb", "depth")
+        bench.add(stamp, "thermal", now=stamp + 40 * MS)
+    complete = [set(messages) == {"rgb", "thermal", "depth"} for _, messages in bench.sets]
+    assert all(complete)
+    assert len(complete) == 10
+    last = START + 90 * PERIOD + 40 * MS
+    assert bench.sync.state("thermal", last + 2400 * MS) == "present"
+    assert bench.sync.state("thermal", last + 2600 * MS) == "stale"
+
+
+def test_an_outage_is_not_taken_for_a_slow_pace() -> None:
+    bench = Bench()
+    after = bench.run(0, 5, "rgb", "thermal", "depth")
+    after = bench.run(after, 50, "rgb", "depth")
+    after = bench.run(after, 3, "rgb", "thermal", "depth")
+    assert bench.sync.state("thermal", START + (after - 1) * PERIOD + 600 * MS) == "stale"
+
+
 def test_a_required_modality_holds_sets_back() -> None:
     bench = Bench(depth=Stream("depth", tolerance_s=0.02, required=True))
     after = bench.run(0, 3, "rgb", "thermal", "depth")

@@ -1,0 +1,35 @@
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from sartm_ros.middleware import private_environment, shared_memory
+
+MB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("free_mb", "profile"),
+    [(1000, "fastdds_shm.xml"), (191, "fastdds_shm_small.xml"), (64, "fastdds_shm_small.xml"), (40, None)],
+)
+def test_segments_are_as_large_as_shared_memory_allows(
+    monkeypatch: pytest.MonkeyPatch, free_mb: int, profile: str | None
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free_mb * MB))
+    chosen = shared_memory({}, participants=3).get("FASTDDS_DEFAULT_PROFILES_FILE", "")
+    assert chosen.endswith(f"/{profile}") if profile else chosen == ""
+    _, description = private_environment(participants=3)
+    assert ("--shm-size=1g" in description) == (profile is None)
+
+
+def test_a_users_profile_is_respected_and_humble_has_its_own_name() -> None:
+    assert shared_memory({"FASTRTPS_DEFAULT_PROFILES_FILE": "/mine.xml"}, participants=1) == {}
+    assert list(shared_memory({"ROS_DISTRO": "humble"}, participants=1)) == ["FASTRTPS_DEFAULT_PROFILES_FILE"]
+
+
+def test_processes_of_ours_meet_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROS_STATIC_PEERS", "robot.local")
+    environment, _ = private_environment(participants=1)
+    assert 1 <= int(environment["ROS_DOMAIN_ID"]) <= 101
+    assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+    assert "ROS_STATIC_PEERS" not in environment
