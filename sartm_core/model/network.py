@@ -46,7 +46,7 @@ def _fusion(config: NetworkConfig, channels: tuple[int, int, int]) -> nn.Module:
 
 
 def _auxiliary(config: NetworkConfig, channels: tuple[int, int, int]) -> nn.Module | None:
-    heads = {"fpn": FpnHead, "mlp": MlpHead, "deeplab": DeepLabHead}
+    heads = {"fpn": FpnHead, "mlp": MlpHead, "segformer": MlpHead, "deeplab": DeepLabHead}
     if config.auxiliary == "none":
         return None
     return heads[config.auxiliary](channels, config.classes, min(channels[2], HEAD_WIDTH))

@@ -30,7 +30,7 @@ class NetworkConfig:
         top_k: of `mean_top_k` and `top_k`.
         text_width: of the text embeddings that `language` is guided by.
         hypernetworks: one `shared` by all class tokens, or one `per_class` as in the papers.
-        auxiliary: the second head: `fpn` (SARTM), `mlp` (MLE-SAM; it is SegFormer's), `deeplab` (ablation) or `none`.
+        auxiliary: the second head: `fpn` (SARTM), `mlp` (MLE-SAM) and `segformer` (the same), `deeplab`, or `none`.
         inference: whose scores are used: `mask`, `auxiliary`, or their `mean`.
     """
 
@@ -45,7 +45,7 @@ class NetworkConfig:
     top_k: int
     text_width: int
     hypernetworks: Literal["shared", "per_class"]
-    auxiliary: Literal["fpn", "mlp", "deeplab", "none"]
+    auxiliary: Literal["fpn", "mlp", "segformer", "deeplab", "none"]
     inference: Literal["mask", "auxiliary", "mean"]
 
     def __post_init__(self) -> None:

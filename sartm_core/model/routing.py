@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sartm_core.errors import SartmError
+
 
 class MeanRouting(nn.Module):
     """The mean over the available modalities, MLE-SAM (arXiv 2412.04220) eq. 7 with the absent ones left out."""
@@ -77,7 +79,16 @@ class LanguageRouting(nn.Module):
         self.register_buffer("text_direction", torch.zeros(text_width))
 
     def set_text(self, embeddings: Tensor) -> None:
-        """Sets the teacher, [C, D]; until then F-hat is the mean as well."""
+        """Sets the teacher, [C, D]; until then F-hat is the mean as well.
+
+        Raises:
+            SartmError: another width than `text_width`.
+        """
+        if embeddings.ndim != 2 or embeddings.shape[1] != len(self.text_direction):
+            raise SartmError(
+                f"text embeddings: expected [classes, {len(self.text_direction)}], got {list(embeddings.shape)}. Set "
+                "text_width of the network to the width of the text model."
+            )
         self.text_direction.copy_(F.normalize(F.normalize(embeddings.float(), dim=1).mean(dim=0), dim=0))
 
     def forward(

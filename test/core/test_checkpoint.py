@@ -14,13 +14,14 @@ from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import any_sensor
 
 
-def official_model(size: str) -> nn.Module:
+def official_model(size: str, generation: str = "sam2.1") -> nn.Module:
     """The whole SAM2 of that size: image encoder, memory, prompts, mask decoder."""
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     torch.manual_seed(7)
-    text = resources.files("sam2").joinpath(f"configs/sam2.1/{OFFICIAL[size]}").read_text()
+    name = OFFICIAL[size].replace("sam2.1", generation)
+    text = resources.files("sam2").joinpath(f"configs/{generation}/{name}").read_text()
     model = instantiate(OmegaConf.create(text).model, _convert_="all").eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -90,6 +91,17 @@ def test_the_mask_decoders_parts_are_sam2s(tiny: tuple[nn.Module, Path]) -> None
     names = set(model.state_dict())
     assert len(report.left_out) == len(set(report.left_out))
     assert set(report.left_out) < names
+
+
+def test_the_first_generation_loads_as_well(tmp_path: Path) -> None:
+    model = official_model("tiny", "sam2")
+    network = ours("tiny")
+    report = load_sam2(network, save(model, tmp_path / "sam2_hiera_tiny.pt"))
+    assert (report.missing, report.unexpected) == ((), ())
+    network.experts.rows = torch.tensor([0])
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        assert torch.equal(network.encoder(images)["vision_features"], model.image_encoder(images)["vision_features"])
 
 
 def test_what_is_missing_or_unknown_is_reported(tiny: tuple[nn.Module, Path], tmp_path: Path) -> None:

@@ -328,6 +328,7 @@ def test_ablations_are_single_fields() -> None:
         {"auxiliary": "none", "inference": "mask"},
         {"auxiliary": "fpn"},
         {"auxiliary": "deeplab"},
+        {"auxiliary": "segformer"},
         {"inference": "auxiliary"},
         {"lora_rank": 2},
         {"hypernetworks": "shared"},

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sartm_core.errors import SartmError
 from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import sartm
 from sartm_core.model.rectification import CrossAttention, FeatureFusion, FeatureRectification, MeetTheReference
@@ -148,6 +149,10 @@ class TestLanguage:
                 expected = np.zeros(3)
                 expected[[int(modality[r]) for r in rows]] = (1 / len(rows) + 0.1 * guided) / 1.1
                 np.testing.assert_allclose(weights[b, level], expected, rtol=1e-3, atol=1e-5)
+
+    def test_another_text_width_is_refused(self) -> None:
+        with pytest.raises(SartmError, match=r"expected \[classes, 32\], got \[6, 512\]. Set text_width"):
+            LanguageRouting((8, 16, 64), 32).set_text(torch.randn(6, 512))
 
     def test_without_a_text_it_is_the_mean(self) -> None:
         features, sample, modality, availability = self.inputs()
