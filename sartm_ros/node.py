@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -97,7 +98,9 @@ class PerceptionNode(LifecycleNode):
             (DIAGNOSTICS_S, self._publish_diagnostics),
             (self._settings.silence_warning_s, self._warn_of_silence),
         ):
-            self._open_timers.append(self.create_timer(period_s, callback))
+            # Not the node's clock: when /clock jumps to a recording's time, every timer of it is due at once.
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._open_timers.append(self.create_timer(period_s, callback, clock=steady))
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stops; the outputs stay."""

@@ -17,6 +17,8 @@ from sartm_ros.bag import open_bag
 from sartm_ros.middleware import shared_memory
 
 WAIT_FOR_SUBSCRIBERS_S = 10.0
+SETTLE_S = 0.5
+"""A publisher knows its subscribers a moment before they know it; a best-effort one would miss the first message."""
 
 _RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -95,3 +97,5 @@ def _wait(publishers: dict[str, Any], wanted: int) -> None:
         if time.monotonic() > deadline:
             return
         time.sleep(0.05)
+    if wanted:
+        time.sleep(SETTLE_S)

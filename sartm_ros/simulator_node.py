@@ -23,6 +23,8 @@ FRAME_ID = "sim_rgb_optical"
 TRUTH_TOPIC, PHASE_TOPIC = "/sim/truth", "/sim/phase"
 ENCODINGS = {"rgb": "rgb8", "thermal": "mono16", "depth": "16UC1"}
 WAIT_FOR_SUBSCRIBERS_S = 20.0
+SETTLE_S = 0.5
+"""A publisher knows its subscribers a moment before they know it."""
 
 _SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _PHASE_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -74,6 +76,7 @@ class SimulatorNode(Node):
                 return
             if interrupted.wait(0.05):
                 return
+        interrupted.wait(SETTLE_S if wanted else 0)
 
     def start(self) -> None:
         """Begins the drive."""
