@@ -160,7 +160,8 @@ def model_info(
     for name, count in info["parameters"].items():
         table.add_row(name.replace("_", " "), f"{count:,}")
     stdout.print(table)
-    stdout.print(f"frozen with SAM2's weights: {', '.join(info['frozen'])}")
+    frozen = ", ".join(f"{part} ({count:,})" for part, count in info["frozen"].items())
+    stdout.print(f"frozen with SAM2's weights: {frozen}")
     costs = Table(title=f"GFLOP at {height}x{width} (1 multiply-add = 2), experts merged")
     costs.add_column("part")
     costs.add_column("", justify="right")

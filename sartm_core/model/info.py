@@ -15,8 +15,8 @@ def describe(config: NetworkConfig, size: tuple[int, int]) -> dict[str, Any]:
     """Parameters and GFLOP (1 multiply-add = 2) of a network with merged experts, at an input size (height, width).
 
     Returns:
-        `parameters` (total, trainable when SAM2's are frozen, per part, LoRA per expert), `frozen`, and `gflop`: the
-        encoder for one modality, what follows it, and the whole for 1 to M modalities.
+        `parameters` (total, trainable when SAM2's are frozen, per part, LoRA per expert), `frozen` (parameters per
+        part), and `gflop`: the encoder for one modality, what follows it, and the whole for 1 to M modalities.
 
     Raises:
         SartmError: a side is no multiple of 32.
@@ -34,7 +34,10 @@ def describe(config: NetworkConfig, size: tuple[int, int]) -> dict[str, Any]:
         "experts": experts,
         **parts,
     }
-    frozen = ["encoder without experts", "decoder.transformer"]
+    frozen: dict[str, int] = {}
+    for name, parameter in network.pretrained_parameters().items():
+        part = "encoder without experts" if name.startswith("encoder.") else "decoder.transformer"
+        frozen[part] = frozen.get(part, 0) + parameter.numel()
     network.merge_experts()
     network.eval().requires_grad_(False).to("meta")
     encoder = _gflop(network, size, rows=1, decode=False)
@@ -48,10 +51,10 @@ def _count(module: nn.Module) -> int:
 
 
 def _gflop(network: MultiModalNetwork, size: tuple[int, int], rows: int, decode: bool) -> float:
-    """Counted on the meta device: shapes without numbers."""
-    modality = torch.arange(rows, device="meta")
-    sample = torch.zeros(rows, dtype=torch.long, device="meta")
-    availability = torch.ones(1, len(network.config.modalities), dtype=torch.bool, device="meta")
+    """Counted on the meta device: shapes without numbers, but for the indices, on which the work depends."""
+    modality = torch.arange(rows)
+    sample = torch.zeros(rows, dtype=torch.long)
+    availability = torch.arange(len(network.config.modalities))[None] < rows
     planes = torch.zeros(rows, 3, *size, device="meta")
     counter = FlopCounterMode(display=False)
     with counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():

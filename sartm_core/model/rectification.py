@@ -126,13 +126,14 @@ class MeetTheReference(nn.Module):
 
     def forward(self, features: Tensor, sample: Tensor, modality: Tensor, availability: Tensor) -> Tensor:
         """Arguments as in `ReliabilityRouting.forward`, one level: [R, C, h, w] -> [R, C, h, w]"""
-        row = torch.full(availability.shape, -1, device=features.device)
-        row[sample, modality] = torch.arange(len(sample), device=features.device)
+        row = torch.full(availability.shape, -1, device=sample.device)
+        row[sample, modality] = torch.arange(len(sample), device=sample.device)
         reference_row = row[:, self.reference][sample]  # [R], -1 where the reference is absent
         partners = ((reference_row >= 0) & (modality != self.reference)).nonzero().squeeze(1)
         if len(partners) == 0:
             return features
-        references = reference_row[partners]
+        references = reference_row[partners].to(features.device)
+        partners = partners.to(features.device)
         rectified_reference, rectified = self.rectification(features[references], features[partners])
         met = features.index_copy(0, partners, self.fusion(rectified_reference, rectified))
         meetings = torch.zeros(len(features), device=features.device, dtype=features.dtype)

@@ -21,7 +21,7 @@ class MeanRouting(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """As `ReliabilityRouting.forward`, without a reliability."""
         weights = availability / availability.sum(dim=1, keepdim=True)
-        return weights.to(features[0].dtype)[:, None].expand(-1, len(features), -1), None
+        return weights.to(features[0])[:, None].expand(-1, len(features), -1), None
 
 
 class TopKRouting(nn.Module):
@@ -151,7 +151,7 @@ def _spread(logits: Tensor, sample: Tensor, modality: Tensor, availability: Tens
 
 def _mixed(routed: Tensor, scales: Tensor, availability: Tensor) -> Tensor:
     """(mean + s routed) / (1 + s), s = softplus(scale) per level; [B, 3, M]."""
-    mean = (availability / availability.sum(dim=1, keepdim=True)).to(routed.dtype)[:, None]
+    mean = (availability / availability.sum(dim=1, keepdim=True)).to(routed)[:, None]
     scale = F.softplus(scales)[None, :, None]
     return (mean + scale * routed) / (1 + scale)
 
@@ -169,4 +169,4 @@ def weighted_sum(features: Tensor, weights: Tensor, sample: Tensor, modality: Te
     """
     scaled = features * weights[sample, modality][:, None, None, None]
     fused = scaled.new_zeros(weights.shape[0], *features.shape[1:])
-    return fused.index_add(0, sample, scaled)
+    return fused.index_add(0, sample.to(features.device), scaled)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from sartm_core.model.info import describe
-from sartm_core.model.presets import any_sensor, mle_sam
+from sartm_core.model.presets import PRESETS, any_sensor, mle_sam, preset
 
 
 def test_tiny_costs_what_sam2s_encoder_costs() -> None:
@@ -19,6 +19,17 @@ def test_tiny_costs_what_sam2s_encoder_costs() -> None:
     parameters = info["parameters"]
     assert parameters["encoder_without_lora"] == pytest.approx(26.85e6 + 0.37e6, rel=0.001)
     assert parameters["trainable"] < 0.1 * parameters["total"]
+    assert parameters["trainable"] + sum(info["frozen"].values()) == parameters["total"]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_described(name: str) -> None:
+    info = describe(preset(name, "nano", ("rgb", "thermal", "depth"), 5, 4), (64, 96))
+    whole = info["gflop"]["whole"]
+    assert whole == sorted(whole)
+    if name == "sartm":  # alone, the reference meets nobody
+        encoder = info["gflop"]["encoder_per_modality"]
+        assert whole[1] - whole[0] > 1.01 * encoder
 
 
 def test_mle_sams_experts() -> None:
