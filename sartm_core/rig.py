@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
+from sartm_core.calibration import Extrinsics, Intrinsics
 from sartm_core.checked_yaml import Checked, check, read_yaml
 from sartm_core.errors import SartmError
 from sartm_core.frames import UNLABELLED
@@ -19,6 +20,9 @@ Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 Topic = Annotated[str, Field(pattern=r"^[/~]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$|^~/[A-Za-z0-9_/]+$")]
 """A ROS topic's name: letters, digits and _ between slashes."""
 
+IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+POINT_CLOUD, EVENT_PACKET = "sensor_msgs/msg/PointCloud2", "event_camera_msgs/msg/EventPacket"
+
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -28,8 +32,15 @@ class _Stream(Checked):
     name: Name
     size: Size
     topic: Topic
-    message: Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"] = "sensor_msgs/msg/Image"
+    message: str
     camera_info: Topic | None = None
+    intrinsics: Intrinsics | None = None
+    """Of the reference: needed to project points into it. Of another camera: its images are warped to the reference;
+    without, they are taken to be registered already."""
+    extrinsics: Extrinsics | None = None
+    """Pose in the reference camera's optical frame; without, the sensor sits in the reference's place."""
+    plane_m: float = Field(1e6, gt=0)
+    """Images are warped for a plane that faces the reference at this distance; far by default."""
     tolerance_s: float = Field(0.05, ge=0)
     """A message belongs to a frame set when its stamp is at most this far from the anchor's."""
     offset_s: float = 0.0
@@ -43,13 +54,21 @@ class _Stream(Checked):
         return True
 
 
-class RgbModality(_Stream):
+class _Camera(_Stream):
+    message: Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"] = "sensor_msgs/msg/Image"
+
+
+def _with_message(fields: Any, default: str) -> Any:
+    return {"message": default, **fields} if isinstance(fields, dict) else fields
+
+
+class RgbModality(_Camera):
     """A colour camera: planes are red, green, blue, 0 to 255."""
 
     kind: Literal["rgb"]
 
 
-class ThermalModality(_Stream):
+class ThermalModality(_Camera):
     """A long-wave infrared camera.
 
     `percentile`: each frame stretched between two percentiles to 0..255, as gain-controlled cameras do.
@@ -75,7 +94,7 @@ class ThermalModality(_Stream):
         return self
 
 
-class DepthModality(_Stream):
+class DepthModality(_Camera):
     """A depth camera. `metres`: the range image, thrice; `image`: three rendered planes, such as HHA."""
 
     kind: Literal["depth"]
@@ -93,6 +112,12 @@ class LidarModality(_Stream):
 
     kind: Literal["lidar"]
     encoding: Literal["projected", "image"] = "projected"
+    message: Literal["sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_message(cls, fields: Any) -> Any:
+        return _with_message(fields, POINT_CLOUD if fields.get("encoding") != "image" else IMAGE)
 
     @property
     def eight_bit(self) -> bool:
@@ -104,13 +129,21 @@ class EventModality(_Stream):
 
     kind: Literal["event"]
     encoding: Literal["counts", "image"] = "image"
+    window_s: float = Field(0.03, gt=0)
+    """Counted are the events of this long before the frame set's stamp."""
+    message: Literal["event_camera_msgs/msg/EventPacket", "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_message(cls, fields: Any) -> Any:
+        return _with_message(fields, EVENT_PACKET if fields.get("encoding") == "counts" else IMAGE)
 
     @property
     def eight_bit(self) -> bool:
         return self.encoding == "image"
 
 
-class NirModality(_Stream):
+class NirModality(_Camera):
     """A near-infrared camera. `image`: 8 bit; `counts`: deeper pixels as delivered."""
 
     kind: Literal["nir"]
@@ -121,7 +154,7 @@ class NirModality(_Stream):
         return self.encoding == "image"
 
 
-class PolarizationModality(_Stream):
+class PolarizationModality(_Camera):
     """A polarisation camera. `aolp_dolp`: sine and cosine of the angle, and the degree of linear polarisation."""
 
     kind: Literal["polarization"]

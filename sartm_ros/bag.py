@@ -10,11 +10,27 @@ from typing import Any
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, ReaderError, StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from sartm_core.errors import SartmError
 
 TYPESTORE = get_typestore(Stores.ROS2_KILTED)
+TYPESTORE.register(
+    get_types_from_msg(
+        """\
+std_msgs/Header header
+uint32 height
+uint32 width
+uint64 seq
+uint64 time_base
+string encoding
+bool is_bigendian
+uint8[] events
+""",
+        "event_camera_msgs/msg/EventPacket",
+    )
+)
+"""The types that bags are written with; event cameras' packets are not among ROS's own."""
 
 
 class BagWriter:

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sartm_core.cli import JsonOption, app, print_json, stderr, stdout, user_errors
+from sartm_core.cli import app
+from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
+from sartm_core.commands.simulation import sim_app
 
 bag_app = typer.Typer(no_args_is_help=True, help="Recordings (rosbag2).")
 app.add_typer(bag_app, name="bag")
@@ -41,6 +44,28 @@ def demo(
             (f"{out.name}.mcap", "all inputs and outputs, a rosbag2 recording"),
         ):
             stdout.print(f"  {out / name}  {what}", highlight=False)
+
+
+@sim_app.command("record")
+def sim_record(
+    out: Annotated[Path, typer.Option(help="The rosbag2 folder to write.")],
+    scenario: Annotated[str, typer.Option(help="Scenario file, or the name of a shipped one.")] = "demo",
+    rig: Annotated[str, typer.Option(help="Rig file or name, such as simrobot or simrig5.")] = "simrobot",
+    rate: Annotated[float, typer.Option(help="Frames per second of every sensor.", min=0.5, max=60)] = 10.0,
+    seed: Annotated[int, typer.Option(help="Of street and noise.", min=0)] = 7,
+) -> None:
+    """Record a scenario: every sensor, CameraInfo, transforms, the truth and the phases, as fast as it renders."""
+    with user_errors():
+        from sartm_core.rig import load_rig
+        from sartm_core.simulation.scenario import load_scenario
+        from sartm_ros.sim_record import record
+
+        loaded = load_scenario(scenario)
+        columns = (TextColumn("driving"), BarColumn(), TextColumn("{task.completed:.1f} s"), TimeRemainingColumn())
+        with Progress(*columns, console=stderr) as bar:
+            task = bar.add_task("", total=loaded.seconds)
+            count = record(load_rig(rig), loaded, seed, rate, out, lambda driven: bar.update(task, completed=driven))
+    stdout.print(f"{out}: {count} instants of scenario '{loaded.name}'", soft_wrap=True)
 
 
 @bag_app.command("make")

@@ -1,33 +1,61 @@
 """The simulated rig as a ROS 2 node: publishes its sensors' topics, CameraInfo, the truth and the running phase."""
 
-import json
+import array
+import importlib
 import threading
 import time
 from typing import Any
 
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
 from sartm_core.errors import SartmError
-from sartm_core.rig import load_rig
+from sartm_core.rig import Modality, load_rig
 from sartm_core.simulation import SimulatedRig
+from sartm_core.simulation.geometry import CAMERA_HEIGHT_M
 from sartm_core.simulation.scenario import load_scenario
-from sartm_ros.messages import image_fields, set_stamp
 from sartm_ros.process import catch_signals, ros_process
+from sartm_ros.simulated_messages import (
+    PHASE_TOPIC,
+    TF_STATIC_TOPIC,
+    TRUTH_TOPIC,
+    camera_info,
+    frame_id,
+    header,
+    image_message,
+    phase_text,
+    sensor_messages,
+    static_transforms,
+)
 
-FRAME_ID = "sim_rgb_optical"
-TRUTH_TOPIC, PHASE_TOPIC = "/sim/truth", "/sim/phase"
-ENCODINGS = {"rgb": "rgb8", "thermal": "mono16", "depth": "16UC1"}
 WAIT_FOR_SUBSCRIBERS_S = 20.0
 SETTLE_S = 0.5
 """A publisher knows its subscribers a moment before they know it."""
 
 _SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-_PHASE_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_LATCHED_QOS = QoSProfile(
+    depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+
+
+def message_class(message_type: str) -> Any | None:
+    """The class of a type such as `sensor_msgs/msg/Image`; None where its package is not installed."""
+    package, _, name = message_type.split("/")
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), name)
+    except ImportError:
+        return None
+
+
+def live_message(message_type: str, **fields: Any) -> Any:
+    """A message of rclpy's types; bytes become an array.array, which it takes without looking at each element."""
+    arrays = {name: array.array("B", value) if isinstance(value, bytes) else value for name, value in fields.items()}
+    kind = message_class(message_type)
+    assert kind is not None
+    return kind(**arrays)
 
 
 class SimulatorNode(Node):
@@ -51,18 +79,25 @@ class SimulatorNode(Node):
         self._rate_hz = self._parameter("rate_hz")
         if self._rate_hz <= 0:
             raise SartmError(f"parameter 'rate_hz': expected more than 0, got {self._rate_hz}.")
-        for phase in self._scenario.phases:
-            for name in phase.unplugged:
-                rig.modality(name)
-        self._images = {m.name: self.create_publisher(Image, m.topic, _SENSOR_QOS) for m in rig.modalities}
+        self._scenario.check_fits(rig)
+        self._sensors = {}
+        for modality in rig.modalities:
+            kind = message_class(modality.message)
+            if kind is None:
+                self.get_logger().warning(
+                    f"'{modality.name}' is not published: {modality.message.split('/')[0]} is not installed"
+                )
+                continue
+            self._sensors[modality.name] = self.create_publisher(kind, modality.topic, _SENSOR_QOS)
         self._infos = {
             m.name: self.create_publisher(CameraInfo, m.camera_info, _SENSOR_QOS)
             for m in rig.modalities
             if m.camera_info is not None
         }
         self._truth = self.create_publisher(Image, TRUTH_TOPIC, _SENSOR_QOS)
-        self._phase = self.create_publisher(String, PHASE_TOPIC, _PHASE_QOS)
+        self._phase = self.create_publisher(String, PHASE_TOPIC, _LATCHED_QOS)
         self._reference = rig.reference
+        self._publish_transforms()
         self._frame = 0
         self._phase_index: int | None = None
         self.finished = False
@@ -70,7 +105,7 @@ class SimulatorNode(Node):
     def wait_for_subscribers(self, interrupted: threading.Event) -> None:
         """Until as many listen as the parameter asks for; gives up, with a warning, after 20 s."""
         wanted, deadline = self._parameter("wait_for_subscribers"), time.monotonic() + WAIT_FOR_SUBSCRIBERS_S
-        while (listening := self._images[self._reference].get_subscription_count()) < wanted:
+        while (listening := self._sensors[self._reference].get_subscription_count()) < wanted:
             if time.monotonic() > deadline:
                 self.get_logger().warning(f"expected {wanted} subscribers, found {listening}: driving all the same")
                 return
@@ -94,38 +129,41 @@ class SimulatorNode(Node):
             self._timer.cancel()
             return
         phase = self._scenario.phases[index]
-        frame = self._simulated.capture(time_s, phase.weather)
+        broken = self._scenario.broken_at(phase_time_s)
+        frame = self._simulated.capture(time_s, phase.weather, broken, events_since_s=time_s - 1 / self._rate_hz)
         stamp = self.get_clock().now().nanoseconds  # a camera delivers when the exposure has ended
         if index != self._phase_index:
             self._phase_index = index
-            text = {"start_ns": stamp, **phase.model_dump(mode="json", include={"name", "condition", "unplugged"})}
-            self._phase.publish(String(data=json.dumps(text)))
+            self._phase.publish(String(data=phase_text(phase, stamp)))
             self.get_logger().info(phase.name)
-        self._publish_image(self._truth, frame.truth, "mono8", stamp)
-        for modality in self._simulated.rig.modalities:
-            if modality.name not in phase.unplugged:
-                self._publish_camera_info(modality.name, stamp)
-                self._publish_image(
-                    self._images[modality.name], frame.raw[modality.name], ENCODINGS[modality.kind], stamp
-                )
+        rig = self._simulated.rig
+        reference = header(live_message, stamp, frame_id(rig, rig.reference))
+        self._truth.publish(image_message(live_message, frame.truth, "mono8", reference))
+        for modality in rig.modalities:
+            if modality.name in phase.unplugged or modality.name not in self._sensors:
+                continue
+            self._publish_camera_info(modality, stamp)
+            drive_start_ns = stamp - round(time_s * 1e9)
+            for _, message in sensor_messages(
+                live_message, rig, modality, frame.raw[modality.name], stamp, drive_start_ns
+            ):
+                self._sensors[modality.name].publish(message)
         self._frame += 1
 
-    def _publish_image(self, publisher: Publisher[Image], array: Any, encoding: str, stamp: int) -> None:
-        message = Image(**image_fields(array, encoding))
-        message.header.frame_id = FRAME_ID
-        set_stamp(message, stamp)
-        publisher.publish(message)
+    def _publish_camera_info(self, modality: Modality, stamp: int) -> None:
+        if modality.name in self._infos:
+            stamped = header(live_message, stamp, frame_id(self._simulated.rig, modality.name))
+            intrinsics = self._simulated.intrinsics(modality.name)
+            self._infos[modality.name].publish(camera_info(live_message, intrinsics, modality.size, stamped))
 
-    def _publish_camera_info(self, name: str, stamp: int) -> None:
-        if name not in self._infos:
+    def _publish_transforms(self) -> None:
+        kind = message_class("tf2_msgs/msg/TFMessage")
+        if kind is None:
+            self.get_logger().info("no /tf_static: tf2_msgs is not installed")
             return
-        k = self._simulated.intrinsics
-        message = CameraInfo(distortion_model="plumb_bob", d=[0.0] * 5, k=k.ravel(), r=[1.0, 0, 0, 0, 1, 0, 0, 0, 1])
-        message.height, message.width = self._simulated.size
-        message.p = [*k[0], 0.0, *k[1], 0.0, *k[2], 0.0]
-        message.header.frame_id = FRAME_ID
-        set_stamp(message, stamp)
-        self._infos[name].publish(message)
+        self._transforms = self.create_publisher(kind, TF_STATIC_TOPIC, _LATCHED_QOS)
+        now = self.get_clock().now().nanoseconds
+        self._transforms.publish(static_transforms(live_message, self._simulated.rig, CAMERA_HEIGHT_M, now))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -44,8 +44,10 @@ class SimulatedDataset(Dataset[dict[str, Tensor]]):
         seed = self.first_seed + index
         rng = np.random.default_rng((seed, 0xDA7A))
         condition = CONDITIONS[self.condition or rng.choice(sorted(CONDITIONS))]
-        frame = SimulatedRig(self.rig, seed, self.size).capture(rng.uniform(0, DRIVE_S), condition)
-        planes = [encode(modality, frame.raw[modality.name], self.rig.dtype) for modality in self.rig.modalities]
+        simulated = SimulatedRig(self.rig, seed, self.size)
+        frame = simulated.capture(rng.uniform(0, DRIVE_S), condition)
+        images = simulated.registered(frame)
+        planes = [encode(modality, images[modality.name], self.rig.dtype) for modality in self.rig.modalities]
         return {"planes": torch.from_numpy(np.stack(planes)), "truth": torch.from_numpy(frame.truth).long()}
 
 

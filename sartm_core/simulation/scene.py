@@ -1,20 +1,34 @@
-"""What stands in the simulated street: boxes and ellipsoids with a class, a colour and a temperature.
+"""What stands in the simulated street: simple shapes with a class, a material and a temperature.
 
-World frame: x right, y down, z forward along the road, metres; the ground is y = 0.
+Three frames, all in metres with y down and the ground at y = 0. Road frame: lateral to the right of the road's centre
+line, s along it; things are placed here and follow the bends. World frame: x, z. Ego frame: x to the right of the
+robot, z ahead of it; everything is rendered here.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import NDArray
 
-CLASS_NAMES = ("road", "sidewalk", "terrain", "building", "vegetation", "pole", "car", "person", "sky")
+CLASS_NAMES = (
+    "road", "marking", "sidewalk", "terrain", "building", "vegetation", "pole", "sign",
+    "car", "person", "cyclist", "animal", "cone", "sky",
+)  # fmt: skip
 """Index = class id in the simulator's truth."""
 
-ROAD, SIDEWALK, TERRAIN, BUILDING, VEGETATION, POLE, CAR, PERSON, SKY = range(len(CLASS_NAMES))
+(ROAD, MARKING, SIDEWALK, TERRAIN, BUILDING, VEGETATION, POLE, SIGN, CAR, PERSON, CYCLIST, ANIMAL, CONE, SKY) = range(
+    len(CLASS_NAMES)
+)
 
-BOX, ELLIPSOID = 0, 1
+BROADER_CLASS = {"marking": "road", "sign": "pole", "cyclist": "person"}
+"""What a class counts as in a rig that does not list it; the others are unlabelled there."""
+
+BOX, ELLIPSOID, CYLINDER, TAPER = range(4)
+"""Shapes: cylinder and taper (a circular cone, apex up) stand upright."""
+
+PLAIN, MASONRY, FOLIAGE, GRAVEL = range(4)
+"""Materials: which texture a surface carries."""
 
 SCENE_LENGTH_M = 400.0
 """The street repeats itself after this distance."""
@@ -25,23 +39,33 @@ class Primitives:
     """N shapes, one row each.
 
     Attributes:
-        shape: int [N], BOX or ELLIPSOID.
-        centre: float [N, 3], world metres at time 0.
-        half: float [N, 3], half extents along x, y, z, metres.
-        velocity: float [N, 3], metres per second.
+        shape: int [N], BOX, ELLIPSOID, CYLINDER or TAPER.
+        centre: float [N, 3]; lateral, height (down), s at time 0 in a `Scene`, x, y, z in the ego frame once placed.
+        half: float [N, 3], half extents along the shape's own x, y, z, metres.
+        yaw: float [N], rotation about the vertical, from z towards x, radians, in the frame of `centre`.
+        velocity: float [N, 3], metres per second, in the frame of `centre`.
         class_id: int [N].
         albedo: float [N, 3], reflected share of red, green, blue.
+        reflectivity: float [N], reflected share at a LiDAR's 905 nm; above 1 for retro-reflectors.
         own_heat_k: float [N], temperature above the surroundings by the thing's own heat, kelvin.
+        emissivity: float [N], at 8 to 14 micrometres; the rest is reflected sky.
+        lamp: float [N, 3], emitted red, green, blue while lamps are on.
+        material: int [N], PLAIN, MASONRY, FOLIAGE or GRAVEL.
         windows: float [N], 1 where the faces carry windows.
     """
 
     shape: NDArray[np.int8]
     centre: NDArray[np.float64]
     half: NDArray[np.float64]
+    yaw: NDArray[np.float64]
     velocity: NDArray[np.float64]
     class_id: NDArray[np.uint8]
     albedo: NDArray[np.float64]
+    reflectivity: NDArray[np.float64]
     own_heat_k: NDArray[np.float64]
+    emissivity: NDArray[np.float64]
+    lamp: NDArray[np.float64]
+    material: NDArray[np.int8]
     windows: NDArray[np.float64]
 
     def select(self, rows: NDArray[np.bool_]) -> "Primitives":
@@ -50,185 +74,115 @@ class Primitives:
 
 
 @dataclass(frozen=True, slots=True)
+class Bend:
+    """The road's centre line, a sum of sines that repeats with the scene.
+
+    Attributes:
+        amplitude_m, phase: float [K]; sine k has k + 1 periods in the scene's length.
+    """
+
+    amplitude_m: NDArray[np.float64]
+    phase: NDArray[np.float64]
+
+    def x(self, s: NDArray[np.floating]) -> NDArray[np.floating]:
+        """World x of the centre line at s, metres."""
+        return self._sum(s, np.sin, self.amplitude_m)
+
+    def heading(self, s: NDArray[np.floating]) -> NDArray[np.floating]:
+        """The road's direction at s, radians from z towards x."""
+        return np.arctan(self._sum(s, np.cos, self.amplitude_m * self._wave_numbers))
+
+    @property
+    def _wave_numbers(self) -> NDArray[np.float64]:
+        return np.asarray(2 * np.pi * np.arange(1, len(self.amplitude_m) + 1) / SCENE_LENGTH_M)
+
+    def _sum(self, s: NDArray[np.floating], wave: np.ufunc, factors: NDArray[np.float64]) -> NDArray[np.floating]:
+        total = np.zeros_like(s)
+        for factor, number, phase in zip(
+            factors.tolist(), self._wave_numbers.tolist(), self.phase.tolist(), strict=True
+        ):
+            if factor:
+                total = total + factor * wave(number * s + phase)
+        return total
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """One street.
 
     Attributes:
-        primitives: everything above the ground.
+        things: everything above the ground, in the road frame.
+        bend: the road's centre line.
         road_half_width_m: half the width of the carriageway.
         sidewalk_width_m: width of the strip on both sides of it.
-        ego_speed_mps: the camera moves along z at this speed.
-        ego_x_m: lateral position of the camera.
-        sun_direction: unit vector from the ground to the sun.
+        crossings_s: float [K], where side streets of `crossing_half_width_m` cross.
+        crossing_half_width_m: half the width of a side street.
+        zebras_s: float [K], where zebra crossings begin.
+        dash_m: length of one dash and one gap of the middle line.
+        ego_speed_mps: the ego moves along the road at this speed.
+        ego_lateral_m: its lateral position.
+        sun_azimuth, sun_elevation: radians; azimuth from z towards x.
         ground_albedo: float [3, 3], colour of road, sidewalk, terrain.
+        novel: whether textures, shapes and layouts are those kept for tests.
+        seed: what it was made from.
     """
 
-    primitives: Primitives
+    things: Primitives
+    bend: Bend
     road_half_width_m: float
     sidewalk_width_m: float
+    crossings_s: NDArray[np.float64]
+    crossing_half_width_m: float
+    zebras_s: NDArray[np.float64]
+    dash_m: float
     ego_speed_mps: float
-    ego_x_m: float
-    sun_direction: NDArray[np.float64]
+    ego_lateral_m: float
+    sun_azimuth: float
+    sun_elevation: float
     ground_albedo: NDArray[np.float64]
+    novel: bool
+    seed: int
+
+    def around_ego(self, time_s: float, behind_m: float, ahead_m: float) -> Primitives:
+        """The things near the ego in the ego frame, where they are at a time (seconds since the start of the drive)."""
+        things = self.things
+        ego_s = self.ego_speed_mps * time_s
+        centre = things.centre + things.velocity * time_s
+        s = (centre[:, 2] - ego_s + behind_m) % SCENE_LENGTH_M + ego_s - behind_m
+        near = s - things.half.max(axis=1) - ego_s < ahead_m
+        x, z, road_heading = self._world(centre[:, 0], s)
+        ego_x, ego_z, heading = self._world(np.array(self.ego_lateral_m), np.array(ego_s))
+        right, ahead = _turned(x - ego_x, z - ego_z, -heading)
+        placed = replace(
+            things, centre=np.stack([right, centre[:, 1], ahead], axis=1), yaw=things.yaw + road_heading - heading
+        )
+        return placed.select(near)
+
+    def road_frame(
+        self, right: NDArray[np.float32], ahead: NDArray[np.float32], time_s: float
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Lateral offset and s of points in the ego frame, to first order in the bend."""
+        ego_x, ego_z, heading = self._world(np.array(self.ego_lateral_m), np.array(self.ego_speed_mps * time_s))
+        dx, dz = _turned(right, ahead, heading.astype(np.float32))
+        z = dz + np.float32(ego_z)
+        # The bend is smooth: a table of a value per half metre is exact to a millimetre, and fast.
+        first = np.floor(z.min()) - 1
+        table = np.arange(first, min(z.max(), first + 2 * SCENE_LENGTH_M) + 2, 0.5)
+        road_heading = np.interp(z, table, self.bend.heading(table)).astype(np.float32)
+        offset = dx + np.float32(ego_x) - np.interp(z, table, self.bend.x(table)).astype(np.float32)
+        return offset * np.cos(road_heading), z + offset * np.sin(road_heading) * np.cos(road_heading)
+
+    def _world(
+        self, lateral: NDArray[np.floating], s: NDArray[np.floating]
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
+        """World x, z, and the road's heading there."""
+        heading = self.bend.heading(s)
+        return self.bend.x(s) + lateral * np.cos(heading), s - lateral * np.sin(heading), heading
 
 
-class _Builder:
-    """Collects primitives row by row."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[object, ...]] = []
-
-    def add(
-        self,
-        shape: int,
-        centre: tuple[float, float, float],
-        half: tuple[float, float, float],
-        class_id: int,
-        albedo: NDArray[np.float64],
-        *,
-        velocity_z: float = 0.0,
-        velocity_x: float = 0.0,
-        own_heat_k: float = 0.0,
-        windows: bool = False,
-    ) -> None:
-        velocity = (velocity_x, 0.0, velocity_z)
-        self.rows.append((shape, centre, half, velocity, class_id, albedo, own_heat_k, float(windows)))
-
-    def build(self) -> Primitives:
-        types = (np.int8, float, float, float, np.uint8, float, float, float)
-        columns = zip(*self.rows, strict=True)
-        return Primitives(*(np.array(column, dtype) for column, dtype in zip(columns, types, strict=True)))
-
-
-def generate_scene(seed: int) -> Scene:
-    """A street from a seed: the same seed gives the same street in every process."""
-    rng = np.random.default_rng((seed, 0x5CE9E))
-    road = rng.uniform(3.5, 6.5)
-    sidewalk = rng.uniform(1.8, 3.5)
-    builder = _Builder()
-    for side in (-1, 1):
-        _add_buildings(builder, rng, side, road + sidewalk)
-        _add_trees(builder, rng, side, road + sidewalk)
-        _add_poles(builder, rng, side, road)
-        _add_parked_cars(builder, rng, side, road)
-        _add_persons(builder, rng, side, road, sidewalk)
-    speed = rng.uniform(4.0, 8.0)
-    _add_traffic(builder, rng, road, speed)
-    _add_crossing_persons(builder, rng, road)
-    azimuth, elevation = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.1)
-    sun = np.array([np.cos(azimuth) * np.cos(elevation), -np.sin(elevation), np.sin(azimuth) * np.cos(elevation)])
-    grey = rng.uniform(0.16, 0.28)
-    ground = np.array(
-        [
-            np.array([1.0, 1.0, 1.02]) * grey,
-            np.array([1.0, 0.97, 0.92]) * rng.uniform(0.34, 0.5),
-            np.array([0.7, 0.9, 0.4]) * rng.uniform(0.3, 0.45),
-        ]
-    )
-    return Scene(builder.build(), road, sidewalk, speed, rng.uniform(0.3, 0.5) * road, sun, ground)
-
-
-def _grey_tint(rng: Generator, low: float, high: float, tint: float) -> NDArray[np.float64]:
-    return np.clip(rng.uniform(low, high) * (1 + rng.uniform(-tint, tint, 3)), 0.02, 0.95)
-
-
-def _add_buildings(builder: _Builder, rng: Generator, side: int, kerb: float) -> None:
-    z = rng.uniform(0, 10)
-    while z < SCENE_LENGTH_M - 15:
-        length = rng.uniform(8, 24)
-        if rng.random() < 0.82:
-            depth, height = rng.uniform(6, 12), rng.uniform(4, 18)
-            x = side * (kerb + rng.uniform(0.3, 5) + depth / 2)
-            half = (depth / 2, height / 2, length / 2)
-            albedo = _grey_tint(rng, 0.3, 0.75, 0.25)
-            heat = rng.uniform(0.5, 4)
-            builder.add(BOX, (x, -height / 2, z + length / 2), half, BUILDING, albedo, own_heat_k=heat, windows=True)
-        z += length + rng.uniform(0, 6)
-
-
-def _add_trees(builder: _Builder, rng: Generator, side: int, kerb: float) -> None:
-    for z in np.arange(rng.uniform(0, 10), SCENE_LENGTH_M, rng.uniform(8, 20)):
-        if rng.random() < 0.3:
-            continue
-        z, x = z + rng.uniform(-2, 2), side * (kerb + rng.uniform(-0.4, 1.2))
-        green = np.array([rng.uniform(0.18, 0.4), rng.uniform(0.32, 0.5), rng.uniform(0.08, 0.2)])
-        if rng.random() < 0.3:  # a bush
-            radius = rng.uniform(0.5, 1.1)
-            builder.add(ELLIPSOID, (x, -radius * 0.7, z), (radius, radius, radius * 1.4), VEGETATION, green)
-            continue
-        trunk, crown = rng.uniform(1.6, 3.0), rng.uniform(1.2, 2.6)
-        builder.add(BOX, (x, -trunk / 2, z), (0.14, trunk / 2, 0.14), VEGETATION, np.array([0.25, 0.18, 0.12]))
-        half = (crown, crown * rng.uniform(0.8, 1.3), crown)
-        builder.add(ELLIPSOID, (x, -trunk - half[1] * 0.8, z), half, VEGETATION, green)
-
-
-def _add_poles(builder: _Builder, rng: Generator, side: int, road: float) -> None:
-    for z in np.arange(rng.uniform(0, 15), SCENE_LENGTH_M, rng.uniform(14, 26)):
-        height, x = rng.uniform(3, 7), side * (road + rng.uniform(0.3, 0.7))
-        albedo = _grey_tint(rng, 0.25, 0.6, 0.05)
-        builder.add(BOX, (x, -height / 2, z), (0.1, height / 2, 0.1), POLE, albedo)
-        if height > 5:  # a lamp reaches over the road
-            builder.add(BOX, (x - side * 0.7, -height, z), (0.7, 0.07, 0.12), POLE, albedo, own_heat_k=3.0)
-        else:  # a sign
-            colour = np.array([(0.8, 0.1, 0.1), (0.1, 0.2, 0.8), (0.85, 0.75, 0.1)][rng.integers(3)])
-            builder.add(BOX, (x, -height, z), (0.35, 0.35, 0.04), POLE, colour)
-
-
-def _add_car(builder: _Builder, rng: Generator, x: float, z: float, velocity_z: float) -> None:
-    colour = np.clip(rng.uniform(0.05, 0.8) + rng.uniform(-0.25, 0.25, 3) * (rng.random() < 0.6), 0.03, 0.9)
-    length, height, width = rng.uniform(1.8, 2.4), rng.uniform(0.32, 0.5), rng.uniform(0.8, 0.95)
-    warm = velocity_z != 0 or rng.random() < 0.3
-    heat = rng.uniform(4, 12) if warm else rng.uniform(-1.5, 0.5)
-    base = -0.25 - height
-    builder.add(BOX, (x, base, z), (width, height, length), CAR, colour, velocity_z=velocity_z, own_heat_k=heat)
-    cabin = rng.uniform(0.25, 0.4)
-    centre = (x, base - height - cabin, z - 0.2)
-    half = (width * 0.85, cabin, length * rng.uniform(0.5, 0.75))
-    glass = colour * 0.5 + 0.05
-    builder.add(BOX, centre, half, CAR, glass, velocity_z=velocity_z, own_heat_k=heat * 0.4)
-    for end in (-1, 1):
-        wheel = (width, 0.3, 0.32)
-        at = (x, -0.3, z + end * length * 0.62)
-        tyre = np.full(3, 0.05)
-        builder.add(BOX, at, wheel, CAR, tyre, velocity_z=velocity_z, own_heat_k=6.0 if warm else 0.0)
-
-
-def _add_parked_cars(builder: _Builder, rng: Generator, side: int, road: float) -> None:
-    if road < 4.2:
-        return
-    for z in np.arange(rng.uniform(0, 20), SCENE_LENGTH_M, 6.5):
-        if rng.random() < 0.35:
-            _add_car(builder, rng, side * (road - 1.1), z, 0.0)
-
-
-def _add_traffic(builder: _Builder, rng: Generator, road: float, ego_speed: float) -> None:
-    for z in np.arange(12, SCENE_LENGTH_M, rng.uniform(22, 45)):
-        oncoming = rng.random() < 0.5
-        x = -0.45 * road if oncoming else 0.42 * road
-        _add_car(builder, rng, x, z + rng.uniform(-5, 5), -rng.uniform(4, 8) if oncoming else ego_speed)
-
-
-def _add_person(builder: _Builder, rng: Generator, x: float, z: float, vx: float, vz: float) -> None:
-    height = rng.uniform(1.5, 1.9)
-    clothes, trousers = (np.clip(rng.uniform(0.05, 0.8, 3), 0.03, 0.9) for _ in range(2))
-    skin = np.array([0.75, 0.55, 0.45]) * rng.uniform(0.5, 1.1)
-    parts = (
-        (BOX, 0.24, (0.16, 0.24, 0.13), trousers, 9.0),
-        (ELLIPSOID, 0.64, (0.25, 0.2, 0.17), clothes, 11.0),
-        (ELLIPSOID, 0.92, (0.12, 0.075, 0.12), skin, 20.0),
-    )
-    for shape, at, (half_x, half_y, half_z), albedo, heat in parts:
-        centre, half = (x, -at * height, z), (half_x, half_y * height, half_z)
-        builder.add(shape, centre, half, PERSON, albedo, velocity_x=vx, velocity_z=vz, own_heat_k=heat)
-
-
-def _add_persons(builder: _Builder, rng: Generator, side: int, road: float, sidewalk: float) -> None:
-    for z in np.arange(rng.uniform(2, 10), SCENE_LENGTH_M, rng.uniform(6, 14)):
-        if rng.random() < 0.75:
-            x = side * (road + rng.uniform(0.5, sidewalk - 0.2))
-            _add_person(builder, rng, x, z + rng.uniform(-3, 3), 0.0, rng.choice([-1.2, 0.0, 1.2]))
-
-
-def _add_crossing_persons(builder: _Builder, rng: Generator, road: float) -> None:
-    for z in np.arange(rng.uniform(10, 40), SCENE_LENGTH_M, rng.uniform(35, 60)):
-        _add_person(builder, rng, rng.uniform(-road, road), z, rng.uniform(-0.3, 0.3), 0.0)
+def _turned(
+    x: NDArray[np.floating], z: NDArray[np.floating], angle: Any
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Turned from z towards x by an angle in radians."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return x * cos + z * sin, z * cos - x * sin

@@ -1,135 +1,216 @@
-"""One camera's view of the scene at one instant: geometry and materials per pixel, before any sensor."""
+"""What one sensor's rays meet at one instant: geometry and materials per ray, before any sensor."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.simulation import raycast, scene
-from sartm_core.simulation.raycast import Camera
-from sartm_core.simulation.scene import Scene
+from sartm_core.simulation import raycast, scene, textures
+from sartm_core.simulation.raycast import GROUND, SKY_ID, Hits, Rays
+from sartm_core.simulation.scene import BOX, CYLINDER, ELLIPSOID, TAPER, Primitives, Scene
 
-CAMERA_HEIGHT_M = 1.6
-HORIZONTAL_FOV_RAD = 1.15
-VIEW_BEHIND_M, VIEW_AHEAD_M = 10.0, 150.0
+VIEW_BEHIND_M, VIEW_AHEAD_M = 14.0, 160.0
+FAR_M = 400.0
+"""Where the sky is taken to be."""
+
+Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class View:
-    """What all sensors of the rig look at. Every array is [H, W] or [H, W, 3].
+    """Every array is [H, W] or [H, W, 3]; directions are in the ego frame (x right, y down, z ahead).
 
     Attributes:
+        scene, rays, time_s: what was looked at.
+        ahead_m: float32, metres along z, infinite for the sky.
         truth: uint8, class ids.
-        depth_m: float32, along the optical axis, infinite for the sky.
-        elevation: float32, sine of the ray's angle above the horizon.
-        normal: float32 [H, W, 3], world frame (x right, y down, z forward).
+        texture: float32, the surface's grain, 0 to 1.
         albedo: float32 [H, W, 3], with texture.
-        own_heat_k: float32, own heat with texture, kelvin above the surroundings.
-        texture: float32, 0 to 1, the material's grain.
-        window: bool, glass of a building.
-        focal_px: focal length, pixels.
+        row: int32, row of each ray in the tables below.
+        heat_k, emissivity, reflectivity, lamp: per row; see `scene.Primitives`.
     """
 
+    scene: Scene
+    rays: Rays
+    time_s: float
+    ahead_m: Floats
     truth: NDArray[np.uint8]
-    depth_m: NDArray[np.float32]
-    elevation: NDArray[np.float32]
-    normal: NDArray[np.float32]
-    albedo: NDArray[np.float32]
-    own_heat_k: NDArray[np.float32]
-    texture: NDArray[np.float32]
+    texture: Floats
+    albedo: Floats
     window: NDArray[np.bool_]
-    focal_px: float
+    row: NDArray[np.int32]
+    heat_k: Floats
+    emissivity: Floats
+    reflectivity: Floats
+    lamp: Floats
+    _things: Primitives
+    _hits: Hits
+
+    @cached_property
+    def sky(self) -> NDArray[np.bool_]:
+        return self._hits.primitive == SKY_ID
+
+    @cached_property
+    def ray_length(self) -> Floats:
+        """Metres along the ray per metre ahead."""
+        return np.sqrt(1 + self.rays.x**2 + self.rays.y**2)
+
+    @cached_property
+    def distance_m(self) -> Floats:
+        """Along the ray, at most `FAR_M`."""
+        return np.minimum(self.ahead_m * self.ray_length, np.float32(FAR_M))
+
+    @cached_property
+    def elevation(self) -> Floats:
+        """Sine of the ray's angle above the horizon."""
+        return -self.rays.y / self.ray_length
+
+    @cached_property
+    def normal(self) -> Floats:
+        """float32 [H, W, 3], unit surface normals; 0 in the sky."""
+        return _normals(self.rays, self._things, self._hits)
 
 
-def look(street: Scene, time_s: float, size: tuple[int, int]) -> View:
-    """Renders geometry and materials at a time (seconds since the start of the drive) and a size (height, width)."""
-    height, width = size
-    focal = width / 2 / np.tan(HORIZONTAL_FOV_RAD / 2)
-    position = np.array([street.ego_x_m, -CAMERA_HEIGHT_M, street.ego_speed_mps * time_s])
-    camera = Camera(height, width, focal, position)
-    things = _visible(street, position[2], time_s)
-    hits = raycast.cast(camera, things)
-    point = np.empty((height, width, 3), np.float32)
-    finite_depth = np.where(np.isfinite(hits.depth), hits.depth, 1.0)
-    point[..., 0] = camera.columns * finite_depth + position[0]
-    point[..., 1] = camera.rows[:, None] * finite_depth + position[1]
-    point[..., 2] = finite_depth + position[2]
+_GROUND_ROWS = 5
+"""Rows of the tables before the things: road, marking, sidewalk, terrain, sky."""
 
-    ground_kind = np.digitize(
-        np.abs(point[..., 0]), (street.road_half_width_m, street.road_half_width_m + street.sidewalk_width_m)
-    )
-    is_thing, is_sky = hits.primitive >= 0, hits.primitive == raycast.SKY_ID
-    # One gather per attribute: row 0..2 the grounds, row 3 the sky, then the things.
-    row = np.where(is_thing, hits.primitive + 4, np.where(is_sky, 3, ground_kind))
-    classes = np.concatenate([[scene.ROAD, scene.SIDEWALK, scene.TERRAIN, scene.SKY], things.class_id]).astype(np.uint8)
-    albedos = np.concatenate([street.ground_albedo, np.zeros((1, 3)), things.albedo]).astype(np.float32)
-    heats = np.concatenate([np.zeros(4), things.own_heat_k]).astype(np.float32)
-    windowed = np.concatenate([np.zeros(4), things.windows]).astype(bool)
 
-    normal = raycast.normals(camera, things, hits)
-    along = np.where(np.abs(normal[..., 0]) > 0.5, point[..., 2], point[..., 0])
-    window = (
-        windowed[row]
-        & (along % 3.2 > 1.1)
-        & (along % 3.2 < 2.5)
-        & (point[..., 1] % 3.0 > 0.9)
-        & (point[..., 1] % 3.0 < 2.2)
-    )
-    texture = _grain(
-        np.where(is_thing, along, point[..., 0]), np.where(is_thing, point[..., 1], point[..., 2]), hits.depth
-    )
-    albedo = albedos[row] * (0.65 + 0.7 * texture[..., None])
-    albedo[window] *= 0.35
-    albedo[_marking(street, point, row == 0)] = 0.75
-    ray_length = np.sqrt(1 + camera.columns**2 + camera.rows[:, None] ** 2)
+def look(street: Scene, rays: Rays, time_s: float) -> View:
+    """Casts a sensor's rays into the street at a time (seconds since the start of the drive)."""
+    things = street.around_ego(time_s, VIEW_BEHIND_M, VIEW_AHEAD_M)
+    hits = raycast.cast(rays, things)
+    sky = hits.primitive == SKY_ID
+    ahead = np.where(sky, np.float32(1), hits.depth)
+    is_thing = hits.primitive >= 0
+    position = rays.position.astype(np.float32)
+
+    u, v = np.zeros(rays.shape, np.float32), np.zeros(rays.shape, np.float32)
+    kind = np.zeros(rays.shape, np.int32)
+    below = hits.primitive == GROUND
+    right = (np.broadcast_to(rays.x, rays.shape)[below] * ahead[below] + position[0]).astype(np.float32)
+    if right.size:
+        u[below], v[below] = street.road_frame(right, ahead[below] + position[2], time_s)
+        kind[below] = _ground_kinds(street, u[below], v[below])
+    kind[sky] = 4
+    u[is_thing], v[is_thing] = _surface_coordinates(rays, things, hits, ahead, is_thing)
+    row = np.where(is_thing, hits.primitive + _GROUND_ROWS, kind)
+
+    tables = _tables(street, things)
+    windowed, glass = tables["windows"][row] > 0, np.zeros(rays.shape, bool)
+    at_u, at_v = u[windowed] % 3.2, v[windowed] % 3.0
+    glass[windowed] = (at_u > 1.1) & (at_u < 2.5) & (at_v > 0.9) & (at_v < 2.2)
+    texture = textures.grain(u, v, hits.depth, tables["material"][row], street.novel)
+    albedo = tables["albedo"][row] * (0.6 + 0.8 * texture)[..., None]
+    albedo[glass] *= 0.35
+    classes = np.concatenate(
+        [[scene.ROAD, scene.MARKING, scene.SIDEWALK, scene.TERRAIN, scene.SKY], things.class_id]
+    ).astype(np.uint8)
     return View(
+        scene=street,
+        rays=rays,
+        time_s=time_s,
+        ahead_m=hits.depth,
         truth=classes[row],
-        depth_m=hits.depth,
-        elevation=(-camera.rows[:, None] / ray_length).astype(np.float32),
-        normal=normal,
-        albedo=albedo,
-        own_heat_k=heats[row] * (0.8 + 0.4 * texture),
         texture=texture,
-        window=window,
-        focal_px=focal,
+        albedo=albedo,
+        window=glass,
+        row=row,
+        heat_k=tables["heat_k"],
+        emissivity=tables["emissivity"],
+        reflectivity=tables["reflectivity"],
+        lamp=tables["lamp"],
+        _things=things,
+        _hits=hits,
     )
 
 
-def _visible(street: Scene, ego_z: float, time_s: float) -> scene.Primitives:
-    """The things near the ego, moved to where they are now; the street repeats itself."""
-    things = street.primitives
-    centre = things.centre + things.velocity * time_s
-    centre[:, 2] = (centre[:, 2] - ego_z + VIEW_BEHIND_M) % scene.SCENE_LENGTH_M + ego_z - VIEW_BEHIND_M
-    ahead = centre[:, 2] - things.half[:, 2] - ego_z < VIEW_AHEAD_M
-    return replace(things, centre=centre).select(ahead)
+def _tables(street: Scene, things: Primitives) -> dict[str, NDArray[np.float32]]:
+    """One gather per attribute: the rows of the ground and the sky, then the things."""
+    road, sidewalk, terrain = street.ground_albedo
+    ground = np.stack([road, np.full(3, 0.72), sidewalk, terrain, np.zeros(3)])
+    shine = np.array([road[0], 1.4, sidewalk[0], 0.45, 0.0])
+    columns: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {
+        "albedo": (ground, things.albedo),
+        "heat_k": (np.array([2.5, 2.2, 0.8, -2.0, 0.0]), things.own_heat_k),
+        "emissivity": (np.array([0.95, 0.93, 0.95, 0.97, 1.0]), things.emissivity),
+        "reflectivity": (shine, things.reflectivity),
+        "lamp": (np.zeros((_GROUND_ROWS, 3)), things.lamp),
+        "windows": (np.zeros(_GROUND_ROWS), things.windows),
+        "material": (
+            np.array([scene.GRAVEL, scene.GRAVEL, scene.MASONRY, scene.FOLIAGE, scene.PLAIN]),
+            things.material,
+        ),
+    }
+    return {name: np.concatenate(pair).astype(np.float32) for name, pair in columns.items()}
 
 
-def _marking(street: Scene, point: NDArray[np.float32], road: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Dashes in the middle, lines at the edges."""
-    across, along = point[..., 0], point[..., 2]
-    dash = (np.abs(across) < 0.08) & (along % 6.0 < 3.0)
-    edge = np.abs(np.abs(across) - street.road_half_width_m + 0.3) < 0.06
-    return road & (dash | edge)
+def _ground_kinds(street: Scene, lateral: NDArray[np.floating], s: NDArray[np.floating]) -> NDArray[np.int32]:
+    """0 road, 1 marking, 2 sidewalk, 3 terrain."""
+    across = np.abs(lateral)
+    kind = np.digitize(across, (street.road_half_width_m, street.road_half_width_m + street.sidewalk_width_m))
+    kind = np.where(kind > 0, kind + 1, 0)
+    s = s % scene.SCENE_LENGTH_M
+    for crossing in street.crossings_s.tolist():
+        kind[np.abs(s - crossing) < street.crossing_half_width_m] = 0
+    on_road = across < street.road_half_width_m
+    dash = (across < 0.09) & (s % (2 * street.dash_m) < street.dash_m)
+    edge = np.abs(across - street.road_half_width_m + 0.3) < 0.08
+    painted = dash | edge
+    for zebra in street.zebras_s.tolist():
+        painted |= (s > zebra) & (s < zebra + 3) & (lateral % 1.0 < 0.5)
+    kind[painted & on_road & (kind == 0)] = 1
+    return kind.astype(np.int32)
 
 
-def _noise_tile() -> NDArray[np.float32]:
-    """A 512 x 512 tile of noise with several octaves, 0 to 1; the same in every process."""
-    rng = np.random.default_rng(0)
-    tile = np.zeros((512, 512), np.float32)
-    for octave in range(3, 10):
-        coarse = rng.random((2**octave, 2**octave), np.float32)
-        tile += cv2.resize(coarse, (512, 512), interpolation=cv2.INTER_LINEAR) * 0.75**octave
-    return (tile - tile.min()) / (tile.max() - tile.min())
+def _surface_coordinates(
+    rays: Rays, things: Primitives, hits: Hits, ahead: Floats, chosen: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Where on its thing each chosen ray ends: metres along the surface and downwards, fixed to the thing."""
+    which = hits.primitive[chosen]
+    local = _local_points(rays, things, ahead, chosen, which)
+    # The turned box's two upright pairs of faces: run along x where |z| is the larger share of its half extent.
+    half = things.half.astype(np.float32)[which]
+    front = np.abs(local[:, 2]) * half[:, 0] > np.abs(local[:, 0]) * half[:, 2]
+    offset = (things.albedo[:, 0] * 97).astype(np.float32)[which]  # two houses of one row differ in their grain
+    return np.where(front, local[:, 0], local[:, 2]) + offset, local[:, 1] + half[:, 1]
 
 
-_TILE = _noise_tile()
-_TEXELS_PER_M = 24.0
+def _local_points(
+    rays: Rays, things: Primitives, ahead: Floats, chosen: NDArray[np.bool_], which: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """float32 [n, 3], the points in the axes of the thing that they lie on."""
+    depth = ahead[chosen]
+    centre = (things.centre - rays.position).astype(np.float32)[which]
+    x = np.broadcast_to(rays.x, rays.shape)[chosen] * depth - centre[:, 0]
+    y = np.broadcast_to(rays.y, rays.shape)[chosen] * depth - centre[:, 1]
+    z = depth - centre[:, 2]
+    cos, sin = np.cos(things.yaw).astype(np.float32)[which], np.sin(things.yaw).astype(np.float32)[which]
+    return np.stack([x * cos - z * sin, y, x * sin + z * cos], axis=1)
 
 
-def _grain(u_m: NDArray[np.float32], v_m: NDArray[np.float32], depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The tile at surface coordinates in metres; fades to its mean where a pixel covers many texels."""
-    texel = _TILE[(v_m * _TEXELS_PER_M).astype(np.int32) & 511, (u_m * _TEXELS_PER_M).astype(np.int32) & 511]
-    sharp = np.clip(12.0 / np.maximum(depth_m, 1e-3), 0.25, 1.0)
-    mean = np.float32(_TILE.mean())
-    return mean + (texel - mean) * sharp
+def _normals(rays: Rays, things: Primitives, hits: Hits) -> Floats:
+    result = np.zeros((*rays.shape, 3), np.float32)
+    result[hits.primitive == GROUND] = (0, -1, 0)
+    seen = hits.primitive >= 0
+    which = hits.primitive[seen]
+    local = _local_points(rays, things, hits.depth, seen, which)
+    half, shape = things.half.astype(np.float32)[which], things.shape[which]
+    unit = local / half
+    # On a box the coordinate of the face that was hit is +-1, all others are smaller.
+    largest = np.abs(unit).argmax(axis=1)
+    rows = np.arange(len(unit))
+    own = np.where(shape[:, None] == ELLIPSOID, unit / half, 0).astype(np.float32)
+    box = shape == BOX
+    own[rows[box], largest[box]] = np.sign(unit[rows[box], largest[box]])
+    upright = (shape == CYLINDER) | (shape == TAPER)
+    own[upright] = (unit / half)[upright] * np.array([1, 0, 1], np.float32)
+    taper = shape == TAPER
+    own[taper, 1] = -(unit[taper, 1] + 1) / 4 / half[taper, 1]
+    lid = upright & (unit[:, 1] < -0.999) & ~taper
+    own[lid] = (0, -1, 0)
+    own /= np.linalg.norm(own, axis=1, keepdims=True) + 1e-9
+    cos, sin = np.cos(things.yaw).astype(np.float32)[which], np.sin(things.yaw).astype(np.float32)[which]
+    result[seen] = np.stack([own[:, 0] * cos + own[:, 2] * sin, own[:, 1], own[:, 2] * cos - own[:, 0] * sin], axis=1)
+    return result

@@ -15,7 +15,7 @@ from sartm_core.rig import Rig
 from sartm_ros.bag import read_messages
 from sartm_ros.demo.live import NODE
 from sartm_ros.messages import raw_array, stamp_ns
-from sartm_ros.simulator_node import PHASE_TOPIC, TRUTH_TOPIC
+from sartm_ros.simulated_messages import PHASE_TOPIC, TRUTH_TOPIC
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class Phase:
 
     Attributes:
         start_ns: stamp of its first frame.
-        name, condition, unplugged: from the scenario.
+        name, condition, unplugged, faults: from the scenario.
         sample_ns: stamp of a frame in its middle that has a mask.
     """
 
@@ -32,6 +32,7 @@ class Phase:
     name: str
     condition: str
     unplugged: tuple[str, ...]
+    faults: dict[str, str]
     sample_ns: int = 0
 
 
@@ -141,6 +142,7 @@ def _phase_summary(drive: Drive, rig: Rig, phase: Phase) -> dict[str, Any]:
         "name": phase.name,
         "condition": phase.condition,
         "unplugged": list(phase.unplugged),
+        "faults": phase.faults,
         "frames": len(frames),
         "masks": len(segmented),
         "miou": round(score.mean_iou(), 4) if segmented else None,

@@ -22,7 +22,7 @@ from sartm_core.simulation.scenario import Scenario
 from sartm_ros.bag import BagWriter
 from sartm_ros.middleware import private_environment
 from sartm_ros.recorder import Recorder
-from sartm_ros.simulator_node import PHASE_TOPIC, TRUTH_TOPIC
+from sartm_ros.simulated_messages import PHASE_TOPIC, TRUTH_TOPIC
 
 START_TIMEOUT_S = 60.0
 NODE = "/perception"

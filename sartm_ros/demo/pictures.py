@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sartm_core.files import atomic_path
 from sartm_core.rig import Modality, Rig
+from sartm_core.sensing.pictures import picture
 from sartm_ros.demo.analysis import Drive
 
 matplotlib.use("Agg")
@@ -102,16 +103,7 @@ def _mark_phases(axis: Axes, drive: Drive, top: float) -> None:
 
 
 def _picture(modality: Modality, raw: NDArray[Any] | None) -> NDArray[Any] | None:
-    """A raw array as people like to see that kind of sensor: uint8 [H, W, 3] or float [H, W] with its colour map."""
-    if raw is None or raw.ndim == 3:
-        return raw
-    values = raw.astype(np.float32)
-    if modality.kind == "depth":
-        near, far = np.log(2000.0), np.log(60000.0)  # millimetres; near is red
-        nearness = np.where(values > 0, (far - np.log(np.maximum(values, 1))) / (far - near), 0)
-        return np.asarray(plt.get_cmap("turbo")(np.clip(nearness, 0, 1))[..., :3])
-    low, high = np.percentile(values, (1, 99))
-    return np.asarray(plt.get_cmap("inferno")(np.clip((values - low) / max(high - low, 1e-6), 0, 1))[..., :3])
+    return None if raw is None else picture(modality, raw)
 
 
 def _show(axis: Axes, image: NDArray[Any] | None, otherwise: str, rig: Rig) -> None:

@@ -7,7 +7,7 @@ from sartm_core.errors import SartmError
 from sartm_core.resources import config_names
 from sartm_core.rig import Rig, check_serves, load_rig, rig_from_dict
 
-SHIPPED = {"sim", "rgbt", "rgbd", "deliver", "muses", "mcubes", "pst900", "mfnet", "fmb"}
+SHIPPED = {"sim", "rgbt", "rgbd", "deliver", "muses", "mcubes", "pst900", "mfnet", "fmb", "simrig5", "simrobot"}
 
 MINIMAL = """
 name: mine

@@ -1,13 +1,15 @@
 """The simulated rig as a process: what it publishes, how it ends."""
 
+import importlib.util
 import json
 
 import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import String
 
 from sartm_ros.messages import stamp_ns
+from sartm_ros.point_cloud import cloud_points
 
 TOPICS = {"rgb": "rgb8", "thermal": "mono16", "depth": "16UC1"}
 
@@ -48,8 +50,8 @@ def test_an_interrupted_drive_ends_cleanly(host, start) -> None:
 @pytest.mark.parametrize(
     ("parameters", "expected"),
     [
-        ({"rig": "deliver"}, "the simulator has no model for 'event'"),
-        ({"scenario": "nosuch"}, "no scenario is called 'nosuch'. Known: demo, short"),
+        ({"rig": "deliver"}, "the simulator measures: 'depth' needs encoding 'metres', not 'image'"),
+        ({"scenario": "nosuch"}, "no scenario is called 'nosuch'. Known: demo, faults, short"),
         ({"rate_hz": -1.0}, "parameter 'rate_hz': expected more than 0, got -1.0"),
         ({"rate_hz": 4}, "'rate_hz' to '4' of type 'INTEGER', expecting type 'DOUBLE'"),
     ],
@@ -59,3 +61,19 @@ def test_wrong_parameters_are_named(start, parameters: dict, expected: str) -> N
     assert simulator.popen.wait(timeout=30) == 1
     assert expected in simulator.log()
     assert "Traceback" not in simulator.log()
+
+
+def test_a_lidar_is_published_as_a_cloud_and_what_is_not_installed_is_named(host, start) -> None:
+    host.listen("/sim/lidar/points", PointCloud2, 50)
+    host.listen("/sim/thermal/camera_info", CameraInfo, 50)
+    simulator = start("sartm_ros.simulator_node", rig="simrobot", rate_hz=2.0, loop=True)
+    assert host.until(lambda: len(host.heard["/sim/lidar/points"]) > 1, 30), simulator.log()
+    cloud = host.heard["/sim/lidar/points"][-1]
+    assert cloud.header.frame_id == "sim_lidar"
+    points = cloud_points(cloud)
+    assert len(points) > 5000
+    assert points[:, 2].min() < -1.5  # the ground, from 1.85 m above it
+    assert host.heard["/sim/thermal/camera_info"][0].k[0] == 190.0
+    if importlib.util.find_spec("event_camera_msgs") is None:
+        assert "'event' is not published: event_camera_msgs is not installed" in simulator.log()
+    assert simulator.interrupt() == 0

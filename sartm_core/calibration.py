@@ -1,0 +1,81 @@
+"""Where a sensor sits and how it projects: the part of a rig file that geometry needs."""
+
+from functools import cached_property
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from sartm_core.checked_yaml import Checked
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Intrinsics(Checked):
+    """A pinhole camera without distortion (rectified images), as in CameraInfo's K.
+
+    Attributes:
+        fx, fy: focal lengths, pixels.
+        cx, cy: principal point, pixels; (0, 0) is the corner of the first pixel's area.
+    """
+
+    fx: Positive
+    fy: Positive
+    cx: float
+    cy: float
+
+    @cached_property
+    def matrix(self) -> NDArray[np.float64]:
+        """K, float64 [3, 3]."""
+        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1.0]])
+
+    @classmethod
+    def from_field_of_view(cls, horizontal_rad: float, size: tuple[int, int]) -> "Intrinsics":
+        """Square pixels, the axis through the image's centre; `size` is (height, width)."""
+        height, width = size
+        focal = float(width / 2 / np.tan(horizontal_rad / 2))
+        return cls(fx=focal, fy=focal, cx=width / 2, cy=height / 2)
+
+    def scaled(self, before: tuple[int, int], after: tuple[int, int]) -> "Intrinsics":
+        """The same camera with images resized from one (height, width) to another."""
+        down, across = after[0] / before[0], after[1] / before[1]
+        return Intrinsics(fx=self.fx * across, fy=self.fy * down, cx=self.cx * across, cy=self.cy * down)
+
+
+class Extrinsics(Checked):
+    """Pose of a sensor in the reference camera's optical frame (x right, y down, z ahead).
+
+    Attributes:
+        translation_m: position of the sensor, as `tf2_echo <reference> <sensor>` prints it.
+        rotation_xyzw: unit quaternion that turns the sensor's axes into the reference's; a LiDAR whose own axes are
+            x ahead, y left, z up has (0.5, -0.5, 0.5, 0.5) when it looks along with the camera.
+    """
+
+    translation_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    rotation_xyzw: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0)
+
+    @field_validator("rotation_xyzw")
+    @classmethod
+    def _unit(cls, rotation: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        length = float(np.linalg.norm(rotation))
+        if abs(length - 1) > 1e-2:
+            raise ValueError(f"expected a unit quaternion x, y, z, w, got one of length {length:.3f}")
+        return rotation
+
+    @cached_property
+    def matrix(self) -> NDArray[np.float64]:
+        """T_reference_sensor, float64 [4, 4]: takes points of the sensor to the reference camera."""
+        x, y, z, w = np.array(self.rotation_xyzw) / np.linalg.norm(self.rotation_xyzw)
+        result = np.eye(4)
+        result[:3, :3] = [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+        result[:3, 3] = self.translation_m
+        return result
+
+
+LIDAR_LOOKS_AHEAD = Extrinsics(rotation_xyzw=(0.5, -0.5, 0.5, 0.5))
+"""A LiDAR in the reference camera's place, with the axes of REP-103 (x ahead, y left, z up)."""

@@ -1,0 +1,44 @@
+"""What all commands share: where they write, and what becomes of errors."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from sartm_core.errors import SartmError
+
+stdout = Console()
+stderr = Console(stderr=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Turns what the user can mend into a message and exit status 1."""
+    try:
+        yield
+    except (SartmError, OSError) as error:
+        stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        stderr.print("interrupted")
+        raise typer.Exit(1) from None
+
+
+def print_json(content: Any) -> None:
+    """Plain JSON on stdout, unwrapped."""
+    sys.stdout.write(json.dumps(content, indent=2) + "\n")
+
+
+def log_to_stderr() -> None:
+    """Progress messages of the libraries and ours."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=stderr, show_path=False)]
+    )

@@ -1,0 +1,59 @@
+"""`sartm model`: what networks are made of."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from sartm_core.commands.common import JsonOption, print_json, stdout, user_errors
+
+model_app = typer.Typer(no_args_is_help=True, help="Networks: what they are made of, what they cost.")
+
+
+@model_app.command("info")
+def model_info(
+    preset_name: Annotated[
+        str, typer.Argument(metavar="PRESET", help="any_sensor, sartm, mle_sam, mean_fusion or sam_lora.")
+    ],
+    backbone: Annotated[str, typer.Option(help="nano, tiny, small, base_plus or large.")] = "base_plus",
+    modalities: Annotated[str, typer.Option(help="Names, separated by commas.")] = "rgb,thermal",
+    classes: Annotated[int, typer.Option(help="Number of classes.")] = 9,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the input.")] = "448x640",
+    lora_rank: Annotated[int, typer.Option(help="Rank of every expert.")] = 16,
+    json_output: JsonOption = False,
+) -> None:
+    """Show a network's parameters, what is frozen, and its cost."""
+    try:
+        height, width = (int(side) for side in size.split("x"))
+    except ValueError:
+        raise typer.BadParameter(f"expected HEIGHTxWIDTH such as 448x640, got {size}", param_hint="--size") from None
+    names = tuple(name.strip() for name in modalities.split(","))
+    with user_errors():
+        from sartm_core.model.info import describe
+        from sartm_core.model.presets import preset
+
+        info = describe(preset(preset_name, backbone, names, classes, lora_rank), (height, width))
+    if json_output:
+        print_json(info)
+        return
+    table = Table(title=f"{preset_name}, {backbone}, {len(names)} modalities, {classes} classes, LoRA rank {lora_rank}")
+    table.add_column("parameters")
+    table.add_column("", justify="right")
+    for name, count in info["parameters"].items():
+        table.add_row(name.replace("_", " "), f"{count:,}")
+    stdout.print(table)
+    frozen = ", ".join(f"{part} ({count:,})" for part, count in info["frozen"].items())
+    stdout.print(f"frozen with SAM2's weights: {frozen}")
+    costs = Table(title=f"GFLOP at {height}x{width} (1 multiply-add = 2), experts merged")
+    costs.add_column("part")
+    costs.add_column("", justify="right")
+    costs.add_row("encoder, each modality", f"{info['gflop']['encoder_per_modality']:.1f}")
+    costs.add_row("routing and decoders", f"{info['gflop']['after_the_encoder']:.1f}")
+    for count, cost in enumerate(info["gflop"]["whole"], start=1):
+        costs.add_row(f"whole, {count} present", f"{cost:.1f}")
+    stdout.print(costs)
+
+
+@model_app.callback()
+def _group() -> None:
+    """Keeps `info` a command of its own while it is the only one."""

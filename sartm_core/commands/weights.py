@@ -1,0 +1,90 @@
+"""`sartm weights`: SAM2's official checkpoints."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
+from sartm_core.errors import SartmError
+
+weights_app = typer.Typer(no_args_is_help=True, help="SAM2's official checkpoints.")
+
+
+@weights_app.command("list")
+def weights_list(json_output: JsonOption = False) -> None:
+    """List the official checkpoints, their addresses, and which are here."""
+    from sartm_core.pretrained import CHECKPOINTS, local_path
+
+    rows = {name: (official, local_path(name)) for name, official in CHECKPOINTS.items()}
+    if json_output:
+        print_json(
+            [
+                {
+                    "name": name,
+                    "backbone": official.backbone,
+                    "url": official.url,
+                    "path": str(path),
+                    "here": path.is_file(),
+                }
+                for name, (official, path) in rows.items()
+            ]
+        )
+        return
+    table = Table()
+    for column in ("name", "backbone", "here", "address"):
+        table.add_column(column, overflow="fold")
+    for name, (official, path) in rows.items():
+        table.add_row(name, official.backbone, "yes" if path.is_file() else "", official.url)
+    stdout.print(table)
+
+
+@weights_app.command("pull")
+def weights_pull(
+    name: Annotated[str, typer.Argument(help="Such as sam2.1_tiny; see `sartm weights list`.")],
+    url: Annotated[str | None, typer.Option(help="Another address of the same file.")] = None,
+) -> None:
+    """Download a checkpoint to the cache folder ($SARTM_CACHE); goes on where it was interrupted."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from sartm_core.pretrained import pull
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with user_errors(), Progress(*columns, console=stderr) as bar:
+        task = bar.add_task(name, total=None)
+        path = pull(name, url=url, progress=lambda done, total: bar.update(task, completed=done, total=total))
+    stdout.print(str(path), soft_wrap=True)
+
+
+@weights_app.command("check")
+def weights_check(
+    name: Annotated[str, typer.Argument(help="Such as sam2.1_tiny, or the path of a .pt file with --backbone.")],
+    backbone: Annotated[str | None, typer.Option(help="tiny, small, base_plus or large; for a path.")] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Load a checkpoint into a network and say what matched, was missing, left out or unknown."""
+    with user_errors():
+        from sartm_core.model.checkpoint import load_sam2
+        from sartm_core.model.network import MultiModalNetwork
+        from sartm_core.model.presets import any_sensor
+        from sartm_core.pretrained import CHECKPOINTS, local_path
+
+        if backbone is None:
+            path, backbone = local_path(name), CHECKPOINTS[name].backbone
+        else:
+            path = Path(name)
+        report = load_sam2(MultiModalNetwork(any_sensor(backbone, ("rgb",), 1, 1)), path)
+        if report.missing:
+            raise SartmError(
+                f"{path}: has nothing for {len(report.missing)} parameters, the first is {report.missing[0]}."
+            )
+    if json_output:
+        counts = {field: len(getattr(report, field)) for field in ("matched", "missing", "left_out")}
+        print_json({"path": str(path), "backbone": backbone, **counts, "unexpected": list(report.unexpected)})
+        return
+    stdout.print(
+        f"{path}: {backbone}, {len(report.matched)} entries fit, {len(report.left_out)} belong to parts of SAM2 that "
+        f"are not used, {len(report.unexpected)} are unknown",
+        soft_wrap=True,
+    )

@@ -1,0 +1,58 @@
+"""The contact sheet of a rig recording: each modality in the field's usual colours, the truth, a legend."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from sartm_core.datasets.recording import TRUTH, RecordedFrame, Recording
+from sartm_core.files import atomic_path
+from sartm_core.sensing.pictures import picture
+
+
+def contact_sheet(recording: Recording, frames: list[RecordedFrame], out: Path) -> None:
+    """Writes a PNG with one row per frame."""
+    rig = recording.rig
+    columns = [*rig.names, TRUTH]
+    figure = Figure(figsize=(2.5 * len(columns), 2.05 * len(frames) + 0.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(frames), len(columns), squeeze=False)
+    for row, frame in enumerate(frames):
+        for column, name in enumerate(columns):
+            axis = axes[row][column]
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if row == 0:
+                axis.set_title(name, fontsize=11, fontweight="bold")
+            if name == TRUTH:
+                axis.imshow(rig.palette[recording.truth(frame)], interpolation="nearest")
+            elif name in frame.modalities:
+                axis.imshow(picture(rig.modality(name), recording.image(frame, name)), interpolation="nearest")
+            else:
+                axis.text(0.5, 0.5, "absent", ha="center", va="center", color="#888888", transform=axis.transAxes)
+        axes[row][0].set_ylabel(_label(frame), fontsize=9)
+    legend = [Patch(color=np.array(spec.color) / 255, label=spec.name) for spec in rig.classes]
+    for patch in legend:
+        patch.set_edgecolor("#999999")
+    figure.legend(handles=legend, loc="outside lower center", ncols=min(len(legend), 7), frameon=False, fontsize=10)
+    with atomic_path(out) as temporary:
+        figure.savefig(temporary, dpi=100, format="png")
+
+
+def spread_out(frames: list[RecordedFrame], count: int, tag: str | None) -> list[RecordedFrame]:
+    """`count` frames at equal distances; or, with the name of a tag, the first frame of each of its values."""
+    if tag is not None:
+        first = {frame.tags.get(tag, "none"): frame for frame in reversed(frames)}
+        return [first[value] for value in sorted(first)][:count]
+    if count >= len(frames):
+        return frames
+    return [frames[index] for index in np.linspace(0, len(frames) - 1, count).astype(int)]
+
+
+def _label(frame: RecordedFrame) -> str:
+    lines = [f"{frame.split} {frame.id}", frame.tags.get("condition", "")]
+    if frame.tags.get("fault", "none") != "none":
+        lines.append(f"{frame.tags['faulty']}: {frame.tags['fault']}")
+    return "\n".join(line for line in lines if line)

@@ -1,0 +1,76 @@
+"""Between sensor_msgs/PointCloud2 and arrays of points. Duck-typed: rclpy's messages and rosbags' alike."""
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sartm_core.errors import SartmError
+
+_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
+"""sensor_msgs/PointField's datatypes."""
+_INTENSITY = ("intensity", "intensities", "reflectivity", "i")
+FLOAT32, COLUMNS = 7, ("x", "y", "z", "intensity", "ring")
+
+
+def cloud_points(message: Any) -> NDArray[np.float32]:
+    """The points of a cloud, organised or not, whatever the layout of its fields.
+
+    Returns:
+        float32 [N, 4], x, y, z, intensity (0 where the cloud has none); points that are not finite are left out.
+
+    Raises:
+        SartmError: x, y or z is missing, or the sizes contradict each other.
+    """
+    fields = {field.name: field for field in message.fields}
+    missing = [name for name in "xyz" if name not in fields]
+    if missing:
+        raise SartmError(f"point cloud: has no field '{missing[0]}'; its fields are {', '.join(fields) or 'none'}.")
+    height, width = int(message.height), int(message.width)
+    step, row, size = int(message.point_step), int(message.row_step), len(message.data)
+    if row < step * width or size < row * height:
+        raise SartmError(
+            f"point cloud of {width}x{height} points: expected at least point_step x width bytes per row and row_step "
+            f"x height bytes of data, got point_step {step}, row_step {row}, {size} bytes. The driver fills it wrongly."
+        )
+    raw = np.frombuffer(message.data, np.uint8, count=row * height).reshape(height, row)[:, : step * width]
+    raw = np.ascontiguousarray(raw).reshape(-1, step) if step else np.zeros((0, 1), np.uint8)
+    intensity = next((name for name in _INTENSITY if name in fields), None)
+    columns = [_column(raw, fields[name], bool(message.is_bigendian)) for name in "xyz"]
+    columns.append(np.zeros(len(raw)) if intensity is None else _column(raw, fields[intensity], message.is_bigendian))
+    points = np.stack(columns, axis=1).astype(np.float32)
+    return points[np.isfinite(points).all(axis=1)]
+
+
+def _column(raw: NDArray[np.uint8], field: Any, big: bool) -> NDArray[Any]:
+    kind = _TYPES.get(int(field.datatype))
+    if kind is None:
+        raise SartmError(f"point cloud, field '{field.name}': unknown datatype {field.datatype}; 1 to 8 are known.")
+    dtype = np.dtype((">" if big else "<") + kind)
+    end = int(field.offset) + dtype.itemsize
+    if end > raw.shape[1]:
+        raise SartmError(
+            f"point cloud, field '{field.name}': ends at byte {end}, but a point has {raw.shape[1]} bytes (point_step)."
+        )
+    return np.ascontiguousarray(raw[:, int(field.offset) : end]).view(dtype)[:, 0]
+
+
+def cloud_fields(points: NDArray[np.float32], point_field: Any) -> dict[str, Any]:
+    """The fields of a PointCloud2 (all but the header and `data`) and its bytes under `data`.
+
+    Args:
+        points: float32 [N, 5], x, y, z, intensity, ring.
+        point_field: the message class PointField.
+    """
+    fields = [point_field(name=name, offset=4 * index, datatype=FLOAT32, count=1) for index, name in enumerate(COLUMNS)]
+    return {
+        "height": 1,
+        "width": len(points),
+        "fields": fields,
+        "is_bigendian": sys.byteorder == "big",
+        "point_step": 4 * len(COLUMNS),
+        "row_step": 4 * len(COLUMNS) * len(points),
+        "data": np.ascontiguousarray(points).tobytes(),
+        "is_dense": True,
+    }

@@ -1,0 +1,115 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from sartm_core.sensing.events import EVENT, Evt3Decoder, count_events, encode_evt3
+
+
+def slow_decoder(words: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """Word by word, as the sensor's manual tells it; (x, y, t, p). No wrap of the clock."""
+    events, y, high, low, base, polarity = [], None, None, 0, 0, 0
+    for word in words.tolist():
+        code, value = word >> 12, word & 0xFFF
+        if code == 0x0:
+            y = value & 0x7FF
+        elif code == 0x6:
+            low = value
+        elif code == 0x8:
+            high = value
+        elif code == 0x3:
+            base, polarity = value & 0x7FF, value >> 11
+        elif code in (0x2, 0x4, 0x5):
+            if code == 0x2:
+                xs, p = [value & 0x7FF], value >> 11
+            else:
+                width = 12 if code == 0x4 else 8
+                xs, p = [base + bit for bit in range(width) if value >> bit & 1], polarity
+                base += width
+            if y is not None and high is not None:
+                events += [(x, y, high << 12 | low, p) for x in xs]
+    return events
+
+
+def random_words(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Any mixture of known and unknown words, with times that do not fall."""
+    codes = rng.choice(
+        [0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x8, 0xA, 0x7, 0xE],
+        count,
+        p=[0.1, 0.25, 0.1, 0.15, 0.1, 0.15, 0.05, 0.04, 0.03, 0.03],
+    )
+    values = rng.integers(0, 0x1000, count)
+    high = codes == 0x8
+    values[high] = np.sort(rng.integers(0, 2000, high.sum()))
+    return (codes << 12 | values).astype("<u2")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_a_decoder_that_goes_word_by_word(seed: int) -> None:
+    words = random_words(np.random.default_rng(seed), 3000)
+    events = Evt3Decoder().decode(words.tobytes())
+    assert [tuple(int(v) for v in e) for e in events] == slow_decoder(words)
+
+
+def test_packets_may_be_cut_anywhere(rng: np.random.Generator) -> None:
+    words = random_words(rng, 2000)
+    decoder, parts = Evt3Decoder(), []
+    cuts = [0, *sorted(rng.integers(0, 2000, 40)), 2000]
+    for start, end in itertools.pairwise(cuts):
+        parts.append(decoder.decode(words[start:end].tobytes()))
+    assert np.array_equal(np.concatenate(parts), Evt3Decoder().decode(words.tobytes()))
+
+
+def test_the_clock_wraps_after_16_seconds_and_the_decoder_goes_on() -> None:
+    times = np.arange(0, 3 * 2**24, 2**22) + 77
+    events = np.zeros(len(times), EVENT)
+    events["t"] = times
+    events["x"], events["y"], events["p"] = 3, 4, 1
+    assert Evt3Decoder().decode(encode_evt3(events))["t"].tolist() == events["t"].tolist()
+    decoder = Evt3Decoder()
+    one_by_one = [decoder.decode(encode_evt3(events[i : i + 1]))["t"][0] for i in range(len(times))]
+    assert one_by_one == events["t"].tolist()
+
+
+def test_what_was_encoded_comes_back(rng: np.random.Generator) -> None:
+    events = np.zeros(4000, EVENT)
+    events["t"] = np.sort(rng.integers(0, 60_000, 4000))
+    events["x"], events["y"] = rng.integers(0, 1280, 4000), rng.integers(0, 720, 4000)
+    events["p"] = rng.integers(0, 2, 4000)
+    assert np.array_equal(Evt3Decoder().decode(encode_evt3(events)), events)
+    assert encode_evt3(events[:0]) == b""
+    assert len(Evt3Decoder().decode(b"")) == 0
+
+
+def test_a_stream_that_begins_in_the_middle_drops_what_has_no_time() -> None:
+    words = np.array([0x2005, 0x0007, 0x2006, 0x8001, 0x6002, 0x2807], "<u2")
+    events = Evt3Decoder().decode(words.tobytes())
+    assert [tuple(int(v) for v in e) for e in events] == [(7, 7, (1 << 12) | 2, 1)]
+
+
+def test_counts(rng: np.random.Generator) -> None:
+    events = np.zeros(5, EVENT)
+    events["x"], events["y"], events["p"] = [1, 1, 1, 9, 2], [0, 0, 0, 0, 1], [1, 1, 0, 1, 0]
+    counts = count_events(events, (2, 4))
+    assert counts.shape == (2, 4, 2)
+    assert counts[0, 1].tolist() == [2, 1]
+    assert counts[1, 2].tolist() == [0, 1]
+    assert counts.sum() == 4  # the one at x = 9 lies outside
+
+
+def test_a_real_event_camera(shared_data) -> None:
+    """105 packets of a Prophesee sensor: equal to the slow decoder, within the sensor, in order of time."""
+    from sartm_ros.bag import read_messages
+
+    packets = [m for _, _, m in read_messages(shared_data / "events_evt3") if getattr(m, "encoding", "") == "evt3"]
+    assert len(packets) == 105
+    decoder = Evt3Decoder()
+    events = np.concatenate([decoder.decode(np.asarray(m.events)) for m in packets])
+    words = np.concatenate([np.frombuffer(np.asarray(m.events).tobytes(), "<u2") for m in packets])
+    slow = slow_decoder(words)
+    assert len(events) == len(slow) > 1000
+    assert events[["x", "y", "p"]].tolist() == [(x, y, p) for x, y, _, p in slow]
+    assert (events["t"] % 2**24).tolist() == [t for _, _, t, _ in slow]
+    assert events["x"].max() < packets[0].width
+    assert events["y"].max() < packets[0].height
+    assert (np.diff(events["t"]) >= 0).mean() > 0.999

@@ -1,0 +1,107 @@
+"""Points, events and images in the reference camera's geometry."""
+
+import numpy as np
+import pytest
+
+from sartm_core.calibration import Extrinsics, Intrinsics
+from sartm_core.errors import SartmError
+from sartm_core.rig import Rig, load_rig
+from sartm_core.sensing import encode
+from sartm_core.sensing.events import EVENT
+from sartm_core.sensing.lidar import project_points
+from sartm_core.sensing.registration import register
+from sartm_core.simulation import CONDITIONS, SimulatedRig
+
+K = np.array([[100.0, 0, 50], [0, 100, 40], [0, 0, 1]])
+AXES = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+
+
+class TestProjectPoints:
+    def test_range_intensity_height(self) -> None:
+        points = np.array([[10.0, 1.0, 2.0, 77.0]])  # ahead, left, up
+        image = project_points(points, K, AXES, (80, 100))
+        assert image.shape == (3, 80, 100)
+        assert image.dtype == np.float32
+        v, u = np.argwhere(image[0] > 0)[0]
+        assert (u, v) == (40, 20)  # 50 - 100 / 10, 40 - 200 / 10
+        assert image[:, v, u].tolist() == pytest.approx([np.sqrt(105), 77.0, 2.0])
+        assert (image[0] > 0).sum() == 1
+
+    def test_the_nearest_wins_whatever_the_order(self) -> None:
+        points = np.array([[20.0, 0, 0, 2], [5.0, 0, 0, 1], [10.0, 0, 0, 3]])
+        for order in ([0, 1, 2], [2, 1, 0], [1, 0, 2]):
+            assert project_points(points[order], K, AXES, (80, 100))[:, 40, 50].tolist() == [5.0, 1.0, 0.0]
+
+    def test_what_lies_behind_or_outside_or_is_not_finite_is_left_out(self) -> None:
+        points = np.array([[-10.0, 0, 0, 1], [10, 50, 0, 1], [np.nan, 0, 0, 1], [np.inf, 0, 0, 1], [10, 0, 0, np.nan]])
+        assert not project_points(points, K, AXES, (80, 100)).any()
+        assert not project_points(points[:0], K, AXES, (80, 100)).any()
+
+    def test_floor_at_the_border(self) -> None:
+        """u = -0.1 lies outside, not in column 0."""
+        left = (50 + 0.1) / 100 * 10
+        assert not project_points(np.array([[10.0, left, 0, 1]]), K, AXES, (80, 100)).any()
+        assert project_points(np.array([[10.0, left - 0.02, 0, 1]]), K, AXES, (80, 100))[0, 40, 0] > 0
+
+
+def test_a_quaternion_means_what_ros_means() -> None:
+    """90 degrees about z takes x to y."""
+    half = np.sqrt(0.5)
+    pose = Extrinsics(translation_m=(1, 2, 3), rotation_xyzw=(0, 0, half, half)).matrix
+    np.testing.assert_allclose(pose @ [1, 0, 0, 1], [1, 3, 3, 1], atol=1e-12)
+
+
+def test_a_rotation_that_is_none_is_refused(tmp_path) -> None:
+    text = (tmp_path / "rig.yaml").write_text  # the error names the field
+    source = "name: r\nreference: rgb\nmodalities:\n  rgb: {kind: rgb, size: [8, 8], topic: /a}\n"
+    text(source + "  lidar: {kind: lidar, size: [8, 8], topic: /b, extrinsics: {rotation_xyzw: [1, 1, 0, 0]}}\n"
+         "classes: [{name: a, color: [0, 0, 0]}]\n")  # fmt: skip
+    with pytest.raises(SartmError, match=r"rotation_xyzw: expected a unit quaternion.* got one of length 1\.4"):
+        load_rig(tmp_path / "rig.yaml")
+
+
+def test_scaled_intrinsics_see_the_same() -> None:
+    camera = Intrinsics(fx=247.0, fy=247.0, cx=160.0, cy=128.0)
+    half = camera.scaled((256, 320), (128, 160))
+    point = np.array([1.0, -0.5, 7.0])
+    full_px, half_px = (k.matrix @ point / point[2] for k in (camera, half))
+    np.testing.assert_allclose(half_px[:2], full_px[:2] / 2)
+
+
+def test_points_need_the_references_intrinsics() -> None:
+    rig = load_rig("simrig5")
+    without = rig.modality("rgb").model_copy(update={"intrinsics": None})
+    rig = rig.model_copy(update={"modalities": (without, *rig.modalities[1:])})
+    with pytest.raises(SartmError, match=r"'rgb' is the reference and has no intrinsics.*Add intrinsics: \{fx"):
+        register(rig, "lidar", np.zeros((1, 5), np.float32))
+
+
+def test_events_become_two_counts_and_then_planes() -> None:
+    rig = load_rig("simrig5")
+    events = np.zeros(3, EVENT)
+    events["x"], events["y"], events["p"] = 5, 6, [1, 1, 0]
+    planes = encode(rig.modality("event"), register(rig, "event", events), rig.dtype)
+    assert planes.shape == (3, 256, 320)
+    assert planes[:, 6, 5].tolist() == [2.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["thermal", "depth"])
+def test_a_robots_cameras_are_warped_onto_the_reference(name: str) -> None:
+    """Far away the warped image agrees with what an aligned camera sees; unwarped it does not."""
+    robot = load_rig("simrobot")
+
+    def contrast_where(rig: Rig, warped: bool) -> np.ndarray:
+        simulated = SimulatedRig(rig, seed=12)
+        frame = simulated.capture(4.0, CONDITIONS["night"])
+        image = register(simulated.rig, name, frame.raw[name]) if warped else frame.raw[name]
+        return image.astype(float)
+
+    aligned = robot.modality(name).model_copy(update={"intrinsics": None, "extrinsics": None, "size": (256, 320)})
+    others = tuple(aligned if m.name == name else m for m in robot.modalities if m.name in ("rgb", name))
+    wanted = contrast_where(robot.model_copy(update={"modalities": others}), warped=False)
+    got = contrast_where(robot, warped=True)
+    assert got.shape == wanted.shape == (256, 320)
+    inner = np.s_[40:-60, 40:-40]
+    both = (wanted[inner] > 0) & (got[inner] > 0)
+    correlation = np.corrcoef(wanted[inner][both], got[inner][both])[0, 1]
+    assert correlation > 0.85
