@@ -16,7 +16,7 @@ setup(
     maintainer_email="sartm@users.noreply.github.com",
     python_requires=">=3.10",
     packages=find_packages(include=["sartm_core", "sartm_core.*", "sartm_ros", "sartm_ros.*"]),
-    package_data={"sartm_core": ["py.typed", "weights/*/*"], "sartm_ros": ["py.typed", "demo/*.j2"]},
+    package_data={"sartm_core": ["py.typed", "weights/*", "weights/*/*"], "sartm_ros": ["py.typed", "demo/*.j2"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
@@ -42,7 +42,9 @@ setup(
     extras_require={
         "torch": ["torch>=2.5", "hydra-core>=1.3", "iopath>=0.1.10", "sam2>=1.1", "torchmetrics>=1.4"],
         "test": ["pytest"],
-        "training": ["peft==0.21.2", "lightning>=2.4", "torchmetrics>=1.4"],
+        "training": ["peft==0.21.2", "lightning>=2.4", "torchmetrics>=1.4", "tensorboardX>=2.6", "transformers>=4.50"],
+        "muses": ["h5py>=3.10", "hdf5plugin>=4"],
+        "pictures": ["scikit-learn>=1.4"],
     },
     zip_safe=False,
     entry_points={

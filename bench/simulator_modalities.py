@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from sartm_core.datasets.simulated import SimulatedDataset
 from sartm_core.evaluation.metrics import SegmentationScore
 from sartm_core.files import write_text
+from sartm_core.learning.frames import SimulatedSource, TrainingFrames, validation_draws
 from sartm_core.rig import Rig, load_rig
 from sartm_core.simulation import CONDITIONS
 
@@ -28,24 +28,26 @@ INPUTS = ("rgb", "thermal", "depth", "lidar", "event", "rgb+thermal")
 
 
 class SmallUNet(nn.Module):
-    """Four levels, 0.5 M parameters."""
+    """Four levels from half the resolution on, 0.5 M parameters."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
         widths = (16, 32, 64, 128)
-        self.down = nn.ModuleList(_block(a, b) for a, b in zip((channels, *widths), widths, strict=False))
+        self.stem = nn.Conv2d(channels, widths[0], 4, stride=2, padding=1)
+        self.down = nn.ModuleList(_block(a, b) for a, b in zip((widths[0], *widths), widths, strict=False))
         pairs = zip(widths[:0:-1], widths[-2::-1], strict=True)
         self.up = nn.ModuleList(_block(deep + flat, flat) for deep, flat in pairs)
         self.head = nn.Conv2d(widths[0], classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
         levels = []
         for index, block in enumerate(self.down):
             x = block(x if index == 0 else F.max_pool2d(x, 2))
             levels.append(x)
         for block, level in zip(self.up, levels[-2::-1], strict=True):
             x = block(torch.cat([F.interpolate(x, scale_factor=2), level], dim=1))
-        return self.head(x)
+        return F.interpolate(self.head(x), scale_factor=2, mode="bilinear")
 
 
 def _block(before: int, after: int) -> nn.Sequential:
@@ -57,8 +59,8 @@ def _block(before: int, after: int) -> nn.Sequential:
 
 def frames(rig: Rig, split: str, count: int, condition: str | None = None) -> tuple[Tensor, Tensor]:
     """Planes float16 [N, M, 3, H, W] and truth uint8 [N, H, W]."""
-    dataset = SimulatedDataset(rig, count, split, SIZE, condition)
-    batches = list(DataLoader(dataset, batch_size=8, num_workers=2))
+    dataset = TrainingFrames(SimulatedSource(rig, split, count, condition), None, seed=0)
+    batches = list(DataLoader(dataset, batch_size=8, sampler=validation_draws(count, SIZE), num_workers=2))
     planes = torch.cat([batch["planes"].half() for batch in batches])
     return planes, torch.cat([batch["truth"].byte() for batch in batches])
 
@@ -96,9 +98,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     parser.add_argument("--inputs", nargs="+", default=INPUTS, choices=INPUTS)
-    parser.add_argument("--train", type=int, default=2400, help="training frames")
+    parser.add_argument("--train", type=int, default=2000, help="training frames")
     parser.add_argument("--val", type=int, default=40, help="validation frames per condition")
-    parser.add_argument("--steps", type=int, default=2000, help="training steps of 8 frames")
+    parser.add_argument("--steps", type=int, default=1600, help="training steps of 8 frames")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     needed = {name for what in arguments.inputs for name in what.split("+")} | {"rgb"}

@@ -37,6 +37,15 @@ def read_yaml(path: Path, model: type[ModelT]) -> ModelT:
     Raises:
         SartmError: unreadable, no YAML, or a field that is missing, unknown or wrong; all faults at once.
     """
+    return check(load_yaml(path), model, str(path))
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The mapping at the top of a YAML file, not checked further.
+
+    Raises:
+        SartmError: unreadable, no YAML, or no mapping.
+    """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
     except OSError as error:
@@ -47,7 +56,7 @@ def read_yaml(path: Path, model: type[ModelT]) -> ModelT:
         raise SartmError(f"{path}: the file is empty.")
     if not isinstance(content, dict):
         raise SartmError(f"{path}: expected a mapping of fields to values at the top, got {type(content).__name__}.")
-    return check(content, model, str(path))
+    return content
 
 
 def check(content: dict[str, Any], model: type[ModelT], source: str) -> ModelT:

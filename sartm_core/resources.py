@@ -79,3 +79,8 @@ def resolve_bundle(name_or_path: str) -> Path:
         f"bundle '{name_or_path}' was not found: expected a folder written by `sartm export`, or the name of a shipped "
         f"bundle ({names})."
     )
+
+
+def shipped_weights(name: str) -> Path:
+    """Where a file of weights lies that is shipped with the package; it may not exist."""
+    return _PACKAGE / "weights" / name

@@ -1,5 +1,6 @@
 """The rig file: one robot's sensors and classes, parsed and checked once, then passed as a typed value."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -250,6 +251,20 @@ class Rig(Checked):
     def dtype(self) -> np.dtype[Any]:
         """uint8 when every modality is 8 bit, else float32: one dtype for all planes of the rig."""
         return np.dtype(np.uint8 if all(modality.eight_bit for modality in self.modalities) else np.float32)
+
+    def only(self, names: Sequence[str]) -> "Rig":
+        """The rig with some of its modalities; without the reference the first of them takes its place.
+
+        Raises:
+            SartmError: the rig lacks one of them, or none is left.
+        """
+        for name in names:
+            self.modality(name)
+        kept = tuple(modality for modality in self.modalities if modality.name in names)
+        if not kept:
+            raise SartmError(f"rig '{self.name}': expected some of {', '.join(self.names)}, got no modality.")
+        reference = self.reference if self.reference in names else kept[0].name
+        return self.model_copy(update={"modalities": kept, "reference": reference})
 
     def modality(self, name: str) -> Modality:
         """The modality of that name.

@@ -43,3 +43,13 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def rgbt_pairs(shared_data: Path) -> Path:
     return shared_data / "rgbt_pairs"
+
+
+@pytest.fixture(scope="session")
+def small_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve labelled frames of each split of simrig-5, on disk."""
+    from sartm_core.datasets.simulated_recording import write_benchmark
+
+    out = tmp_path_factory.mktemp("recording") / "simrig5"
+    write_benchmark(load_rig("simrig5"), out, ["train", "val", "test"], 12, 2, lambda done, total: None)
+    return out

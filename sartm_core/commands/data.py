@@ -1,15 +1,95 @@
 """`sartm data`: data sets on disk."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
-from sartm_core.commands.common import stdout, user_errors
+from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
 
-data_app = typer.Typer(no_args_is_help=True, help="Data sets on disk.")
+data_app = typer.Typer(
+    no_args_is_help=True, help="Data sets on disk: MFNet, PST900, FMB, DELIVER, MUSES, MCubeS, rig recordings."
+)
 
-DataArgument = Annotated[Path, typer.Argument(help="Folder of a rig recording.")]
+DataArgument = Annotated[Path, typer.Argument(help="Root of the data set; which one it is, is found out.")]
+
+SHOWN_FAULTS = 50
+
+
+def _bar(what: str) -> Progress:
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=stderr)
+
+
+@data_app.command("check")
+def data_check(folder: DataArgument, json_output: JsonOption = False) -> None:
+    """Read every file: partners, sizes, labels. Exit status 1 when something must be mended."""
+    with user_errors(), _bar("checking") as bar:
+        from sartm_core.datasets.check import check_data
+        from sartm_core.datasets.layouts import open_data
+
+        data = open_data(folder)
+        task = bar.add_task("", total=None)
+        found = check_data(data, lambda done, total: bar.update(task, completed=done, total=total))
+    if json_output:
+        sizes = {name: {f"{h}x{w}": n for (h, w), n in sizes.items()} for name, sizes in found.sizes.items()}
+        print_json({"data": data.name, **asdict(found), "sizes": sizes})
+    else:
+        counts = ", ".join(f"{split} {count}" for split, count in found.counts.items())
+        stdout.print(f"{data.name}: {counts}", soft_wrap=True)
+        table = Table("class", title="labelled pixels")
+        table.add_column("share", justify="right")
+        total = max(sum(found.pixels.values()), 1)
+        for name, count in found.pixels.items():
+            table.add_row(name, f"{100 * count / total:.2f} %")
+        stdout.print(table)
+        for remark in found.remarks:
+            stdout.print(f"remark: {remark}", soft_wrap=True, highlight=False)
+        for fault in found.faults[:SHOWN_FAULTS]:
+            stdout.print(f"fault: {fault}", style="red", soft_wrap=True, highlight=False, markup=False)
+        more = f", the first {SHOWN_FAULTS} are shown" if len(found.faults) > SHOWN_FAULTS else ""
+        stdout.print(f"{len(found.faults)} faults{more}")
+    if found.faults:
+        raise typer.Exit(1)
+
+
+@data_app.command("stats")
+def data_stats(
+    folder: DataArgument,
+    split: Annotated[str, typer.Option(help="Usually train.")] = "train",
+    count: Annotated[int, typer.Option(help="At most so many frames, at equal distances.", min=1)] = 500,
+    json_output: JsonOption = False,
+) -> None:
+    """Measure mean and standard deviation of each modality's planes, as the network sees them."""
+    with user_errors(), _bar("measuring") as bar:
+        from sartm_core.datasets.layouts import open_data
+        from sartm_core.datasets.preview import spread_out
+        from sartm_core.datasets.statistics import plane_statistics
+        from sartm_core.sensing import encode
+
+        data = open_data(folder)
+        rig, frames = data.rig, spread_out(list(data.frames(split)), count, None)
+        planes = (
+            {name: encode(rig.modality(name), data.image(frame, name), rig.dtype) for name in frame.modalities}
+            for frame in bar.track(frames)
+        )
+        measured = plane_statistics(rig.names, planes)
+    rows = {
+        name: {"mean": mean.round(4).tolist(), "std": std.round(4).tolist(), "frames": int(seen)}
+        for name, mean, std, seen in zip(rig.names, measured.mean, measured.std, measured.frames, strict=True)
+    }
+    if json_output:
+        print_json({"data": data.name, "split": split, "planes": str(rig.dtype), "modalities": rows})
+        return
+    table = Table("modality", "mean", "std", "frames", title=f"{data.name}, {split}: planes of {rig.dtype}")
+    for name, row in rows.items():
+        table.add_row(
+            name, *(" ".join(f"{value:.3f}" for value in row[key]) for key in ("mean", "std")), str(row["frames"])
+        )
+    stdout.print(table)
 
 
 @data_app.command("preview")
@@ -22,15 +102,10 @@ def data_preview(
 ) -> None:
     """Draw a contact sheet: each modality in the field's usual colours, the truth, a legend."""
     with user_errors():
+        from sartm_core.datasets.layouts import open_data
         from sartm_core.datasets.preview import contact_sheet, spread_out
-        from sartm_core.datasets.recording import Recording
 
-        recording = Recording(folder)
-        frames = spread_out(recording.frames(split), count, each)
-        contact_sheet(recording, frames, out)
-    stdout.print(f"{out}: {len(frames)} frame sets of {recording.manifest.name}", soft_wrap=True)
-
-
-@data_app.callback()
-def _group() -> None:
-    """Keeps `preview` a command of its own while it is the only one."""
+        data = open_data(folder)
+        frames = spread_out(list(data.frames(split)), count, each)
+        contact_sheet(data, frames, out)
+    stdout.print(f"{out}: {len(frames)} frame sets of {data.name}", soft_wrap=True)

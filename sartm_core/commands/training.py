@@ -9,19 +9,32 @@ from sartm_core.commands.common import log_to_stderr, print_json, stdout, user_e
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="Recipe file, such as training/recipes/first_light.yaml.")],
-    out: Annotated[Path, typer.Option(help="Folder for last.ckpt and figures.json; earlier ones are replaced.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe file, such as training/recipes/smoke.yaml.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, figures, logs.")],
+    data: Annotated[Path | None, typer.Option(help="Root of the data set, in place of the recipe's.")] = None,
+    modalities: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="a.b=value changes a field of the recipe; may be repeated.")
+    ] = None,
+    devices: Annotated[int, typer.Option(help="Processes (GPUs) on this machine.", min=1)] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines.", min=1)] = 1,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
+    resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
 ) -> None:
-    """Train a network on the simulated rig."""
-    from sartm_core.checked_yaml import read_yaml
-    from sartm_core.learning.recipe import Recipe
-
+    """Train a network as a recipe says."""
     with user_errors():
-        read = read_yaml(recipe, Recipe)
+        from sartm_core.learning.overrides import read_recipe
+
+        changes = list(change or [])
+        if data is not None:
+            changes.append(f"data.root={data}")
+        if modalities is not None:
+            changes.append(f"data.modalities=[{modalities}]")
+        read = read_recipe(recipe, changes)
         log_to_stderr()
         from sartm_core.learning.train import train as run
 
-        print_json(run(read, out))
+        print_json(run(read, out, devices, nodes, resume, accelerator))
 
 
 def export(

@@ -57,6 +57,19 @@ def weights_pull(
     stdout.print(str(path), soft_wrap=True)
 
 
+@weights_app.command("extract")
+def weights_extract(
+    checkpoint: Annotated[Path, typer.Argument(help="A .ckpt of `sartm train`, made with train_experts: false.")],
+    out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
+) -> None:
+    """Take encoder and transformer out of a checkpoint: what a recipe's initial_weights can name."""
+    with user_errors():
+        from sartm_core.learning.checkpoints import extract_pretrained
+
+        count = extract_pretrained(checkpoint, out)
+    stdout.print(f"{out}: {count} tensors, half precision", soft_wrap=True)
+
+
 @weights_app.command("check")
 def weights_check(
     name: Annotated[str, typer.Argument(help="Such as sam2.1_tiny, or the path of a .pt file with --backbone.")],

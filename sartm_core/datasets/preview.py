@@ -7,14 +7,21 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from sartm_core.datasets.recording import TRUTH, RecordedFrame, Recording
+from sartm_core.datasets.frame import TRUTH, DataSet, Frame
+from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path
 from sartm_core.sensing.pictures import picture
 
 
-def contact_sheet(recording: Recording, frames: list[RecordedFrame], out: Path) -> None:
-    """Writes a PNG with one row per frame."""
-    rig = recording.rig
+def contact_sheet(data: DataSet, frames: list[Frame], out: Path) -> None:
+    """Writes a PNG with one row per frame.
+
+    Raises:
+        SartmError: no frames.
+    """
+    if not frames:
+        raise SartmError(f"{data.name}: there are no frames to draw.")
+    rig = data.rig
     columns = [*rig.names, TRUTH]
     figure = Figure(figsize=(2.5 * len(columns), 2.05 * len(frames) + 0.8), layout="constrained")
     FigureCanvasAgg(figure)
@@ -27,9 +34,12 @@ def contact_sheet(recording: Recording, frames: list[RecordedFrame], out: Path) 
             if row == 0:
                 axis.set_title(name, fontsize=11, fontweight="bold")
             if name == TRUTH:
-                axis.imshow(rig.palette[recording.truth(frame)], interpolation="nearest")
+                if data.path(frame, TRUTH).is_file():
+                    axis.imshow(rig.palette[data.truth(frame)], interpolation="nearest")
+                else:
+                    axis.text(0.5, 0.5, "no labels", ha="center", va="center", transform=axis.transAxes)
             elif name in frame.modalities:
-                axis.imshow(picture(rig.modality(name), recording.image(frame, name)), interpolation="nearest")
+                axis.imshow(picture(rig.modality(name), data.image(frame, name)), interpolation="nearest")
             else:
                 axis.text(0.5, 0.5, "absent", ha="center", va="center", color="#888888", transform=axis.transAxes)
         axes[row][0].set_ylabel(_label(frame), fontsize=9)
@@ -41,7 +51,7 @@ def contact_sheet(recording: Recording, frames: list[RecordedFrame], out: Path) 
         figure.savefig(temporary, dpi=100, format="png")
 
 
-def spread_out(frames: list[RecordedFrame], count: int, tag: str | None) -> list[RecordedFrame]:
+def spread_out(frames: list[Frame], count: int, tag: str | None) -> list[Frame]:
     """`count` frames at equal distances; or, with the name of a tag, the first frame of each of its values."""
     if tag is not None:
         first = {frame.tags.get(tag, "none"): frame for frame in reversed(frames)}
@@ -51,7 +61,7 @@ def spread_out(frames: list[RecordedFrame], count: int, tag: str | None) -> list
     return [frames[index] for index in np.linspace(0, len(frames) - 1, count).astype(int)]
 
 
-def _label(frame: RecordedFrame) -> str:
+def _label(frame: Frame) -> str:
     lines = [f"{frame.split} {frame.id}", frame.tags.get("condition", "")]
     if frame.tags.get("fault", "none") != "none":
         lines.append(f"{frame.tags['faulty']}: {frame.tags['fault']}")

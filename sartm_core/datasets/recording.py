@@ -19,28 +19,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sartm_core.checked_yaml import Checked, check
+from sartm_core.datasets.files import class_ids, read_array, read_image
+from sartm_core.datasets.frame import TRUTH, Frame
 from sartm_core.errors import SartmError
 from sartm_core.files import write_text
 from sartm_core.rig import Rig, load_rig
 
 FORMAT = "sartm-recording/1"
-TRUTH = "truth"
-
-
-class RecordedFrame(Checked):
-    """One frame set.
-
-    Attributes:
-        split: `train`, `val` or `test`.
-        id: the stem of its files.
-        modalities: those that are present.
-        tags: what is known about it, such as condition and fault.
-    """
-
-    split: str
-    id: str
-    modalities: tuple[str, ...]
-    tags: dict[str, str] = Field(default_factory=dict)
 
 
 class Manifest(Checked):
@@ -49,7 +34,7 @@ class Manifest(Checked):
     format: str
     name: str
     generator: dict[str, Any] = Field(default_factory=dict)
-    frames: tuple[RecordedFrame, ...] = Field(min_length=1)
+    frames: tuple[Frame, ...] = Field(min_length=1)
 
 
 class Recording:
@@ -76,7 +61,7 @@ class Recording:
             raise SartmError(f"{path}: format is '{self.manifest.format}', this version reads '{FORMAT}'.")
         self.rig = load_rig(folder / "rig.yaml")
 
-    def frames(self, split: str | None = None) -> list[RecordedFrame]:
+    def frames(self, split: str | None = None) -> list[Frame]:
         """The frames of a split, by default all.
 
         Raises:
@@ -88,38 +73,28 @@ class Recording:
             raise SartmError(f"{self.folder}: has no split '{split}'. It has: {splits}.")
         return chosen
 
-    def image(self, frame: RecordedFrame, modality: str) -> NDArray[Any]:
-        """What a modality measured, as `sensing.encode` takes it.
+    @property
+    def name(self) -> str:
+        return self.manifest.name
 
-        Raises:
-            SartmError: the file is missing or cannot be read.
-        """
-        stem = self.folder / frame.split / modality / frame.id
-        packed = stem.with_suffix(".npz")
-        if packed.is_file():
-            try:
-                with np.load(packed) as arrays:
-                    return np.asarray(arrays["image"])
-            except (OSError, ValueError, KeyError) as error:
-                raise SartmError(f"{packed}: cannot be read ({error}). Write the recording anew.") from error
-        return _read_png(stem.with_suffix(".png"))
+    @property
+    def expected(self) -> dict[str, int]:
+        return {}
 
-    def truth(self, frame: RecordedFrame) -> NDArray[np.uint8]:
-        """uint8 [H, W], class ids."""
-        return np.asarray(_read_png(self.folder / frame.split / TRUTH / f"{frame.id}.png"), np.uint8)
+    def path(self, frame: Frame, what: str) -> Path:
+        packed = self.folder / frame.split / what / f"{frame.id}.npz"
+        return packed if packed.is_file() else packed.with_suffix(".png")
 
+    def image(self, frame: Frame, modality: str) -> NDArray[Any]:
+        path = self.path(frame, modality)
+        return read_array(path, "image") if path.suffix == ".npz" else read_image(path)
 
-def _read_png(path: Path) -> NDArray[Any]:
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        what = "is no image that can be read" if path.is_file() else "is missing"
-        raise SartmError(f"{path}: {what}. Remove the frame from manifest.json, or write the recording anew.")
-    return np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else np.asarray(image)
+    def truth(self, frame: Frame) -> NDArray[np.uint8]:
+        path = self.path(frame, TRUTH)
+        return class_ids(path, read_image(path), len(self.rig.classes))
 
 
-def write_images(
-    folder: Path, frame: RecordedFrame, images: dict[str, NDArray[Any]], truth: NDArray[np.uint8] | None
-) -> None:
+def write_images(folder: Path, frame: Frame, images: dict[str, NDArray[Any]], truth: NDArray[np.uint8] | None) -> None:
     """Writes the files of one frame, where `RecordingWriter.part` says; may be called in another process.
 
     Args:
@@ -164,12 +139,12 @@ class RecordingWriter:
         shutil.rmtree(self.part, ignore_errors=True)
         self.part.mkdir(parents=True)
         self._content = {"format": FORMAT, "name": name, "generator": generator}
-        self._frames: list[RecordedFrame] = []
+        self._frames: list[Frame] = []
         content = rig.model_dump(mode="json", exclude_none=True)
         content["modalities"] = {entry.pop("name"): entry for entry in content["modalities"]}
         write_text(self.part / "rig.yaml", yaml.safe_dump(content, sort_keys=False))
 
-    def add(self, frame: RecordedFrame) -> None:
+    def add(self, frame: Frame) -> None:
         """Enters a frame, whose files `write_images` has written, into the manifest."""
         self._frames.append(frame)
 

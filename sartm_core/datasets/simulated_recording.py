@@ -5,7 +5,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from sartm_core.datasets.recording import RecordedFrame, RecordingWriter, write_images
+from sartm_core.datasets.frame import Frame
+from sartm_core.datasets.recording import RecordingWriter, write_images
 from sartm_core.rig import Rig
 from sartm_core.simulation import benchmark
 from sartm_core.simulation.benchmark import Sample
@@ -45,16 +46,16 @@ def write_benchmark(
     return len(work)
 
 
-def _entry(split: str, index: int, sample: Sample, rig: Rig) -> RecordedFrame:
+def _entry(split: str, index: int, sample: Sample, rig: Rig) -> Frame:
     tags = {"condition": sample.condition, "fault": sample.fault or "none", "faulty": sample.faulty or "none"}
-    return RecordedFrame(split=split, id=f"{index:06d}", modalities=rig.names, tags=tags)
+    return Frame(split=split, id=f"{index:06d}", modalities=rig.names, tags=tags)
 
 
 def _rendered(
-    render: Callable[[tuple[RecordedFrame, Sample]], RecordedFrame],
-    work: list[tuple[RecordedFrame, Sample]],
+    render: Callable[[tuple[Frame, Sample]], Frame],
+    work: list[tuple[Frame, Sample]],
     workers: int,
-) -> Iterator[RecordedFrame]:
+) -> Iterator[Frame]:
     if workers == 1:
         yield from map(render, work)
         return
@@ -62,7 +63,7 @@ def _rendered(
         yield from pool.map(render, work, chunksize=8)
 
 
-def _render(rig: Rig, folder: Path, item: tuple[RecordedFrame, Sample]) -> RecordedFrame:
+def _render(rig: Rig, folder: Path, item: tuple[Frame, Sample]) -> Frame:
     frame, sample = item
     simulated, captured = sample.render(rig)
     write_images(folder, frame, simulated.registered(captured), captured.truth)

@@ -17,11 +17,16 @@ WEIGHTS_FILE = "weights.safetensors"
 
 
 class NetworkShape(Checked):
-    """What `MultiModalNetwork` is built from; modalities and classes come from the rig."""
+    """What `MultiModalNetwork` is built from; modalities and classes come from the rig.
+
+    Attributes:
+        changes: to the preset, see `preset_for_rig`.
+    """
 
     preset: str
     backbone: str
     lora_rank: int
+    changes: dict[str, Any] = Field(default_factory=dict)
 
 
 class Bundle(Checked):

@@ -30,7 +30,7 @@ class TorchSegmenter:
         self.bundle = bundle
         self.device = _device(device)
         shape = bundle.network
-        config = preset_for_rig(shape.preset, shape.backbone, bundle.rig, shape.lora_rank)
+        config = preset_for_rig(shape.preset, shape.backbone, bundle.rig, shape.lora_rank, shape.changes)
         self.network = MultiModalNetwork(config, form="inference")
         try:
             self.network.load_state_dict(load_file(directory / WEIGHTS_FILE))

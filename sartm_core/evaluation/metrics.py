@@ -1,6 +1,7 @@
-"""Intersection over union, accumulated over frames."""
+"""Scores out of a confusion matrix, accumulated over frames and processes."""
 
 import torch
+import torch.distributed as distributed
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
@@ -10,12 +11,21 @@ from sartm_core.frames import UNLABELLED
 class SegmentationScore:
     """Accumulates a confusion matrix; pixels whose truth is 255 do not count.
 
+    The field has two habits for classes that occur neither in the truth nor in a mask: leave them out of a mean
+    (`absent="skip"`, torchmetrics and most of the field), or count them 0 (`absent="zero"`, the lineage of DELIVER's
+    code: it matters for conditions and small subsets).
+
     Args:
         classes: number of classes, C.
     """
 
     def __init__(self, classes: int) -> None:
         self.confusion = torch.zeros(classes, classes, dtype=torch.int64)
+        """Rows: truth, columns: mask."""
+
+    def reset(self) -> None:
+        """Forgets all frames."""
+        self.confusion.zero_()
 
     def update(self, mask: Tensor, truth: Tensor) -> None:
         """Adds frames: integer class ids of equal shape."""
@@ -24,12 +34,47 @@ class SegmentationScore:
             mask.long(), truth.long(), num_classes=classes, ignore_index=UNLABELLED, validate_args=False
         ).cpu()
 
+    def reduce(self) -> None:
+        """Adds up the matrices of all processes: exact, they are integers."""
+        if distributed.is_available() and distributed.is_initialized():
+            device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+            total = self.confusion.to(device)
+            distributed.all_reduce(total)
+            self.confusion = total.cpu()
+
     def iou(self) -> Tensor:
         """float64 [C]; NaN for a class that is neither in the truth nor in a mask."""
         hit = self.confusion.diagonal().double()
         union = self.confusion.sum(0) + self.confusion.sum(1) - self.confusion.diagonal()
         return hit / union
 
-    def mean_iou(self) -> float:
-        """Mean over the classes that occur; NaN before the first frame."""
-        return float(self.iou().nanmean())
+    def accuracy(self) -> Tensor:
+        """float64 [C], share of each class's pixels that were found (recall); NaN for a class that has none."""
+        return self.confusion.diagonal().double() / self.confusion.sum(1)
+
+    def f1(self) -> Tensor:
+        """float64 [C], harmonic mean of precision and recall; NaN where `iou` is."""
+        hit = self.confusion.diagonal().double()
+        return 2 * hit / (self.confusion.sum(0) + self.confusion.sum(1))
+
+    def mean_iou(self, absent: str = "skip") -> float:
+        """Mean over the classes; NaN before the first frame."""
+        return _mean(self.iou(), absent)
+
+    def mean_accuracy(self, absent: str = "skip") -> float:
+        """mAcc: mean over the classes."""
+        return _mean(self.accuracy(), absent)
+
+    def mean_f1(self, absent: str = "skip") -> float:
+        """Macro F1."""
+        return _mean(self.f1(), absent)
+
+    def pixel_accuracy(self) -> float:
+        """Share of all labelled pixels that are right."""
+        return float(self.confusion.diagonal().sum() / self.confusion.sum())
+
+
+def _mean(values: Tensor, absent: str) -> float:
+    if absent == "zero" and not values.isnan().all():
+        values = values.nan_to_num(0.0)
+    return float(values.nanmean())

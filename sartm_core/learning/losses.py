@@ -1,8 +1,9 @@
-"""Losses."""
+"""Losses. Each is normalised over the whole batch of all processes, so one and many give the same."""
 
 import math
 
 import torch
+import torch.distributed as distributed
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -10,6 +11,15 @@ from sartm_core.frames import UNLABELLED
 
 OHEM_THRESHOLD = -math.log(0.7)
 """Pixels whose class got less than 0.7 are hard."""
+
+
+def mean_over_processes(total: Tensor, count: Tensor) -> Tensor:
+    """Total / count over the batch of all processes, such that the mean of the processes' gradients is its gradient."""
+    if distributed.is_available() and distributed.is_initialized():
+        count = count.clone()
+        distributed.all_reduce(count)
+        total = total * distributed.get_world_size()
+    return total / count.clamp_min(1)
 
 
 def ohem_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
@@ -39,3 +49,72 @@ def ohem_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
             hard = pixels.topk(least).values
         images.append(hard.mean())
     return torch.stack(images).mean()
+
+
+def label_consistency(logits: Tensor, truth: Tensor) -> Tensor:
+    """L_cr of SARTM (eq. 13, terse; our reading): KL between labels and the distribution that a 1x1 classifier predicts
+    from a feature. With labels that are certain this is the cross-entropy; mean over the labelled pixels of the batch.
+
+    Args:
+        logits: [B, C, h, w] of the classifier; the truth is brought to their size.
+        truth: int64 [B, H, W]; 255 is ignored.
+    """
+    small = _at_size(truth, logits.shape[2:])
+    total = F.cross_entropy(logits, small, ignore_index=UNLABELLED, reduction="sum")
+    return mean_over_processes(total, (small != UNLABELLED).sum())
+
+
+def language_similarity(features: Tensor, truth: Tensor, texts: Tensor, known: Tensor) -> Tensor:
+    """L_se of SARTM: KL between the self-similarity of class prototypes and that of the classes' texts.
+
+    Prototypes are the mean features of each class over the batch of all processes; the rows of both cosine matrices
+    become distributions by a softmax. Classes that the batch lacks, or that have no text, are left out.
+
+    Args:
+        features: [B, D, h, w], fused.
+        truth: int64 [B, H, W].
+        texts: [C, E], the text embeddings.
+        known: bool [C], which classes have one.
+
+    Returns:
+        Scalar; 0 where fewer than two classes are left.
+    """
+    sums, counts = prototype_sums(features, truth, len(texts))
+    present = (counts > 0) & known.to(counts.device)
+    if int(present.sum()) < 2:
+        return features.sum() * 0.0
+    prototypes = F.normalize(sums[present] / counts[present, None], dim=1)
+    words = F.normalize(texts.to(features.device)[present].float(), dim=1)
+    ours, theirs = prototypes @ prototypes.T, words @ words.T
+    return F.kl_div(ours.log_softmax(dim=1), theirs.softmax(dim=1), reduction="batchmean")
+
+
+def prototype_sums(features: Tensor, truth: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Sum of the features of each class [C, D] and number of its pixels [C], over all processes."""
+    small = _at_size(truth, features.shape[2:])
+    valid = small != UNLABELLED
+    labels, pixels = small[valid], features.float().permute(0, 2, 3, 1)[valid]  # [P], [P, D]
+    sums = torch.zeros(classes, features.shape[1], device=features.device).index_add(0, labels, pixels)
+    counts = torch.bincount(labels, minlength=classes).float()
+    if distributed.is_available() and distributed.is_initialized():
+        from torch.distributed.nn.functional import all_reduce
+
+        sums = all_reduce(sums)  # type: ignore[no-untyped-call]
+        distributed.all_reduce(counts)
+    return sums, counts
+
+
+def distillation(logits: Tensor, teacher: Tensor) -> Tensor:
+    """KL from the teacher's class distribution to the student's, mean over the pixels; logits [B, C, h, w] each."""
+    student, target = logits.log_softmax(dim=1), teacher.detach().log_softmax(dim=1)
+    return F.kl_div(student, target, reduction="none", log_target=True).sum(dim=1).mean()
+
+
+def reliability(logits: Tensor, sound: Tensor) -> Tensor:
+    """Binary cross-entropy of `sound` (bool [R]) for the rows' reliability logits [R], mean over all rows."""
+    total = F.binary_cross_entropy_with_logits(logits, sound.float(), reduction="sum")
+    return mean_over_processes(total, torch.tensor(len(logits), device=logits.device))
+
+
+def _at_size(truth: Tensor, size: torch.Size) -> Tensor:
+    return F.interpolate(truth[:, None].float(), size=tuple(size), mode="nearest")[:, 0].long()

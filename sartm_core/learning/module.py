@@ -4,68 +4,157 @@ from typing import Any
 
 import lightning
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor, nn
 
-from sartm_core.learning.corruption import degrade
-from sartm_core.learning.losses import ohem_cross_entropy
-from sartm_core.learning.recipe import Recipe, Stage
-from sartm_core.model.network import MultiModalNetwork
+from sartm_core.errors import SartmError
+from sartm_core.evaluation.metrics import SegmentationScore
+from sartm_core.learning import losses
+from sartm_core.learning.corruption import Degraded, degrade
+from sartm_core.learning.recipe import Recipe
+from sartm_core.learning.schedule import stage_factors
+from sartm_core.model.language import TextTeacher
+from sartm_core.model.network import MultiModalNetwork, NetworkOutput
 from sartm_core.model.presets import preset_for_rig
 from sartm_core.rig import Rig, rig_from_dict
 
 
 class SegmentationModule(lightning.LightningModule):
-    """Trains the network of one preset.
+    """Trains the network of one recipe.
 
     Args:
         rig: `Rig.model_dump(mode="json")`; plain values, so that a checkpoint loads with weights_only.
         recipe: `Recipe.model_dump(mode="json")`.
+        steps: optimiser steps of each stage.
+        texts: the text teacher, where the recipe has one.
+        teacher: a frozen full-modality model of the same modalities and classes, where the recipe names one.
     """
 
-    def __init__(self, rig: dict[str, Any], recipe: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        rig: dict[str, Any],
+        recipe: dict[str, Any],
+        steps: list[int],
+        texts: TextTeacher | None = None,
+        teacher: MultiModalNetwork | None = None,
+    ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore=["texts", "teacher"])
         self.rig: Rig = rig_from_dict(rig, "checkpoint")
         self.recipe = Recipe.model_validate(recipe)
-        shape = preset_for_rig(self.recipe.preset, self.recipe.backbone, self.rig, self.recipe.lora_rank)
-        self.network = MultiModalNetwork(shape)
-        self.network.freeze_pretrained(not self.recipe.train_backbone)
-        self.stage: Stage = self.recipe.stages[0]
-        self.generator = torch.Generator().manual_seed(self.recipe.seed)
+        r = self.recipe
+        config = preset_for_rig(r.preset, r.backbone, self.rig, r.lora_rank, r.network)
+        self.network = MultiModalNetwork(config)
+        self.network.freeze_pretrained(not r.train_backbone)
+        if not r.train_experts:
+            self.network.freeze_experts()
+        for part in self.network.modules():
+            if isinstance(part, nn.Dropout2d):
+                part.p = r.dropout
+        self.classifier = nn.Conv2d(self.network.width, len(self.rig.classes), kernel_size=1)
+        """Shared by L_cr and the loss per modality; not needed for inference."""
+        self.classifier.requires_grad_(bool(r.losses.consistency or r.losses.per_modality))
+        self.texts = texts
+        # Not a submodule: neither trained nor saved.
+        self._teacher: list[MultiModalNetwork] = [] if teacher is None else [teacher.eval().requires_grad_(False)]
+        self._validation = SegmentationScore(len(self.rig.classes))
+
+    def on_fit_start(self) -> None:
+        for teacher in self._teacher:
+            teacher.to(self.device)
+
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        # Dropout is a function of the position in the run: a resumed run goes on to the bit.
+        torch.manual_seed(self.recipe.seed * 1_000_003 + int(batch["number"][0]))
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        planes, truth = batch["planes"].float(), batch["truth"]
-        if torch.rand(1, generator=self.generator) < 0.5:
-            planes, truth = planes.flip(-1), truth.flip(-1)
-        degraded = degrade(planes, self.network.std, self.generator)
-        output = self.network(degraded.planes, degraded.availability)
-        losses = {"mask": ohem_cross_entropy(output.mask_logits, truth)}
-        loss = losses["mask"]
-        if output.auxiliary_logits is not None:
-            losses["auxiliary"] = ohem_cross_entropy(output.auxiliary_logits, truth)
-            loss = loss + self.recipe.auxiliary_weight * losses["auxiliary"]
-        if output.reliability is not None:
-            sound = degraded.sound[degraded.availability].float()
-            losses["reliability"] = F.binary_cross_entropy_with_logits(output.reliability, sound)
-            loss = loss + self.recipe.reliability_weight * losses["reliability"]
-        self.log_dict({"loss": loss, **losses}, prog_bar=True)
+        planes, truth, availability = batch["planes"].float(), batch["truth"], batch["availability"]
+        passes, parts = self.recipe.robustness.passes, dict[str, Tensor]()
+        teacher_logits = None
+        if passes != "degraded":
+            rows, clean = self._forward(planes, availability)
+            parts |= self._supervised(clean, rows, truth, availability)
+            teacher_logits = clean.logits.detach()
+        if passes != "clean":
+            degraded = self._degrade(batch, planes)
+            rows, output = self._forward(degraded.planes, degraded.availability)
+            second = self._supervised(output, rows, truth, degraded.availability)
+            if output.reliability is not None:
+                second["reliability"] = losses.reliability(output.reliability, degraded.sound[degraded.availability])
+            if passes == "two" and teacher_logits is not None:
+                for teacher in self._teacher:
+                    with torch.no_grad():
+                        teacher_logits = teacher(planes, availability).logits
+                second["distillation"] = losses.distillation(output.logits, teacher_logits)
+            parts = {name: parts.get(name, 0.0) + loss for name, loss in second.items()} | {
+                name: loss for name, loss in parts.items() if name not in second
+            }
+        weights = self.recipe.losses
+        loss = sum((getattr(weights, name) * part for name, part in parts.items()), torch.zeros((), device=self.device))
+        if not torch.isfinite(loss):
+            values = ", ".join(f"{name} {float(part.detach()):.4g}" for name, part in parts.items())
+            raise SartmError(
+                f"recipe '{self.recipe.name}', step {self.global_step}: the loss is not finite ({values}). Lower the "
+                "stage's learning_rate, use precision 32-true, or look at the data with `sartm data check`."
+            )
+        self.log_dict({"loss": loss, **parts}, batch_size=len(truth), sync_dist=True)
         return loss
 
+    def _forward(self, planes: Tensor, availability: Tensor) -> tuple[Tensor, NetworkOutput]:
+        """The rows' own semantic features [R, D, h, w] and the network's answer."""
+        sample, modality = availability.nonzero(as_tuple=True)
+        features = self.network.encode(planes[sample, modality], modality)
+        return features[2], self.network.decode(features, sample, modality, availability)
+
+    def _supervised(
+        self, output: NetworkOutput, rows: Tensor, truth: Tensor, availability: Tensor
+    ) -> dict[str, Tensor]:
+        weights = self.recipe.losses
+        parts = {"mask": losses.ohem_cross_entropy(output.mask_logits, truth)}
+        if output.auxiliary_logits is not None and weights.auxiliary:
+            parts["auxiliary"] = losses.ohem_cross_entropy(output.auxiliary_logits, truth)
+        fused = output.fused[2]
+        if weights.consistency:
+            parts["consistency"] = losses.label_consistency(self.classifier(fused), truth)
+        if weights.per_modality:
+            sample = availability.nonzero()[:, 0]
+            parts["per_modality"] = losses.label_consistency(self.classifier(rows), truth[sample])
+        if weights.language and self.texts is not None:
+            parts["language"] = losses.language_similarity(fused, truth, self.texts.embeddings, self.texts.known)
+        return parts
+
+    def _degrade(self, batch: dict[str, Tensor], planes: Tensor) -> Degraded:
+        settings = self.recipe.robustness
+        seeds = (batch["number"] * 7_919 + self.recipe.seed).tolist()
+        generators = [Generator().manual_seed(seed) for seed in seeds]
+        return degrade(
+            planes,
+            batch["availability"],
+            self.network.std,
+            generators,
+            settings.subset_share,
+            settings.corrupted_share,
+            settings.corruptions,
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        self._validation.reset()
+
+    def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
+        output = self.network(batch["planes"].float(), batch["availability"])
+        logits = nn.functional.interpolate(output.logits, size=batch["truth"].shape[1:], mode="bilinear")
+        self._validation.update(logits.argmax(dim=1), batch["truth"])
+
+    def on_validation_epoch_end(self) -> None:
+        self._validation.reduce()
+        self.log("val_miou", self._validation.mean_iou())
+
     def configure_optimizers(self) -> Any:
-        trainable = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
         groups = [
             {"params": [p for p in trainable if p.ndim > 1], "weight_decay": self.recipe.weight_decay},
             {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.stage.learning_rate)
-        steps = self.stage.samples // self.stage.batch
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._warm_up_poly(step, steps))
+        optimizer = torch.optim.AdamW(groups, lr=1.0)  # the schedule gives the rates themselves
+        rates = stage_factors(self.recipe, self.hparams["steps"])
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rates(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _warm_up_poly(self, step: int, steps: int) -> float:
-        """Linear warm-up, then polynomial decay with power 0.9."""
-        warm_up = max(1, round(steps * self.recipe.warm_up_share))
-        if step < warm_up:
-            return (step + 1) / warm_up
-        return float(max(0.0, 1 - (step - warm_up) / max(1, steps - warm_up)) ** 0.9)

@@ -1,18 +1,52 @@
 """The recipe: a YAML file that fully describes one training run."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from sartm_core.checked_yaml import Checked
+from sartm_core.datasets.augmentation import Augmentation
+from sartm_core.learning.corruption import CORRUPTIONS
 from sartm_core.rig import Size
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class DataSource(Checked):
+    """Where frames come from: `root`, a data set on disk, or `simulated`, a rig whose frames are rendered on demand.
+
+    Attributes:
+        modalities: only these of the rig; the reference must be among them or the first takes its place.
+        on_unreadable: `stop` at a file that cannot be read, or `skip` it with a warning and take the next frame.
+    """
+
+    root: str | None = None
+    simulated: str | None = None
+    modalities: tuple[str, ...] | None = None
+    on_unreadable: Literal["stop", "skip"] = "stop"
+
+    @model_validator(mode="after")
+    def _one(self) -> "DataSource":
+        if (self.root is None) == (self.simulated is None):
+            raise ValueError("expected either root (a folder) or simulated (a rig's name)")
+        return self
 
 
 class Stage(Checked):
-    """A part of the run at one image size. Small images first: four times as many streets for the same time."""
+    """A part of the run at one image size. Small images first: four times as many frames for the same time.
+
+    Attributes:
+        size: height, width of the crops.
+        samples: frames in all; or give `epochs`.
+        epochs: passes over the training frames.
+        batch: frames per optimiser step, over all devices and accumulation.
+        learning_rate: at the end of the warm-up.
+    """
 
     size: Size
-    samples: int = Field(gt=0)
+    samples: int | None = Field(None, gt=0)
+    epochs: float | None = Field(None, gt=0)
     batch: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
 
@@ -23,22 +57,133 @@ class Stage(Checked):
             raise ValueError("expected sides that are multiples of 32")
         return size
 
+    @model_validator(mode="after")
+    def _one_length(self) -> "Stage":
+        if (self.samples is None) == (self.epochs is None):
+            raise ValueError("expected either samples or epochs")
+        return self
+
+    def steps(self, frames: int) -> int:
+        """Optimiser steps of the stage for a training set of so many frames."""
+        samples = self.samples if self.samples is not None else round((self.epochs or 0) * frames)
+        return max(samples // self.batch, 1)
+
+
+class Robustness(Checked):
+    """What training does so that the network learns to do without some sensors.
+
+    Attributes:
+        passes: `clean`, all sensors sound; `degraded`, instead a random subset with corrupted members; `two`, both: the
+            degraded pass is also taught by the full answer (`teacher`).
+        teacher: `clean_pass`, the network's own answer to the clean input, or a checkpoint of a full-modality model.
+        subset_share: samples of the degraded pass that lose modalities.
+        corrupted_share: remaining modalities that are corrupted.
+        corruptions: which kinds.
+    """
+
+    passes: Literal["clean", "degraded", "two"] = "clean"
+    teacher: str = "clean_pass"
+    subset_share: Share = 0.5
+    corrupted_share: Share = 0.2
+    corruptions: tuple[str, ...] = ("noise", "blank", "saturated", "blur", "dim")
+
+    @field_validator("corruptions")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name not in CORRUPTIONS]
+        if unknown:
+            raise ValueError(f"expected some of {', '.join(CORRUPTIONS)}, got '{unknown[0]}'")
+        return names
+
+
+class LossWeights(Checked):
+    """Weights of the losses; the mask decoder's has `mask`.
+
+    Attributes:
+        mask, auxiliary: OHEM cross-entropy of the two heads.
+        consistency: L_cr of SARTM, labels against a 1x1 classifier on the fused feature; its published 10000 belongs to
+            a reduction that is not stated, ours is the mean over labelled pixels.
+        language: L_se of SARTM, self-similarity of class prototypes against that of the texts; published 100.
+        per_modality: the same classifier on every modality's own feature.
+        reliability: which sensors were corrupted.
+        distillation: of the degraded pass towards the teacher.
+    """
+
+    mask: Weight = 1.0
+    auxiliary: Weight = 0.5
+    consistency: Weight = 0.0
+    language: Weight = 0.0
+    per_modality: Weight = 0.0
+    reliability: Weight = 0.2
+    distillation: Weight = 1.0
+
+
+class Texts(Checked):
+    """The text teacher: `file` (see `sartm_core.model.language.from_file`), or a CLIP model on disk or on the hub."""
+
+    file: str | None = None
+    clip: str | None = None
+    prompt: str = "{}"
+
+    @model_validator(mode="after")
+    def _one(self) -> "Texts":
+        if (self.file is None) == (self.clip is None):
+            raise ValueError("expected either file or clip")
+        return self
+
 
 class Recipe(Checked):
-    """One training run on the simulated rig."""
+    """One training run.
+
+    Attributes:
+        network: changes to the preset, fields of `NetworkConfig`: the papers' ablations.
+        initial_weights: `sam2.1_tiny` and the like, a SAM2 `.pt` file, or a checkpoint or bundle of ours.
+        train_backbone: false freezes SAM2's weights and trains the experts; true is for backbones without pre-training.
+        train_experts: false leaves the experts at nothing: for pre-training a backbone.
+        dropout: of the auxiliary head. With 0, one and many processes give the same losses; the masks are drawn per
+            process.
+        accumulate: micro-batches per optimiser step.
+        precision: as Lightning names it.
+        validate_every: optimiser steps.
+        validation_frames: at most so many; for the simulated rig so many in all.
+        validation_subsets: whether each modality alone is validated besides all together.
+        statistics_frames: frames that the normalisation is measured on.
+    """
 
     name: str
-    preset: Literal["any_sensor", "mle_sam", "mean_fusion", "sam_lora"]
-    rig: str
+    description: str = ""
+    preset: Literal["any_sensor", "sartm", "mle_sam", "mean_fusion", "sam_lora"]
+    network: dict[str, Any] = Field(default_factory=dict)
     backbone: Literal["nano", "tiny", "small", "base_plus", "large"]
+    initial_weights: str | None = None
     train_backbone: bool
-    """False freezes SAM2's weights and trains the experts; true is for backbones without pre-training."""
+    train_experts: bool = True
     lora_rank: int = Field(gt=0)
-    seed: int
+    seed: int = 0
+    data: DataSource
+    augmentation: Augmentation = Augmentation()
+    robustness: Robustness = Robustness()
+    losses: LossWeights = LossWeights()
+    texts: Texts | None = None
     stages: tuple[Stage, ...] = Field(min_length=1)
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: Weight = 0.01
     warm_up_share: float = Field(0.05, ge=0, lt=1)
-    auxiliary_weight: float = Field(0.5, ge=0)
-    reliability_weight: float = Field(0.2, ge=0)
-    validation_samples: int = Field(40, gt=0)
-    """Per condition."""
+    warm_up_ratio: float = Field(0.1, gt=0, le=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    gradient_clip: Weight = 1.0
+    accumulate: int = Field(1, gt=0)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    workers: int = Field(2, ge=0)
+    validate_every: int = Field(500, gt=0)
+    validation_frames: int = Field(200, gt=0)
+    validation_subsets: bool = False
+    statistics_frames: int = Field(64, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        if self.losses.language and self.texts is None:
+            raise ValueError("losses.language needs texts: {file: ...} or texts: {clip: ...}")
+        for index, stage in enumerate(self.stages):
+            if stage.batch % self.accumulate:
+                raise ValueError(f"stages.{index}.batch: expected a multiple of accumulate ({self.accumulate})")
+        return self

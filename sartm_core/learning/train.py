@@ -1,96 +1,297 @@
-"""One training run, from a recipe to a checkpoint with its figures."""
+"""One training run, from a recipe to checkpoints with their figures. One process or many: the same recipe."""
 
 import json
 import logging
+import shutil
+import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
-from sartm_core.datasets.simulated import SimulatedDataset, plane_statistics
+from sartm_core.datasets.augmentation import Planes
+from sartm_core.datasets.layouts import open_data
+from sartm_core.datasets.statistics import plane_statistics
 from sartm_core.errors import SartmError
-from sartm_core.evaluation.metrics import SegmentationScore
 from sartm_core.files import atomic_path, write_text
+from sartm_core.frames import UNLABELLED
+from sartm_core.learning.checkpoints import (
+    BEST,
+    LAST,
+    KeepLastAndBest,
+    load_initial_weights,
+    load_network,
+    read_checkpoint,
+)
+from sartm_core.learning.draws import Draw, RunSampler, StagePlan
+from sartm_core.learning.frames import DiskSource, SimulatedSource, Source, TrainingFrames, validation_draws
 from sartm_core.learning.module import SegmentationModule
-from sartm_core.learning.recipe import Recipe
-from sartm_core.model.network import MultiModalNetwork
+from sartm_core.learning.recipe import DataSource, Recipe
+from sartm_core.model import language
+from sartm_core.model.routing import LanguageRouting
 from sartm_core.rig import Rig, load_rig
-from sartm_core.simulation import CONDITIONS
 
 log = logging.getLogger(__name__)
 # Lightning prints by a handler of its own; passed on, every line would come twice.
 logging.getLogger("lightning.pytorch").propagate = False
+warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of torch
 
-STATISTICS_SAMPLES = 64
+SIMULATED_FRAMES = 1_000_000
+"""The simulated rig never runs out of streets."""
+SANITY_FRAMES = 8
 
 
-def train(recipe: Recipe, out: Path) -> dict[str, Any]:
-    """Trains, validates and writes `last.ckpt` and `figures.json` to `out`; earlier ones are replaced.
+def train(
+    recipe: Recipe, out: Path, devices: int = 1, nodes: int = 1, resume: bool = False, accelerator: str = "auto"
+) -> dict[str, Any]:
+    """Trains; writes `last.ckpt`, `best.ckpt`, `figures.json`, `metrics.csv` and TensorBoard files to `out`.
+
+    Args:
+        recipe: all there is to know.
+        out: folder of the run; one that holds a run needs `resume`.
+        devices, nodes: processes on each machine, machines; the recipe's batch is spread over them.
+        resume: goes on from `last.ckpt`, to the bit.
+        accelerator: as Lightning names it.
 
     Returns:
-        The figures: mean IoU on validation streets per condition and subset of the modalities.
+        The figures: best and last mean IoU on validation, steps, seconds.
 
     Raises:
-        SartmError: the loss is no longer finite.
+        SartmError: data, weights or texts are missing or wrong; the loss is not finite; the disk is full.
     """
-    out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is better known now than after hours
-    lightning.seed_everything(recipe.seed, workers=True)
-    rig = load_rig(recipe.rig)
-    module = SegmentationModule(rig.model_dump(mode="json"), recipe.model_dump(mode="json"))
-    reference = SimulatedDataset(rig, STATISTICS_SAMPLES, "train", recipe.stages[-1].size)
-    module.network.set_statistics(*plane_statistics(reference, STATISTICS_SAMPLES))
+    _check_folder(out, recipe, resume)
+    _check_division(recipe, devices * nodes)
+    training, validation = open_source(recipe.data, "train"), open_source(recipe.data, "val")
+    _check_sanity(recipe, training, "train")
+    _check_sanity(recipe, validation, "val")
+    plans = [StagePlan(stage.size, stage.steps(len(training)), stage.batch) for stage in recipe.stages]
+    module = _module(recipe, training, [plan.steps for plan in plans])
+    keep = KeepLastAndBest(out)
+    parallel = devices * nodes > 1
+    trainer = lightning.Trainer(
+        max_epochs=1,
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=DDPStrategy(find_unused_parameters=True) if parallel else "auto",
+        precision=recipe.precision,
+        accumulate_grad_batches=recipe.accumulate,
+        gradient_clip_val=recipe.gradient_clip or None,
+        val_check_interval=recipe.validate_every * recipe.accumulate,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        logger=_loggers(out),
+        callbacks=[keep, _Progress(sum(plan.steps for plan in plans))],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        log_every_n_steps=min(10, sum(plan.steps for plan in plans)),
+    )
+    data = _Data(recipe, training, validation, plans, _done(out) if resume else 0)
+    started = time.monotonic()
+    trainer.fit(module, datamodule=data, ckpt_path=str(out / LAST) if resume else None, weights_only=True)
+    trainer.validate(module, datamodule=data, verbose=False)
+    last = float(trainer.callback_metrics["val_miou"])
+    if last > keep.best and trainer.is_global_zero:
+        with atomic_path(out / BEST) as temporary:
+            shutil.copyfile(out / LAST, temporary)
+    figures = {
+        "best_miou": round(max(keep.best, last), 4),
+        "last_miou": round(last, 4),
+        "steps": trainer.global_step,
+        "seconds": round(time.monotonic() - started),
+        "recipe": recipe.name,
+    }
+    if trainer.is_global_zero:
+        write_text(out / "figures.json", json.dumps(figures, indent=2) + "\n")
+    return figures
 
-    pretrained = sum(p.numel() for p in module.network.pretrained_parameters().values())
+
+def open_source(data: DataSource, split: str) -> Source:
+    """The frames of a split that a recipe names.
+
+    Raises:
+        SartmError: no such data, split or modality.
+    """
+    if data.simulated is not None:
+        rig = load_rig(data.simulated)
+        return SimulatedSource(_part(rig, data), split, SIMULATED_FRAMES)
+    found = open_data(Path(data.root or ""))
+    return DiskSource(found, _part(found.rig, data), split, data.on_unreadable)
+
+
+def _part(rig: Rig, data: DataSource) -> Rig:
+    return rig if data.modalities is None else rig.only(data.modalities)
+
+
+def _module(recipe: Recipe, training: Source, steps: list[int]) -> SegmentationModule:
+    torch.manual_seed(recipe.seed)
+    rig = training.rig
+    texts, teacher = _texts(recipe, rig), None
+    if recipe.robustness.passes == "two" and recipe.robustness.teacher != "clean_pass":
+        teacher, taught, _ = load_network(Path(recipe.robustness.teacher))
+        if (taught.names, taught.class_names) != (rig.names, rig.class_names):
+            raise SartmError(
+                f"{recipe.robustness.teacher}: was trained for {', '.join(taught.names)} and {len(taught.classes)} "
+                f"classes, this run has {', '.join(rig.names)} and {len(rig.classes)}. Train the teacher for this rig."
+            )
+    module = SegmentationModule(rig.model_dump(mode="json"), recipe.model_dump(mode="json"), steps, texts, teacher)
+    if texts is not None and isinstance(module.network.routing, LanguageRouting):
+        module.network.routing.set_text(texts.embeddings[texts.known])
+    if recipe.initial_weights is not None:
+        count = load_initial_weights(module.network, recipe.initial_weights)
+        log.info("initial weights: %d tensors of %s", count, recipe.initial_weights)
+    frames = (_read(training, index, recipe) for index in range(min(recipe.statistics_frames, len(training))))
+    statistics = plane_statistics(rig.names, (planes for planes, _ in frames))
+    module.network.set_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
     total = sum(p.numel() for p in module.network.parameters())
-    frozen = sum(p.numel() for p in module.network.parameters() if not p.requires_grad)
-    log.info("parameters: %d in all, %d of SAM2's encoder and transformer, %d frozen", total, pretrained, frozen)
+    trained = sum(p.numel() for p in module.network.parameters() if p.requires_grad)
+    log.info("parameters: %d in all, %d trained", total, trained)
+    return module
 
-    seen = 0
-    for stage in recipe.stages:
-        module.stage = stage
-        dataset = SimulatedDataset(rig, stage.samples, "train", stage.size, start=seen)
-        loader = DataLoader(dataset, batch_size=stage.batch, shuffle=True, num_workers=1, drop_last=True)
-        log.info("stage: %d samples at %dx%d", stage.samples, *stage.size)
-        trainer = lightning.Trainer(
-            max_epochs=1,
-            accelerator="auto",
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            gradient_clip_val=1.0,
-            log_every_n_steps=10,
-            enable_model_summary=False,
+
+def _texts(recipe: Recipe, rig: Rig) -> language.TextTeacher | None:
+    if recipe.texts is None:
+        return None
+    if recipe.texts.file is not None:
+        texts = language.from_file(Path(recipe.texts.file), rig.class_names)
+    else:
+        texts = language.from_clip(recipe.texts.clip or "", rig.class_names, recipe.texts.prompt)
+    missing = [name for name, known in zip(rig.class_names, texts.known.tolist(), strict=True) if not known]
+    if missing:
+        log.warning("classes without a text, left out of the language loss: %s", ", ".join(missing))
+    return texts
+
+
+def _read(source: Source, index: int, recipe: Recipe) -> tuple[Planes, Any]:
+    return source.read(Draw(index, index, recipe.stages[-1].size))
+
+
+def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    last = out / LAST
+    if resume and not last.is_file():
+        raise SartmError(f"{out}: has no {LAST} to resume. Start without --resume.")
+    if resume:
+        before = Recipe.model_validate(read_checkpoint(last)["hyper_parameters"]["recipe"])
+        changed = [name for name in Recipe.model_fields if getattr(before, name) != getattr(recipe, name)]
+        if changed:
+            raise SartmError(
+                f"{last}: was made by another recipe: {changed[0]} was {getattr(before, changed[0])!r}, now it is "
+                f"{getattr(recipe, changed[0])!r}. Resume with the same recipe, or start another run."
+            )
+    elif last.is_file():
+        raise SartmError(f"{out}: holds a run already. Go on with --resume, or choose another --out.")
+
+
+def _check_division(recipe: Recipe, processes: int) -> None:
+    for index, stage in enumerate(recipe.stages):
+        if stage.batch % (processes * recipe.accumulate):
+            raise SartmError(
+                f"recipe '{recipe.name}', stages.{index}.batch: {stage.batch} cannot be spread over {processes} "
+                f"processes, {recipe.accumulate} micro-batches each. A multiple of {processes * recipe.accumulate} can."
+            )
+
+
+def _check_sanity(recipe: Recipe, source: Source, split: str) -> None:
+    """Wrong labels are cheaper to find now than after hours."""
+    labelled = 0
+    for index in range(min(SANITY_FRAMES, len(source))):
+        planes, truth = _read(source, index, recipe)
+        if not planes:
+            raise SartmError(f"{split} frame {index}: has none of the modalities {', '.join(source.rig.names)}.")
+        labelled += int((truth != UNLABELLED).sum())
+        wrong = truth[(truth >= len(source.rig.classes)) & (truth != UNLABELLED)]
+        if wrong.size:
+            raise SartmError(f"{split} frame {index}: label {wrong[0]}, expected 0 to {len(source.rig.classes) - 1}.")
+    if not labelled:
+        raise SartmError(f"{split}: no pixel of the first {SANITY_FRAMES} frames is labelled. Are these the labels?")
+
+
+def _done(out: Path) -> int:
+    """Micro-batches that `last.ckpt` has behind it."""
+    content = torch.load(out / LAST, map_location="cpu", weights_only=True)
+    return int(content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"])
+
+
+def _loggers(out: Path) -> list[Logger]:
+    loggers: list[Logger] = [CSVLogger(str(out), name="", version="")]
+    try:
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        loggers.append(TensorBoardLogger(str(out), name="", version="tensorboard"))
+    except ModuleNotFoundError:
+        log.info("no TensorBoard files: neither tensorboard nor tensorboardX is installed")
+    return loggers
+
+
+class _Data(lightning.LightningDataModule):
+    def __init__(
+        self, recipe: Recipe, training: Source, validation: Source, plans: list[StagePlan], first: int
+    ) -> None:
+        super().__init__()
+        self._recipe, self._plans, self._first = recipe, plans, first
+        self._training = TrainingFrames(training, recipe.augmentation, recipe.seed)
+        self._validation = TrainingFrames(validation, None, recipe.seed)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        assert self.trainer is not None
+        sampler = RunSampler(
+            self._plans,
+            len(self._training),
+            self._recipe.seed,
+            self._recipe.accumulate,
+            self.trainer.global_rank,
+            self.trainer.world_size,
+            self._first,
         )
-        trainer.fit(module, loader)
-        if not torch.isfinite(trainer.callback_metrics["loss"]):
-            raise SartmError(f"recipe '{recipe.name}': the loss is not finite. Lower learning_rate of the stage.")
-        seen += stage.samples
-        with atomic_path(out / "last.ckpt") as temporary:
-            trainer.save_checkpoint(temporary, weights_only=True)
+        return self._loader(self._training, sampler)
 
-    figures = validate(module.network, rig, recipe)
-    write_text(out / "figures.json", json.dumps(figures, indent=2) + "\n")
-    return figures
+    def val_dataloader(self) -> DataLoader[Any]:
+        assert self.trainer is not None
+        count = min(self._recipe.validation_frames, len(self._validation))
+        draws = validation_draws(count, self._recipe.stages[-1].size)
+        draws = draws[self.trainer.global_rank :: self.trainer.world_size]
+        batches = [draws[start : start + 4] for start in range(0, len(draws), 4)]
+        return self._loader(self._validation, batches)
+
+    def _loader(self, dataset: TrainingFrames, batches: Any) -> DataLoader[Any]:
+        workers = self._recipe.workers
+        return DataLoader(dataset, batch_sampler=batches, num_workers=workers, persistent_workers=workers > 0)
 
 
-@torch.inference_mode()
-def validate(network: MultiModalNetwork, rig: Rig, recipe: Recipe) -> dict[str, Any]:
-    """Mean IoU per condition for all modalities together and for each alone (the others absent: DROP protocol)."""
-    network.eval()
-    subsets = {"all": rig.names} | {f"only {name}": (name,) for name in rig.names}
-    figures: dict[str, Any] = {}
-    for condition in CONDITIONS:
-        dataset = SimulatedDataset(rig, recipe.validation_samples, "val", recipe.stages[-1].size, condition)
-        scores = {subset: SegmentationScore(len(rig.classes)) for subset in subsets}
-        for batch in DataLoader(dataset, batch_size=4):
-            planes = batch["planes"].float()
-            for subset, names in subsets.items():
-                available = torch.tensor([name in names for name in rig.names]).expand(len(planes), -1)
-                logits = network(planes, available).logits
-                logits = torch.nn.functional.interpolate(logits, scale_factor=4, mode="bilinear")
-                scores[subset].update(logits.argmax(dim=1), batch["truth"])
-        figures[condition] = {subset: round(score.mean_iou(), 4) for subset, score in scores.items()}
-        log.info("%s: %s", condition, figures[condition])
-    return figures
+class _Progress(Callback):
+    """A line now and then: step, loss, pace, time to go. Lines, not a bar: they survive in a log file."""
+
+    EVERY_S = 10.0
+
+    def __init__(self, steps: int) -> None:
+        self._steps, self._begun_s, self._begun_step, self._said_s = steps, 0.0, 0, 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._begun_s = self._said_s = time.monotonic()
+        self._begun_step = trainer.global_step
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        now, done = time.monotonic(), trainer.global_step - self._begun_step
+        if not trainer.is_global_zero or now - self._said_s < self.EVERY_S or not done:
+            return
+        self._said_s = now
+        pace = done / (now - self._begun_s)
+        left_s = (self._steps - trainer.global_step) / pace
+        loss = float(trainer.callback_metrics.get("loss", torch.tensor(float("nan"))))
+        log.info(
+            "step %d of %d, loss %.3f, %.2f steps/s, %d:%02d to go",
+            trainer.global_step, self._steps, loss, pace, left_s // 60, left_s % 60,
+        )  # fmt: skip
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        if trainer.is_global_zero and "val_miou" in trainer.callback_metrics:
+            log.info("step %d: validation mIoU %.4f", trainer.global_step, trainer.callback_metrics["val_miou"])

@@ -26,6 +26,7 @@ class NetworkOutput(NamedTuple):
     routing: float32 [B, 3, M], the convex coefficients that were applied.
     reliability: float32 [R], logit that the row's sensor is sound, rows in the order of `availability.nonzero()`; None
         where the fusion has no such head.
+    fused: the three levels of features that the decoders saw.
     """
 
     logits: Tensor
@@ -33,6 +34,7 @@ class NetworkOutput(NamedTuple):
     auxiliary_logits: Tensor | None
     routing: Tensor
     reliability: Tensor | None
+    fused: list[Tensor]
 
 
 def _fusion(config: NetworkConfig, channels: tuple[int, int, int]) -> nn.Module:
@@ -74,7 +76,7 @@ class MultiModalNetwork(nn.Module):
             lora.add_experts(self.encoder, self.expert_names, config.lora_rank, self.experts)
         else:
             lora.prepare_stacked(self.encoder, self.expert_names, self.experts)
-        width = pyramid_width(self.encoder)
+        self.width = width = pyramid_width(self.encoder)
         channels = (width // 8, width // 4, width)
         self.conv_s0 = nn.Conv2d(width, channels[0], kernel_size=1)
         self.conv_s1 = nn.Conv2d(width, channels[1], kernel_size=1)
@@ -105,6 +107,12 @@ class MultiModalNetwork(nn.Module):
         self.requires_grad_(True)
         for parameter in self.pretrained_parameters().values():
             parameter.requires_grad = not frozen
+
+    def freeze_experts(self) -> None:
+        """The experts stay what they are: at first, nothing."""
+        for name, parameter in self.named_parameters():
+            if "lora_" in name:
+                parameter.requires_grad = False
 
     def merge_experts(self) -> None:
         """Turns the training form into the inference form, in place."""
@@ -163,4 +171,4 @@ class MultiModalNetwork(nn.Module):
         logits = mask_logits
         if auxiliary_logits is not None and self.config.inference != "mask":
             logits = auxiliary_logits if self.config.inference == "auxiliary" else (mask_logits + auxiliary_logits) / 2
-        return NetworkOutput(logits, mask_logits, auxiliary_logits, routing, reliability)
+        return NetworkOutput(logits, mask_logits, auxiliary_logits, routing, reliability, fused)

@@ -7,7 +7,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig
@@ -130,6 +130,27 @@ def preset(name: str, backbone: str, modalities: tuple[str, ...], classes: int, 
     return PRESETS[name](backbone, modalities, classes, lora_rank)
 
 
-def preset_for_rig(name: str, backbone: str, rig: Rig, lora_rank: int) -> NetworkConfig:
-    """The preset of that name for a rig's modalities, reference and classes; errors as `preset`."""
-    return replace(preset(name, backbone, rig.names, len(rig.classes), lora_rank), reference=rig.reference)
+def preset_for_rig(
+    name: str, backbone: str, rig: Rig, lora_rank: int, changes: dict[str, Any] | None = None
+) -> NetworkConfig:
+    """The preset of that name for a rig's modalities, reference and classes.
+
+    Args:
+        changes: other values of `NetworkConfig`'s fields, such as `{"fusion": "top_k"}`: an ablation.
+
+    Raises:
+        SartmError: unknown preset or field, or a value that does not fit.
+    """
+    config = replace(preset(name, backbone, rig.names, len(rig.classes), lora_rank), reference=rig.reference)
+    changes = changes or {}
+    free = {"experts", "rectification", "fusion", "top_k", "text_width", "hypernetworks", "auxiliary", "inference"}
+    unknown = sorted(set(changes) - free)
+    if unknown:
+        raise SartmError(f"network: '{unknown[0]}' cannot be changed; these can: {', '.join(sorted(free))}.")
+    hints = get_type_hints(NetworkConfig)
+    for field, value in changes.items():
+        choices = get_args(hints[field])
+        if (choices and value not in choices) or (not choices and not isinstance(value, hints[field])):
+            expected = ", ".join(map(str, choices)) or hints[field].__name__
+            raise SartmError(f"network.{field}: expected {expected}, got {value!r}.")
+    return replace(config, **changes)

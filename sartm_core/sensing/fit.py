@@ -11,7 +11,7 @@ from sartm_core.frames import UNLABELLED
 
 FitMode = Literal["stretch", "letterbox", "crop"]
 
-_SPARSE_KINDS = frozenset({"depth", "lidar", "event"})
+SPARSE_KINDS = frozenset({"depth", "lidar", "event"})
 """Kinds whose empty pixels are 0: mixing them with measured ones would invent measurements."""
 
 
@@ -42,7 +42,7 @@ class Fit:
         # OpenCV interpolates [H, W, C]; three single-channel calls cost more than the two transpositions.
         image = np.ascontiguousarray(planes.transpose(1, 2, 0))
         interpolation = cv2.INTER_NEAREST
-        if kind not in _SPARSE_KINDS:
+        if kind not in SPARSE_KINDS:
             interpolation = cv2.INTER_AREA if self.network[0] < self.camera[0] else cv2.INTER_LINEAR
         (top, left, height, width), (y, x, inner_height, inner_width) = self._regions()
         source = image[top : top + height, left : left + width]

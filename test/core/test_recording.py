@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from sartm_core.datasets.recording import RecordedFrame, Recording, RecordingWriter, write_images
+from sartm_core.datasets.frame import Frame
+from sartm_core.datasets.recording import Recording, RecordingWriter, write_images
 from sartm_core.errors import SartmError
 from sartm_core.rig import load_rig
 from sartm_core.sensing import encode
@@ -83,7 +84,7 @@ def test_faults_of_a_recording_are_named(recorded, tmp_path) -> None:
         Recording(tmp_path)
     with pytest.raises(SartmError, match="has no split 'night'. It has: test, train, val"):
         Recording(recorded).frames("night")
-    rig, frame = load_rig("simrig5"), RecordedFrame(split="train", id="0", modalities=("rgb", "lidar"))
+    rig, frame = load_rig("simrig5"), Frame(split="train", id="0", modalities=("rgb", "lidar"))
     with RecordingWriter(tmp_path / "mine", rig, "mine", {}) as writer:
         lidar = np.zeros((256, 320, 3), np.float32)
         images = {"rgb": np.zeros((256, 320, 3), np.uint8), "lidar": lidar}
@@ -97,7 +98,7 @@ def test_faults_of_a_recording_are_named(recorded, tmp_path) -> None:
     with pytest.raises(SartmError, match=r"train/rgb/0\.png: is no image that can be read"):
         recording.image(frame, "rgb")
     (tmp_path / "mine/train/lidar/0.npz").write_bytes(b"no array")
-    with pytest.raises(SartmError, match=r"train/lidar/0\.npz: cannot be read"):
+    with pytest.raises(SartmError, match=r"train/lidar/0\.npz: is no array that can be read"):
         recording.image(frame, "lidar")
     with pytest.raises(SartmError, match="exists already"):
         RecordingWriter(tmp_path / "mine", rig, "mine", {})

@@ -26,7 +26,7 @@ def radiance(view: View, condition: Condition) -> Floats:
     if condition.headlights:
         direct += condition.headlights * _headlight_beam(view)
     if condition.lamps:  # street lamps: a faint pool of light, most of it on the ground
-        direct += (0.02 * condition.ambient + 0.0006) * (1 - view.normal[..., 1])
+        direct += (0.02 * condition.ambient + 0.00015) * (1 - view.normal[..., 1])
     skylight = condition.ambient * (0.75 - 0.25 * view.normal[..., 1])
     irradiance = direct[..., None] * SUN_COLOUR + skylight[..., None] * SKY_COLOUR
     albedo = view.albedo
@@ -38,7 +38,7 @@ def radiance(view: View, condition: Condition) -> Floats:
         mirror = condition.rain * 0.5 * condition.ambient * np.clip(1 + 6 * view.elevation, 0, 1)
         light += np.where(view.truth <= ROAD + 1, mirror, 0)[..., None].astype(np.float32)
     if condition.lamps:
-        lit = view.window & (view.texture > 0.6)
+        lit = view.window & (view.texture > 0.72)
         light[lit] += np.array([0.4, 0.3, 0.15], np.float32)
         light += view.lamp[view.row] * np.float32(0.5)
     _paint_sky(light, view, condition, sun)

@@ -34,7 +34,7 @@ def rgb_image(view: View, condition: Condition, rng: Generator, exposure: float 
     if condition.rain:
         radiance = _streaked(radiance, condition.rain, rng)
     gain = min(0.8 / max(bright, 0.02), MAX_GAIN) * exposure
-    noise = np.sqrt(radiance * 0.0006 * gain + 0.00009 * gain**2)
+    noise = np.sqrt(radiance * 0.0006 * gain + 0.00012 * gain**2)
     signal = radiance * gain + noise * rng.standard_normal(radiance.shape, np.float32)
     return (np.clip(signal, 0, 1) ** (1 / 2.2) * 255).astype(np.uint8)
 

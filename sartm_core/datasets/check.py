@@ -1,0 +1,110 @@
+"""Looks at every file of a data set before hours of training do."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sartm_core.datasets.frame import DataSet, Frame
+from sartm_core.errors import SartmError
+from sartm_core.frames import UNLABELLED
+from sartm_core.sensing import encode
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a check found.
+
+    Attributes:
+        counts: split -> frames.
+        sizes: modality -> how many frames have which (height, width).
+        pixels: class name -> labelled pixels.
+        faults: what must be mended, each naming its file.
+        remarks: what may be as it should.
+    """
+
+    counts: dict[str, int]
+    sizes: dict[str, dict[tuple[int, int], int]]
+    pixels: dict[str, int]
+    faults: list[str]
+    remarks: list[str]
+
+
+def check_data(data: DataSet, progress: Callable[[int, int], None] = lambda done, total: None) -> Findings:
+    """Reads every file: partners, readability, sizes, labels.
+
+    Args:
+        progress: called with frames done, frames in all.
+    """
+    frames = list(data.frames())
+    counts: dict[str, int] = {}
+    sizes: dict[str, dict[tuple[int, int], int]] = {}
+    labelled = np.zeros(len(data.rig.classes), np.int64)
+    faults: list[str] = []
+    without_truth = dict.fromkeys((frame.split for frame in frames), 0)
+    for done, frame in enumerate(frames, start=1):
+        counts[frame.split] = counts.get(frame.split, 0) + 1
+        truth_size = None
+        if data.path(frame, "truth").is_file():
+            try:
+                truth = data.truth(frame)
+                truth_size = truth.shape
+                labelled += np.bincount(truth[truth != UNLABELLED], minlength=len(labelled))
+            except SartmError as error:
+                faults.append(str(error))
+        else:
+            without_truth[frame.split] += 1
+        for name in frame.modalities:
+            size = _measure(data, frame, name, faults)
+            if size is None:
+                continue
+            found = sizes.setdefault(name, {})
+            found[size] = found.get(size, 0) + 1
+            if name == data.rig.reference and truth_size not in (None, size):
+                faults.append(
+                    f"{data.path(frame, 'truth')}: is {_text(truth_size)}, but its image {data.path(frame, name)} is "
+                    f"{_text(size)}."
+                )
+        progress(done, len(frames))
+    remarks = _remarks(data, counts, sizes, without_truth, labelled)
+    names = data.rig.class_names
+    return Findings(counts, sizes, dict(zip(names, labelled.tolist(), strict=True)), faults, remarks)
+
+
+def _measure(data: DataSet, frame: Frame, name: str, faults: list[str]) -> tuple[int, int] | None:
+    try:
+        planes = encode(data.rig.modality(name), data.image(frame, name), data.rig.dtype)
+    except SartmError as error:
+        path = str(data.path(frame, name))
+        faults.append(str(error) if path in str(error) else f"{path}: {error}")
+        return None
+    return (planes.shape[1], planes.shape[2])
+
+
+def _remarks(
+    data: DataSet,
+    counts: dict[str, int],
+    sizes: dict[str, dict[tuple[int, int], int]],
+    without_truth: dict[str, int],
+    labelled: np.ndarray,
+) -> list[str]:
+    remarks = []
+    for splits, expected in data.expected.items():
+        found = sum(counts.get(split, 0) for split in splits.split("+"))
+        if found != expected:
+            remarks.append(f"{splits}: {found} frames; the published data set has {expected}. Is this a part of it?")
+    for name, measured in sizes.items():
+        if len(measured) > 1:
+            listed = ", ".join(f"{_text(size)} ({count})" for size, count in measured.items())
+            remarks.append(f"{name}: images of several sizes: {listed}. Training brings them to one.")
+    for split, count in without_truth.items():
+        if count:
+            remarks.append(f"{split}: {count} of {counts[split]} frames have no labels: no training, no scores.")
+    absent = [name for name, count in zip(data.rig.class_names, labelled, strict=True) if not count]
+    if absent:
+        remarks.append(f"no pixel is labelled {', '.join(absent)}.")
+    return remarks
+
+
+def _text(size: tuple[int, ...] | None) -> str:
+    return "x".join(str(side) for side in size or ())

@@ -1,0 +1,101 @@
+"""Reading the files of data sets, with errors that name the file."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sartm_core.errors import SartmError
+from sartm_core.frames import UNLABELLED
+
+
+def read_image(path: Path) -> NDArray[Any]:
+    """An image file as it is: [H, W] or [H, W, 3 or 4] in the order red, green, blue, alpha; 8 or 16 bit.
+
+    Raises:
+        SartmError: missing, or no image.
+    """
+    if not path.is_file():
+        raise SartmError(f"{path}: is missing.")
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise SartmError(f"{path}: is no image that can be read. Download or write it again.")
+    if image.ndim == 3 and image.shape[2] in (3, 4):
+        order = [2, 1, 0, 3][: image.shape[2]]
+        return np.ascontiguousarray(image[..., order])
+    return np.asarray(image)
+
+
+def read_array(path: Path, key: str | None = None) -> NDArray[Any]:
+    """A `.npy`, or one array of a `.npz`: `key`, by default the first.
+
+    Raises:
+        SartmError: missing, or no array.
+    """
+    if not path.is_file():
+        raise SartmError(f"{path}: is missing.")
+    try:
+        content = np.load(path)
+        if isinstance(content, np.ndarray):
+            return content
+        with content:
+            return np.asarray(content[key if key is not None else content.files[0]])
+    except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
+        raise SartmError(f"{path}: is no array that can be read ({error}). Download or write it again.") from error
+
+
+def first_channel(image: NDArray[Any]) -> NDArray[Any]:
+    """[H, W]: grey images are sometimes stored with three equal channels."""
+    return image if image.ndim == 2 else np.ascontiguousarray(image[..., 0])
+
+
+def eight_bit(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Deeper images are scaled to 0..255."""
+    return np.asarray(image if image.dtype == np.uint8 else np.round(image / 257.0), np.uint8)
+
+
+def class_ids(path: Path, stored: NDArray[Any], classes: int, shift: int = 0) -> NDArray[np.uint8]:
+    """Stored label values to class ids.
+
+    Args:
+        path: named in errors.
+        stored: [H, W] of the file.
+        classes: how many there are.
+        shift: of the stored values: 1 where 0 means unlabelled and classes begin with 1. 255 is always unlabelled.
+
+    Raises:
+        SartmError: a value that is neither a class nor unlabelled; names it and how many pixels have it.
+    """
+    values = stored.astype(np.int32)
+    ids = np.where((values == UNLABELLED) | (values < shift), UNLABELLED, values - shift)
+    wrong = (ids >= classes) & (ids != UNLABELLED)
+    if wrong.any():
+        value = int(values[wrong][0])
+        raise SartmError(
+            f"{path}: holds the label {value} in {int((values == value).sum())} pixels; expected {shift} to "
+            f"{classes - 1 + shift}, or 255 for unlabelled. Is it a coloured or another data set's label image?"
+        )
+    return ids.astype(np.uint8)
+
+
+def read_list(path: Path) -> list[str]:
+    """The lines of a split list, cut at the first blank; empty lines are left out.
+
+    Raises:
+        SartmError: missing.
+    """
+    if not path.is_file():
+        raise SartmError(f"{path}: is missing. It lists the frames of this split; it comes with the data set.")
+    return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def carved_out(ids: Iterable[str], share: float = 0.1) -> set[str]:
+    """A fixed validation set for data that have none: the ids whose hash falls into the first `share`.
+
+    It depends on each id alone: the same on every machine, and frames that are added later move nobody.
+    """
+    return {name for name in ids if int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) < share * 2**32}

@@ -1,0 +1,58 @@
+"""FMB (Liu et al. 2023): RGB and thermal in streets, 600x800.
+
+    root/{train,test}/{Visible,Infrared,Label}/<id>.png
+
+Labels 1 to 14, 0 is unlabelled: the protocol with 14 classes (MMSFormer, SHIFNet, MM SAM-adapter); others count 0 as a
+fifteenth. There is no validation split: ours is a fixed tenth of `train`.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sartm_core.datasets.files import carved_out, class_ids, first_channel, read_image
+from sartm_core.datasets.frame import TRUTH, Frame
+from sartm_core.rig import load_rig
+
+_FOLDERS = {"rgb": "Visible", "thermal": "Infrared", TRUTH: "Label"}
+
+
+class FMB:
+    """Args: root, the folder that holds `train` and `test`."""
+
+    name = "fmb"
+    expected: ClassVar[dict[str, int]] = {"train+val": 1220, "test": 280}
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.rig = root, load_rig("fmb")
+
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        return (root / "train" / "Visible").is_dir()
+
+    def frames(self, split: str | None = None) -> list[Frame]:
+        names = sorted(path.stem for path in (self.root / "train" / "Visible").glob("*.png"))
+        validation = carved_out(names)
+        splits = {
+            "train": [name for name in names if name not in validation],
+            "val": sorted(validation),
+            "test": sorted(path.stem for path in (self.root / "test" / "Visible").glob("*.png")),
+        }
+        return [
+            Frame(split=wanted, id=name, modalities=self.rig.names)
+            for wanted in (splits if split is None else (split,))
+            for name in splits[wanted]
+        ]
+
+    def path(self, frame: Frame, what: str) -> Path:
+        return self.root / ("test" if frame.split == "test" else "train") / _FOLDERS[what] / f"{frame.id}.png"
+
+    def image(self, frame: Frame, modality: str) -> NDArray[Any]:
+        image = read_image(self.path(frame, modality))
+        return np.ascontiguousarray(image[..., :3]) if modality == "rgb" else first_channel(image)
+
+    def truth(self, frame: Frame) -> NDArray[np.uint8]:
+        path = self.path(frame, TRUTH)
+        return class_ids(path, first_channel(read_image(path)), len(self.rig.classes), shift=1)

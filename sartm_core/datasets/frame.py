@@ -1,0 +1,60 @@
+"""One labelled or unlabelled frame set of a data set, and what every data set can be asked."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sartm_core.checked_yaml import Checked
+from sartm_core.rig import Rig
+
+TRUTH = "truth"
+"""Names the labels where modalities are named."""
+
+
+class Frame(Checked):
+    """One frame set.
+
+    Attributes:
+        split: `train`, `val` or `test`.
+        id: unique within the split.
+        modalities: those that are present, in rig order.
+        tags: what is known about it, such as condition and fault.
+    """
+
+    split: str
+    id: str
+    modalities: tuple[str, ...]
+    tags: dict[str, str] = Field(default_factory=dict)
+
+
+class DataSet(Protocol):
+    """A data set on disk: the published layouts and rig recordings."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def rig(self) -> Rig: ...
+    @property
+    def expected(self) -> dict[str, int]:
+        """Split -> how many frames the published data set has; empty where nothing is known."""
+        ...
+
+    def frames(self, split: str | None = None) -> Sequence[Frame]:
+        """The frames of a split, by default of all; raises SartmError when there are none."""
+        ...
+
+    def image(self, frame: Frame, modality: str) -> NDArray[Any]:
+        """What a modality measured, as `sensing.encode` takes it; raises SartmError that names the file."""
+        ...
+
+    def truth(self, frame: Frame) -> NDArray[np.uint8]:
+        """Class ids [H, W], 255 = unlabelled; raises SartmError that names the file."""
+        ...
+
+    def path(self, frame: Frame, what: str) -> Path:
+        """The file of a modality, or of `truth`."""
+        ...

@@ -1,0 +1,45 @@
+"""Finds out which data set lies in a folder."""
+
+from pathlib import Path
+
+from sartm_core.datasets.deliver import Deliver
+from sartm_core.datasets.fmb import FMB
+from sartm_core.datasets.frame import DataSet
+from sartm_core.datasets.mcubes import MCubeS
+from sartm_core.datasets.mfnet import MFNet
+from sartm_core.datasets.muses import Muses
+from sartm_core.datasets.pst900 import PST900
+from sartm_core.datasets.recording import Recording
+from sartm_core.errors import SartmError
+
+_PUBLISHED = (MFNet, PST900, FMB, Deliver, Muses, MCubeS)
+_MARKS = {
+    "rig recording": "manifest.json",
+    "mfnet": "images (or rgb and ther) and labels",
+    "pst900": "train/rgb and train/thermal",
+    "fmb": "train/Visible",
+    "deliver": "img and semantic",
+    "muses": "frame_camera",
+    "mcubes": "polL_color",
+}
+
+
+def open_data(root: Path) -> DataSet:
+    """Opens the data set of a folder: a rig recording, or one of the six published layouts.
+
+    Raises:
+        SartmError: none of them; says what each is recognised by.
+    """
+    if not root.is_dir():
+        raise SartmError(f"{root}: no such folder. Give the root of a data set.")
+    if (root / "manifest.json").is_file():
+        return Recording(root)
+    for layout in _PUBLISHED:
+        if layout.recognises(root):
+            return layout(root)
+    marks = "; ".join(f"{name}: {mark}" for name, mark in _MARKS.items())
+    inside = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
+    raise SartmError(
+        f"{root}: is no data set that is known; it holds {inside}. A data set's root is recognised by its folders "
+        f"({marks}). Give the folder that holds them."
+    )

@@ -1,0 +1,64 @@
+"""MFNet (Ha et al. 2017): RGB and thermal in streets, 480x640.
+
+    root/images/<id>.png    four channels: red, green, blue, thermal
+    root/labels/<id>.png    0 to 8; 0 is a class, nothing is ignored
+    root/{train,val,test}.txt
+
+The repack of RGBX and CMNeXt has rgb/<id>.jpg (or .png) and ther/<id>.jpg in place of images/. Ids end with D (day) or
+N (night). Lists circulate that name frames of another repack (mirrored copies): those without a file are left out.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sartm_core.datasets.files import class_ids, first_channel, read_image, read_list
+from sartm_core.datasets.frame import TRUTH, Frame
+from sartm_core.rig import load_rig
+
+
+class MFNet:
+    """Args: root, the folder that holds `labels`."""
+
+    name = "mfnet"
+    expected: ClassVar[dict[str, int]] = {"train": 784, "val": 392, "test": 393}
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.rig = root, load_rig("mfnet")
+        self._repacked = (root / "rgb").is_dir()
+
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        return (root / "labels").is_dir() and ((root / "images").is_dir() or (root / "ther").is_dir())
+
+    def frames(self, split: str | None = None) -> list[Frame]:
+        result = []
+        for name in self.expected if split is None else (split,):
+            for line in read_list(self.root / f"{name}.txt"):
+                identity = Path(line).stem
+                tags = {"condition": "night" if identity.endswith("N") else "day"}
+                frame = Frame(split=name, id=identity, modalities=self.rig.names, tags=tags)
+                if self.path(frame, "rgb").is_file():
+                    result.append(frame)
+        return result
+
+    def path(self, frame: Frame, what: str) -> Path:
+        if what == TRUTH:
+            return self.root / "labels" / f"{frame.id}.png"
+        if not self._repacked:
+            return self.root / "images" / f"{frame.id}.png"
+        folder = self.root / {"rgb": "rgb", "thermal": "ther"}[what]
+        jpeg = folder / f"{frame.id}.jpg"
+        return jpeg if jpeg.is_file() else folder / f"{frame.id}.png"
+
+    def image(self, frame: Frame, modality: str) -> NDArray[Any]:
+        image = read_image(self.path(frame, modality))
+        if modality == "rgb":
+            return np.ascontiguousarray(image[..., :3])
+        return first_channel(image) if self._repacked else np.ascontiguousarray(image[..., 3])
+
+    def truth(self, frame: Frame) -> NDArray[np.uint8]:
+        path = self.path(frame, TRUTH)
+        return class_ids(path, first_channel(read_image(path)), len(self.rig.classes))

@@ -1,0 +1,153 @@
+"""MUSES (Brodermann et al. 2024): RGB, events, LiDAR in all weathers; 1080x1920, Cityscapes classes.
+
+    root/frame_camera/<split>/<weather>/<day|night>/REC<n>_frame_<n>_frame_camera.png
+    root/gt_semantic/.../..._gt_labelTrainIds.png        not for test: its labels are hidden
+    root/lidar/.../..._lidar.bin                         float64 [N, 6]: x, y, z, intensity, ring, time
+    root/event_camera/.../..._event_camera.h5            events/{x,y,t,p}; needs h5py and hdf5plugin
+    root/projected_to_rgb/{lidar,event_camera}/...       by the MUSES SDK: .npz, .npy or .png; used where it is there
+    root/calib.json
+
+Raw LiDAR is projected by `sensing.lidar.project_points`; events of the last 30 ms are taken to the colour camera by the
+rotation between the two, as the SDK does it. Without a dilation or a correction of the ego motion.
+"""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sartm_core.datasets.files import class_ids, first_channel, read_array, read_image
+from sartm_core.datasets.frame import TRUTH, Frame
+from sartm_core.errors import SartmError
+from sartm_core.rig import load_rig
+from sartm_core.sensing.events import EVENT, count_events
+from sartm_core.sensing.lidar import project_points
+
+_FOLDERS = {"rgb": "frame_camera", "event": "event_camera", "lidar": "lidar", TRUTH: "gt_semantic"}
+_SUFFIXES = {
+    "rgb": "frame_camera.png",
+    "event": "event_camera.h5",
+    "lidar": "lidar.bin",
+    TRUTH: "gt_labelTrainIds.png",
+}
+WINDOW_US = 30_000
+NEAREST_M = 1.0
+
+
+class Muses:
+    """Args: root, the folder that holds `frame_camera`."""
+
+    name = "muses"
+    expected: ClassVar[dict[str, int]] = {"train": 1500, "val": 250, "test": 750}
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.rig = root, load_rig("muses")
+
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        return (root / "frame_camera").is_dir()
+
+    def frames(self, split: str | None = None) -> list[Frame]:
+        result = []
+        for name in self.expected if split is None else (split,):
+            folder = self.root / "frame_camera" / name
+            for path in sorted(folder.glob("*/*/*_frame_camera.png")):
+                weather, light = path.relative_to(folder).parts[:2]
+                identity = f"{weather}/{light}/{path.name.removesuffix('_frame_camera.png')}"
+                tags = {"condition": f"{weather} {light}", "weather": weather, "light": light}
+                result.append(Frame(split=name, id=identity, modalities=self.rig.names, tags=tags))
+        return result
+
+    def path(self, frame: Frame, what: str) -> Path:
+        name = f"{frame.split}/{frame.id}_{_SUFFIXES[what]}"
+        raw = self.root / _FOLDERS[what] / name
+        if what in ("event", "lidar"):
+            projected = self.root / "projected_to_rgb" / _FOLDERS[what] / name
+            for suffix in (".npz", ".npy", ".png"):
+                if projected.with_suffix(suffix).is_file():
+                    return projected.with_suffix(suffix)
+        return raw
+
+    def image(self, frame: Frame, modality: str) -> NDArray[Any]:
+        path = self.path(frame, modality)
+        if path.suffix == ".bin":
+            return self._project(path)
+        if path.suffix == ".h5":
+            return self._count(path)
+        if path.suffix in (".npz", ".npy"):
+            return read_array(path)
+        image = read_image(path)
+        if modality == "lidar":  # 16 bit: (value + 100) x 150
+            return (image[..., :3].astype(np.float32) / 150 - 100) * (image[..., :1] != 15000)
+        return np.ascontiguousarray(image[..., :3])
+
+    def truth(self, frame: Frame) -> NDArray[np.uint8]:
+        path = self.path(frame, TRUTH)
+        return class_ids(path, first_channel(read_image(path)), len(self.rig.classes))
+
+    @cached_property
+    def _calibration(self) -> dict[str, Any]:
+        path = self.root / "calib.json"
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise SartmError(f"{path}: cannot be read ({error}). It comes with MUSES; raw LiDAR needs it.") from error
+        return content
+
+    def _matrix(self, *keys: str) -> NDArray[np.float64]:
+        value: Any = self._calibration
+        for key in keys:
+            if not isinstance(value, dict) or key not in value:
+                raise SartmError(f"{self.root / 'calib.json'}: has no {'.'.join(keys)}. Take MUSES' own.")
+            value = value[key]
+        return np.array(value, float)
+
+    def _project(self, path: Path) -> NDArray[np.float32]:
+        points = np.fromfile(path, np.float64) if path.is_file() else None
+        if points is None or points.size % 6:
+            what = "is missing" if points is None else f"holds {points.size} numbers, expected a multiple of 6"
+            raise SartmError(f"{path}: {what}. Download it again.")
+        points = points.reshape(-1, 6)
+        points = points[np.linalg.norm(points[:, :3], axis=1) >= NEAREST_M]
+        k, pose = self._matrix("intrinsics", "rgb", "K"), self._matrix("extrinsics", "lidar2rgb")
+        return project_points(points, k, pose, self.rig.modality("rgb").size).transpose(1, 2, 0)
+
+    def _count(self, path: Path) -> NDArray[np.float32]:
+        raw = _read_events(path)
+        recent = raw[raw["t"] >= raw["t"].max(initial=0) - WINDOW_US]
+        turn = self._matrix("extrinsics", "event2rgb")[:3, :3]
+        through = (
+            self._matrix("intrinsics", "rgb", "K") @ turn @ np.linalg.inv(self._matrix("intrinsics", "event", "K"))
+        )
+        seen = through @ np.stack([recent["x"], recent["y"], np.ones(len(recent))])
+        pixel = np.round(seen[:2] / seen[2])
+        size = self.rig.modality("rgb").size
+        inside = (pixel >= 0).all(axis=0) & (pixel[0] < size[1]) & (pixel[1] < size[0]) & (seen[2] > 0)
+        moved = recent[inside].copy()
+        moved["x"], moved["y"] = pixel[:, inside]
+        return count_events(moved, size)
+
+
+def _read_events(path: Path) -> NDArray[Any]:
+    try:
+        import h5py
+        import hdf5plugin  # noqa: F401  registers the compression
+    except ImportError as error:
+        raise SartmError(
+            f"{path}: reading raw events needs h5py and hdf5plugin (pip install h5py hdf5plugin); or make "
+            "projected_to_rgb with the MUSES SDK."
+        ) from error
+    if not path.is_file():
+        raise SartmError(f"{path}: is missing.")
+    try:
+        with h5py.File(path, "r") as file:
+            columns = {name: file[f"events/{name}"][:] for name in ("x", "y", "t", "p")}
+    except (OSError, KeyError) as error:
+        raise SartmError(f"{path}: cannot be read ({error}). Download it again.") from error
+    events = np.empty(len(columns["t"]), EVENT)
+    for name, values in columns.items():
+        events[name] = values
+    return events

@@ -1,0 +1,56 @@
+"""PST900 (Shivakumar et al. 2020): RGB, thermal and depth underground, 720x1280.
+
+    root/{train,test}/{rgb,thermal,depth,labels}/<name>.png
+
+Labels 0 to 4, nothing is ignored. There is no validation split: ours is a fixed tenth of `train`.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sartm_core.datasets.files import carved_out, class_ids, first_channel, read_image
+from sartm_core.datasets.frame import TRUTH, Frame
+from sartm_core.rig import load_rig
+
+
+class PST900:
+    """Args: root, the folder that holds `train` and `test`."""
+
+    name = "pst900"
+    expected: ClassVar[dict[str, int]] = {"train+val": 606, "test": 288}
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.rig = root, load_rig("pst900")
+
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        return (root / "train" / "thermal").is_dir() and (root / "train" / "rgb").is_dir()
+
+    def frames(self, split: str | None = None) -> list[Frame]:
+        names = sorted(path.stem for path in (self.root / "train" / "rgb").glob("*.png"))
+        validation = carved_out(names)
+        splits = {
+            "train": [name for name in names if name not in validation],
+            "val": sorted(validation),
+            "test": sorted(path.stem for path in (self.root / "test" / "rgb").glob("*.png")),
+        }
+        return [
+            Frame(split=wanted, id=name, modalities=self.rig.names)
+            for wanted in (splits if split is None else (split,))
+            for name in splits[wanted]
+        ]
+
+    def path(self, frame: Frame, what: str) -> Path:
+        folder = "test" if frame.split == "test" else "train"
+        return self.root / folder / ("labels" if what == TRUTH else what) / f"{frame.id}.png"
+
+    def image(self, frame: Frame, modality: str) -> NDArray[Any]:
+        image = read_image(self.path(frame, modality))
+        return np.ascontiguousarray(image[..., :3]) if modality == "rgb" else first_channel(image)
+
+    def truth(self, frame: Frame) -> NDArray[np.uint8]:
+        path = self.path(frame, TRUTH)
+        return class_ids(path, first_channel(read_image(path)), len(self.rig.classes))

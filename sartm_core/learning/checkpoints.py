@@ -1,0 +1,154 @@
+"""Checkpoints that are never half written, and their way back into networks."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
+from safetensors.torch import load_file
+
+from sartm_core.errors import SartmError
+from sartm_core.files import atomic_path
+from sartm_core.learning.recipe import Recipe
+from sartm_core.model.checkpoint import load_sam2
+from sartm_core.model.network import MultiModalNetwork
+from sartm_core.model.presets import preset_for_rig
+from sartm_core.pretrained import CHECKPOINTS, local_path
+from sartm_core.resources import shipped_weights
+from sartm_core.rig import Rig, rig_from_dict
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+class KeepLastAndBest(Callback):
+    """Writes `last.ckpt` at every validation and `best.ckpt` when validation is better than ever.
+
+    Args:
+        out: the run's folder.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.best = -1.0
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:  # the last look after the run: see `train`
+            return
+        miou = float(trainer.callback_metrics.get("val_miou", torch.tensor(0.0)))
+        better = miou > self.best  # false for NaN
+        self.best = miou if better else self.best
+        for name in (LAST, *((BEST,) if better else ())):
+            self._save(trainer, self.out / name)
+
+    def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._save(trainer, self.out / LAST)
+
+    @staticmethod
+    def _save(trainer: lightning.Trainer, path: Path) -> None:
+        temporary = path.with_name(f".{path.name}.part")
+        try:
+            trainer.save_checkpoint(temporary)  # every process takes part
+            if trainer.is_global_zero:
+                temporary.replace(path)
+        except OSError as error:
+            raise SartmError(
+                f"{path}: cannot be written ({error}). Free some space and go on with --resume; the last whole "
+                "checkpoint is untouched."
+            ) from error
+        finally:
+            if trainer.is_global_zero:
+                temporary.unlink(missing_ok=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best = state["best"]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint of ours, on the CPU.
+
+    Raises:
+        SartmError: no checkpoint of ours; names the file.
+    """
+    remedy = "Give a .ckpt file written by `sartm train`."
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise SartmError(f"{path}: no such file. {remedy}") from None
+    except IsADirectoryError:
+        raise SartmError(f"{path}: is a folder. {remedy}") from None
+    except Exception as error:  # the unpickler raises whatever the bytes lead it to
+        raise SartmError(f"{path}: is no checkpoint ({type(error).__name__}). {remedy}") from error
+    if not isinstance(content, dict) or not {"hyper_parameters", "state_dict"} <= set(content):
+        raise SartmError(f"{path}: holds no training state of ours. {remedy}")
+    return content
+
+
+def load_network(path: Path) -> tuple[MultiModalNetwork, Rig, Recipe]:
+    """The network of a checkpoint in its training form, with the rig and the recipe that made it; errors as above."""
+    content = read_checkpoint(path)
+    rig = rig_from_dict(content["hyper_parameters"]["rig"], str(path))
+    recipe = Recipe.model_validate(content["hyper_parameters"]["recipe"])
+    network = MultiModalNetwork(preset_for_rig(recipe.preset, recipe.backbone, rig, recipe.lora_rank, recipe.network))
+    prefix = "network."
+    state = {key.removeprefix(prefix): value for key, value in content["state_dict"].items() if key.startswith(prefix)}
+    network.load_state_dict(state)
+    return network, rig, recipe
+
+
+def load_initial_weights(network: MultiModalNetwork, source: str) -> int:
+    """Puts pre-trained weights into a new network.
+
+    Args:
+        source: `sam2.1_tiny` and the like (`sartm weights list`); a SAM2 `.pt`; `nano`, ours; a `.safetensors` that
+            `sartm weights extract` wrote; or a checkpoint of ours, whose encoder and transformer are taken.
+
+    Returns:
+        Number of tensors that were set.
+
+    Raises:
+        SartmError: no such weights, or nothing of them fits.
+    """
+    if source in CHECKPOINTS or source.endswith(".pt"):
+        return len(load_sam2(network, local_path(source) if source in CHECKPOINTS else Path(source)).matched)
+    path = Path(source)
+    if path.suffix == ".ckpt":
+        trained: Mapping[str, torch.Tensor] = load_network(path)[0].pretrained_parameters()
+    else:
+        file = path if path.suffix == ".safetensors" else shipped_weights(f"{source}.safetensors")
+        if not file.is_file():
+            raise SartmError(
+                f"initial_weights '{source}': no such weights. Expected nano, one of {', '.join(CHECKPOINTS)}, or the "
+                "path of a .pt, .ckpt or .safetensors file."
+            )
+        trained = load_file(file)
+    own = network.pretrained_parameters()
+    wrong = [name for name, tensor in trained.items() if name not in own or own[name].shape != tensor.shape]
+    if wrong or set(own) - set(trained):
+        name = wrong[0] if wrong else min(set(own) - set(trained))
+        raise SartmError(f"initial_weights '{source}': do not fit the backbone; the first difference is {name}.")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(trained[name])
+    return len(own)
+
+
+def extract_pretrained(checkpoint: Path, out: Path) -> int:
+    """Writes encoder and transformer of a checkpoint, for `initial_weights`; half precision. Returns their number."""
+    from safetensors.torch import save_file
+
+    network, _, recipe = load_network(checkpoint)
+    if recipe.train_experts:
+        raise SartmError(
+            f"{checkpoint}: its experts were trained as well, so the encoder alone is not what was learned. Train with "
+            "train_experts: false."
+        )
+    tensors = {name: p.detach().half().contiguous() for name, p in network.pretrained_parameters().items()}
+    with atomic_path(out) as temporary:
+        save_file(tensors, temporary)
+    return len(tensors)

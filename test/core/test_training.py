@@ -1,0 +1,235 @@
+"""Whole runs: resumed, spread over processes, on data from disk."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from sartm_core.datasets.recording import Recording
+from sartm_core.deploy import load_segmenter
+from sartm_core.deploy.export import export
+from sartm_core.errors import SartmError
+from sartm_core.learning.checkpoints import extract_pretrained, load_initial_weights, load_network
+from sartm_core.learning.overrides import read_recipe
+from sartm_core.learning.train import train
+
+ROOT = Path(__file__).parents[2]
+
+RECIPE = {
+    "name": "tiny",
+    "preset": "any_sensor",
+    "backbone": "nano",
+    "train_backbone": True,
+    "lora_rank": 2,
+    "data": {"simulated": "sim"},
+    "robustness": {"passes": "two", "subset_share": 0.7, "corrupted_share": 0.4},
+    "losses": {"per_modality": 0.2, "consistency": 0.1},
+    "stages": [
+        {"size": [64, 96], "samples": 40, "batch": 4, "learning_rate": 1.0e-3},
+        {"size": [32, 64], "samples": 40, "batch": 4, "learning_rate": 5.0e-4},
+    ],
+    "validate_every": 3,
+    "validation_frames": 6,
+    "workers": 0,
+    "statistics_frames": 4,
+}
+
+
+def written(folder: Path, **changes: object) -> Path:
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**RECIPE, **changes}))
+    return path
+
+
+def command(recipe: Path, out: Path, *more: str) -> list[str]:
+    script = str(ROOT / "training" / "train.py")
+    return [sys.executable, script, str(recipe), "--out", str(out), "--accelerator", "cpu", *more]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+
+
+def run(*arguments: str) -> None:
+    done = subprocess.run(
+        arguments, env=environment(), capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory) -> Path:
+    """An uninterrupted run in one process."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(*command(written(folder), folder / "run"))
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_to_the_bit(whole_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    recipe = written(tmp_path)
+    with subprocess.Popen(command(recipe, out), env=environment(), stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not (out / "last.ckpt").is_file():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    step = torch.load(out / "last.ckpt", weights_only=True)["global_step"]
+    assert 3 <= step < 20
+    run(*command(recipe, out, "--resume"))
+    resumed, uninterrupted = weights(out / "last.ckpt"), weights(whole_run / "run" / "last.ckpt")
+    assert resumed.keys() == uninterrupted.keys()
+    assert all(torch.equal(resumed[name], uninterrupted[name]) for name in resumed)
+    assert not list(out.glob(".*"))
+
+
+@pytest.mark.slow
+def test_two_processes_and_one_give_the_same(whole_run: Path, tmp_path: Path) -> None:
+    run(*command(written(whole_run), whole_run / "dry", "--set", "dropout=0"))
+    run(*command(written(tmp_path), tmp_path / "run", "--devices", "2", "--set", "dropout=0"))
+
+    def column(folder: Path, name: str) -> list[float]:
+        with (folder / "metrics.csv").open() as stream:
+            return [float(row[name]) for row in csv.DictReader(stream) if row[name]]
+
+    for name in ("loss", "mask", "distillation", "reliability", "per_modality", "consistency"):
+        one, two = column(whole_run / "dry", name), column(tmp_path / "run", name)
+        assert len(one) == 2
+        assert two == pytest.approx(one, rel=1e-5, abs=1e-5), name
+    figures = [json.loads((out / "figures.json").read_text()) for out in (whole_run / "dry", tmp_path / "run")]
+    assert figures[0]["steps"] == figures[1]["steps"] == 20
+
+
+@pytest.mark.slow
+def test_a_run_leaves_what_it_promises(whole_run: Path) -> None:
+    out = whole_run / "run"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "best.ckpt", "figures.json", "hparams.yaml", "last.ckpt", "metrics.csv", "tensorboard",
+    ]  # fmt: skip
+    assert list((out / "tensorboard").glob("events.*"))
+    bundle = export(out / "best.ckpt", whole_run / "bundle")
+    assert bundle.size == (32, 64)
+    assert load_segmenter(whole_run / "bundle").bundle.rig.names == ("rgb", "thermal", "depth")
+    with pytest.raises(SartmError, match="holds a run already. Go on with --resume"):
+        train(read_recipe(whole_run / "tiny.yaml"), out)
+    with pytest.raises(SartmError, match="was made by another recipe: lora_rank was 2, now it is 3"):
+        train(read_recipe(whole_run / "tiny.yaml", ["lora_rank=3"]), out, resume=True)
+
+
+def test_a_recording_trains_a_part_of_its_rig(tmp_path: Path, small_recording: Path) -> None:
+    """`--data` and `--modalities`; the reference is not among them."""
+    changes = [
+        f"data.root={small_recording}", "data.modalities=[thermal,lidar,event]", "stages.1.samples=8",
+        "stages.0.epochs=1", "stages.0.samples=null", "validation_frames=3",
+    ]  # fmt: skip
+    recipe = read_recipe(written(tmp_path), changes)
+    figures = train(recipe, tmp_path / "run", accelerator="cpu")
+    assert figures["steps"] == 3 + 2  # 12 frames in batches of 4, then 8 samples
+    _, rig, _ = load_network(tmp_path / "run" / "best.ckpt")
+    assert rig.names == ("thermal", "lidar", "event")
+    assert rig.reference == "thermal"
+
+
+def test_unreadable_files_stop_or_are_skipped(tmp_path: Path, small_recording: Path) -> None:
+    frame = Recording(small_recording).frames("train")[5]
+    path = Recording(small_recording).path(frame, "thermal")
+    content = path.read_bytes()
+    changes = [f"data.root={small_recording}", "stages.0.samples=24", "stages.1.samples=4", "statistics_frames=2"]
+    try:
+        path.write_bytes(b"broken")
+        with pytest.raises(SartmError, match=rf"{path.name}: is no image.*on_unreadable: skip"):
+            train(read_recipe(written(tmp_path), changes), tmp_path / "stop", accelerator="cpu")
+        changes.append("data.on_unreadable=skip")
+        figures = train(read_recipe(written(tmp_path), changes), tmp_path / "skip", accelerator="cpu")
+        assert figures["steps"] == 7
+    finally:
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["data.root=/no/such/folder"], "/no/such/folder: no such folder"),
+        (["data.modalities=[radar]"], "rig 'sim' has no modality 'radar'. It has: rgb, thermal, depth"),
+        (["stages.0.batch=5", "accumulate=2"], r"stages\.0\.batch: expected a multiple of accumulate \(2\)"),
+        (["losses.language=100"], "losses.language needs texts"),
+        (["network={fusion: psychic}"], "network.fusion: expected reliability, mean,.* got 'psychic'"),
+        (["network={backbone: large}"], "network: 'backbone' cannot be changed; these can"),
+        (["initial_weights=nosuch"], "initial_weights 'nosuch': no such weights. Expected nano, one of sam2"),
+        (["robustness.corruptions=[rust]"], "expected some of noise, blank,.* got 'rust'"),
+        (["seed"], "--set seed: expected field=value"),
+        (["stages.7.batch=4"], "--set stages.7.batch=4: the recipe has no place 'stages.7.batch'"),
+        (["stages.0.learning_rate=1.0e+9", "validate_every=100"], "the loss is not finite .* Lower the"),
+    ],
+)
+def test_what_cannot_be_trained_is_named(tmp_path: Path, changes: list[str], message: str) -> None:
+    with pytest.raises(SartmError, match=message):
+        train(read_recipe(written(tmp_path), changes), tmp_path / "run", accelerator="cpu")
+    assert not list((tmp_path / "run").glob(".*")) if (tmp_path / "run").exists() else True
+
+
+def test_a_batch_that_cannot_be_spread_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SartmError, match=r"stages\.0\.batch: 4 cannot be spread over 3 processes"):
+        train(read_recipe(written(tmp_path)), tmp_path / "run", devices=3, accelerator="cpu")
+
+
+def test_a_full_disk_is_named_and_the_last_checkpoint_stays(tmp_path: Path, monkeypatch) -> None:
+    import lightning
+
+    def no_space(trainer, path, *_: object) -> None:
+        Path(path).write_bytes(b"half a")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(lightning.Trainer, "save_checkpoint", no_space)
+    with pytest.raises(SartmError, match=r"last\.ckpt: cannot be written .*No space left.* go on with --resume"):
+        train(read_recipe(written(tmp_path)), tmp_path / "run", accelerator="cpu")
+    assert not list((tmp_path / "run").glob("*.ckpt*"))
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_pretrained_weights_are_extracted_and_frozen(tmp_path: Path) -> None:
+    """Pre-train without experts, take the encoder out, adapt it: the encoder stays what it was."""
+    pretraining = ["train_experts=false", "stages.1.samples=4", "stages.0.samples=8", "data.modalities=[rgb]"]
+    train(read_recipe(written(tmp_path), pretraining), tmp_path / "pre", accelerator="cpu")
+    file = tmp_path / "nano.safetensors"
+    assert extract_pretrained(tmp_path / "pre" / "last.ckpt", file) > 50
+    pretrained = load_network(tmp_path / "pre" / "last.ckpt")[0].pretrained_parameters()
+    adapt = [f"initial_weights={file}", "train_backbone=false", "stages.1.samples=4", "stages.0.samples=8"]
+    train(read_recipe(written(tmp_path), adapt), tmp_path / "run", accelerator="cpu")
+    adapted, _, _ = load_network(tmp_path / "run" / "last.ckpt")
+    for name, tensor in adapted.pretrained_parameters().items():
+        assert torch.equal(tensor, pretrained[name].half().float()), name
+    trained = [name for name, p in adapted.named_parameters() if "lora_B" in name and p.abs().max() > 0]
+    assert trained
+    with pytest.raises(SartmError, match="its experts were trained as well"):
+        extract_pretrained(tmp_path / "run" / "last.ckpt", file)
+    with pytest.raises(SartmError, match="do not fit the backbone; the first difference is"):
+        load_initial_weights(load_network_of("tiny"), str(file))
+
+
+def load_network_of(backbone: str):
+    from sartm_core.model.network import MultiModalNetwork
+    from sartm_core.model.presets import any_sensor
+
+    return MultiModalNetwork(any_sensor(backbone, ("rgb",), 2, 1))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "training" / "recipes").rglob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_recipes_are_valid(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert recipe.name == path.stem
+    assert recipe.description
