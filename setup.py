@@ -16,7 +16,10 @@ setup(
     maintainer_email="sartm@users.noreply.github.com",
     python_requires=">=3.10",
     packages=find_packages(include=["sartm_core", "sartm_core.*", "sartm_ros", "sartm_ros.*"]),
-    package_data={"sartm_core": ["py.typed", "weights/*", "weights/*/*"], "sartm_ros": ["py.typed", "demo/*.j2"]},
+    package_data={
+        "sartm_core": ["py.typed", "weights/*", "weights/*/*", "evaluation/*.j2"],
+        "sartm_ros": ["py.typed", "demo/*.j2"],
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
@@ -24,6 +27,7 @@ setup(
         (f"share/{PACKAGE}/config", glob("config/*.xml")),
         (f"share/{PACKAGE}/config/rigs", glob("config/rigs/*.yaml")),
         (f"share/{PACKAGE}/config/scenarios", glob("config/scenarios/*.yaml")),
+        (f"share/{PACKAGE}/config/class_maps", glob("config/class_maps/*.yaml")),
     ],
     # torch brings CUDA or not, rclpy comes from apt or from PyPI: both are the user's choice, see docs/installation.md.
     install_requires=[

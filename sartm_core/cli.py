@@ -3,6 +3,7 @@
 import typer
 
 from sartm_core.commands.data import data_app
+from sartm_core.commands.evaluation import compare, evaluate
 from sartm_core.commands.models import model_app
 from sartm_core.commands.rigs import rig_app
 from sartm_core.commands.simulation import sim_app
@@ -22,4 +23,6 @@ app.add_typer(data_app, name="data")
 app.add_typer(model_app, name="model")
 app.add_typer(weights_app, name="weights")
 app.command()(train)
+app.command()(evaluate)
+app.command()(compare)
 app.command()(export)

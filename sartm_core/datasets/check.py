@@ -41,7 +41,7 @@ def check_data(data: DataSet, progress: Callable[[int, int], None] = lambda done
     sizes: dict[str, dict[tuple[int, int], int]] = {}
     labelled = np.zeros(len(data.rig.classes), np.int64)
     faults: list[str] = []
-    without_truth = dict.fromkeys((frame.split for frame in frames), 0)
+    without_truth: dict[str, list[str]] = {frame.split: [] for frame in frames}
     for done, frame in enumerate(frames, start=1):
         counts[frame.split] = counts.get(frame.split, 0) + 1
         truth_size = None
@@ -53,7 +53,7 @@ def check_data(data: DataSet, progress: Callable[[int, int], None] = lambda done
             except SartmError as error:
                 faults.append(str(error))
         else:
-            without_truth[frame.split] += 1
+            without_truth[frame.split].append(str(data.path(frame, "truth")))
         for name in frame.modalities:
             size = _measure(data, frame, name, faults)
             if size is None:
@@ -66,6 +66,9 @@ def check_data(data: DataSet, progress: Callable[[int, int], None] = lambda done
                     f"{_text(size)}."
                 )
         progress(done, len(frames))
+    for split, missing in without_truth.items():
+        if len(missing) < counts[split]:  # where all are missing they are hidden, or not made yet
+            faults += [f"{path}: is missing, though other frames of {split} have labels." for path in missing]
     remarks = _remarks(data, counts, sizes, without_truth, labelled)
     names = data.rig.class_names
     return Findings(counts, sizes, dict(zip(names, labelled.tolist(), strict=True)), faults, remarks)
@@ -73,10 +76,14 @@ def check_data(data: DataSet, progress: Callable[[int, int], None] = lambda done
 
 def _measure(data: DataSet, frame: Frame, name: str, faults: list[str]) -> tuple[int, int] | None:
     try:
-        planes = encode(data.rig.modality(name), data.image(frame, name), data.rig.dtype)
+        image = data.image(frame, name)
+    except SartmError as error:  # names its file
+        faults.append(str(error))
+        return None
+    try:
+        planes = encode(data.rig.modality(name), image, data.rig.dtype)
     except SartmError as error:
-        path = str(data.path(frame, name))
-        faults.append(str(error) if path in str(error) else f"{path}: {error}")
+        faults.append(f"{data.path(frame, name)}: {error}")
         return None
     return (planes.shape[1], planes.shape[2])
 
@@ -85,7 +92,7 @@ def _remarks(
     data: DataSet,
     counts: dict[str, int],
     sizes: dict[str, dict[tuple[int, int], int]],
-    without_truth: dict[str, int],
+    without_truth: dict[str, list[str]],
     labelled: np.ndarray,
 ) -> list[str]:
     remarks = []
@@ -97,9 +104,9 @@ def _remarks(
         if len(measured) > 1:
             listed = ", ".join(f"{_text(size)} ({count})" for size, count in measured.items())
             remarks.append(f"{name}: images of several sizes: {listed}. Training brings them to one.")
-    for split, count in without_truth.items():
-        if count:
-            remarks.append(f"{split}: {count} of {counts[split]} frames have no labels: no training, no scores.")
+    for split, missing in without_truth.items():
+        if missing and len(missing) == counts[split]:
+            remarks.append(f"{split}: none of its {counts[split]} frames has labels: no training, no scores.")
     absent = [name for name, count in zip(data.rig.class_names, labelled, strict=True) if not count]
     if absent:
         remarks.append(f"no pixel is labelled {', '.join(absent)}.")

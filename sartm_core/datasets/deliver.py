@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.datasets.files import class_ids, first_channel, read_image
+from sartm_core.datasets.files import class_ids, colour, first_channel, read_image, some
 from sartm_core.datasets.frame import TRUTH, Frame
 from sartm_core.rig import load_rig
 
@@ -55,19 +55,19 @@ class Deliver:
             number = path.name.removesuffix("_rgb_front.png")
             tags = {"condition": weather, "faulty": faulty, "fault": fault}
             result.append(Frame(split=name, id=f"{weather}/{place}/{number}", modalities=self.rig.names, tags=tags))
-        return sorted(result, key=lambda frame: wanted.index(frame.split))
+        result.sort(key=lambda frame: wanted.index(frame.split))
+        return some(result, self.root, split, tuple(self.expected))
 
     def path(self, frame: Frame, what: str) -> Path:
         weather, place, number = frame.id.split("/")
         return self.root / _FOLDERS[what] / weather / frame.split / place / f"{number}_{_KINDS[what]}_front.png"
 
     def image(self, frame: Frame, modality: str) -> NDArray[Any]:
-        image = read_image(self.path(frame, modality))
-        colour = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image[..., :3]
+        image = colour(read_image(self.path(frame, modality)))
         size = self.rig.modality(modality).size
-        if modality == "event" and colour.shape[:2] != size:  # low resolution is one of the faults
-            colour = cv2.resize(colour, size[::-1], interpolation=cv2.INTER_NEAREST)
-        return np.ascontiguousarray(colour)
+        if modality == "event" and image.shape[:2] != size:  # low resolution is one of the faults
+            return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_NEAREST))
+        return image
 
     def truth(self, frame: Frame) -> NDArray[np.uint8]:
         path = self.path(frame, TRUTH)

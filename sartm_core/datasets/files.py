@@ -1,7 +1,9 @@
 """Reading the files of data sets, with errors that name the file."""
 
 import hashlib
-from collections.abc import Iterable
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sartm_core.datasets.frame import Frame
 from sartm_core.errors import SartmError
 from sartm_core.frames import UNLABELLED
 
 
-def read_image(path: Path) -> NDArray[Any]:
+def read_image(path: Path, stored_by_opencv: bool = False) -> NDArray[Any]:
     """An image file as it is: [H, W] or [H, W, 3 or 4] in the order red, green, blue, alpha; 8 or 16 bit.
+
+    Args:
+        stored_by_opencv: for three planes that are no colours, written with `cv2.imwrite`: in the order of writing.
 
     Raises:
         SartmError: missing, or no image.
@@ -24,7 +30,7 @@ def read_image(path: Path) -> NDArray[Any]:
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise SartmError(f"{path}: is no image that can be read. Download or write it again.")
-    if image.ndim == 3 and image.shape[2] in (3, 4):
+    if image.ndim == 3 and image.shape[2] in (3, 4) and not stored_by_opencv:
         order = [2, 1, 0, 3][: image.shape[2]]
         return np.ascontiguousarray(image[..., order])
     return np.asarray(image)
@@ -44,13 +50,20 @@ def read_array(path: Path, key: str | None = None) -> NDArray[Any]:
             return content
         with content:
             return np.asarray(content[key if key is not None else content.files[0]])
-    except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise SartmError(f"{path}: is no array that can be read ({error}). Download or write it again.") from error
 
 
 def first_channel(image: NDArray[Any]) -> NDArray[Any]:
     """[H, W]: grey images are sometimes stored with three equal channels."""
     return image if image.ndim == 2 else np.ascontiguousarray(image[..., 0])
+
+
+def colour(image: NDArray[Any]) -> NDArray[Any]:
+    """[H, W, 3]: a grey image is repeated, alpha is left out."""
+    if image.ndim == 2:
+        return np.repeat(image[..., None], 3, axis=2)
+    return np.ascontiguousarray(image[..., :3])
 
 
 def eight_bit(image: NDArray[Any]) -> NDArray[np.uint8]:
@@ -91,6 +104,19 @@ def read_list(path: Path) -> list[str]:
     if not path.is_file():
         raise SartmError(f"{path}: is missing. It lists the frames of this split; it comes with the data set.")
     return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def some(frames: list[Frame], root: Path, split: str | None, known: Sequence[str]) -> list[Frame]:
+    """The frames, if there are any.
+
+    Raises:
+        SartmError: the split is unknown or empty.
+    """
+    if split is not None and split not in known:
+        raise SartmError(f"{root}: has no split '{split}'. It has: {', '.join(known)}.")
+    if not frames:
+        raise SartmError(f"{root}: holds no frames{'' if split is None else f' of split {split}'}. Is it complete?")
+    return frames
 
 
 def carved_out(ids: Iterable[str], share: float = 0.1) -> set[str]:

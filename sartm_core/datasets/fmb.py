@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.datasets.files import carved_out, class_ids, first_channel, read_image
+from sartm_core.datasets.files import carved_out, class_ids, colour, first_channel, read_image, some
 from sartm_core.datasets.frame import TRUTH, Frame
 from sartm_core.rig import load_rig
 
@@ -40,18 +40,20 @@ class FMB:
             "val": sorted(validation),
             "test": sorted(path.stem for path in (self.root / "test" / "Visible").glob("*.png")),
         }
-        return [
+        result = [
             Frame(split=wanted, id=name, modalities=self.rig.names)
-            for wanted in (splits if split is None else (split,))
-            for name in splits[wanted]
+            for wanted, names in splits.items()
+            for name in names
+            if split in (None, wanted)
         ]
+        return some(result, self.root, split, tuple(splits))
 
     def path(self, frame: Frame, what: str) -> Path:
         return self.root / ("test" if frame.split == "test" else "train") / _FOLDERS[what] / f"{frame.id}.png"
 
     def image(self, frame: Frame, modality: str) -> NDArray[Any]:
         image = read_image(self.path(frame, modality))
-        return np.ascontiguousarray(image[..., :3]) if modality == "rgb" else first_channel(image)
+        return colour(image) if modality == "rgb" else first_channel(image)
 
     def truth(self, frame: Frame) -> NDArray[np.uint8]:
         path = self.path(frame, TRUTH)

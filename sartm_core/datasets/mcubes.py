@@ -16,8 +16,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.datasets.files import class_ids, eight_bit, first_channel, read_array, read_image, read_list
+from sartm_core.datasets.files import (
+    class_ids,
+    colour,
+    eight_bit,
+    first_channel,
+    read_array,
+    read_image,
+    read_list,
+    some,
+)
 from sartm_core.datasets.frame import TRUTH, Frame
+from sartm_core.errors import SartmError
 from sartm_core.rig import load_rig
 
 CUT_COLUMNS = 192
@@ -39,11 +49,13 @@ class MCubeS:
         return (root / "polL_color").is_dir()
 
     def frames(self, split: str | None = None) -> list[Frame]:
-        return [
+        result = [
             Frame(split=name, id=line, modalities=self.rig.names)
-            for name in (self.expected if split is None else (split,))
+            for name in self.expected
+            if split in (None, name)
             for line in read_list(self.root / "list_folder" / f"{name}.txt")
         ]
+        return some(result, self.root, split, tuple(self.expected))
 
     def path(self, frame: Frame, what: str) -> Path:
         folder, suffix = _FILES.get(what, (_POLARISATION[0], ".npy"))
@@ -51,10 +63,14 @@ class MCubeS:
 
     def image(self, frame: Frame, modality: str) -> NDArray[Any]:
         if modality == "polarization":
-            planes = [read_array(self.root / folder / f"{frame.id}.npy") for folder in _POLARISATION]
-            return _cut(np.stack([first_channel(plane) for plane in planes], axis=-1).astype(np.float32))
+            paths = [self.root / folder / f"{frame.id}.npy" for folder in _POLARISATION]
+            planes = [first_channel(read_array(path)) for path in paths]
+            for path, plane in zip(paths, planes, strict=True):
+                if plane.shape != planes[0].shape:
+                    raise SartmError(f"{path}: is {plane.shape}, but {paths[0]} is {planes[0].shape}.")
+            return _cut(np.stack(planes, axis=-1).astype(np.float32))
         image = eight_bit(read_image(self.path(frame, modality)))
-        return _cut(image[..., :3] if modality == "rgb" else first_channel(image))
+        return _cut(colour(image) if modality == "rgb" else first_channel(image))
 
     def truth(self, frame: Frame) -> NDArray[np.uint8]:
         path = self.path(frame, TRUTH)

@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.datasets.files import class_ids, first_channel, read_image, read_list
+from sartm_core.datasets.files import class_ids, colour, first_channel, read_image, read_list, some
 from sartm_core.datasets.frame import TRUTH, Frame
+from sartm_core.errors import SartmError
 from sartm_core.rig import load_rig
 
 
@@ -35,14 +36,16 @@ class MFNet:
 
     def frames(self, split: str | None = None) -> list[Frame]:
         result = []
-        for name in self.expected if split is None else (split,):
+        for name in self.expected:
+            if split not in (None, name):
+                continue
             for line in read_list(self.root / f"{name}.txt"):
                 identity = Path(line).stem
-                tags = {"condition": "night" if identity.endswith("N") else "day"}
+                tags = {"condition": "night" if identity.split("_")[0].endswith("N") else "day"}
                 frame = Frame(split=name, id=identity, modalities=self.rig.names, tags=tags)
                 if self.path(frame, "rgb").is_file():
                     result.append(frame)
-        return result
+        return some(result, self.root, split, tuple(self.expected))
 
     def path(self, frame: Frame, what: str) -> Path:
         if what == TRUTH:
@@ -55,8 +58,13 @@ class MFNet:
 
     def image(self, frame: Frame, modality: str) -> NDArray[Any]:
         image = read_image(self.path(frame, modality))
+        if not self._repacked and (image.ndim != 3 or image.shape[2] != 4):
+            raise SartmError(
+                f"{self.path(frame, modality)}: expected four channels (red, green, blue, thermal), got shape "
+                f"{image.shape}. For separate files the folders are rgb and ther."
+            )
         if modality == "rgb":
-            return np.ascontiguousarray(image[..., :3])
+            return colour(image)
         return first_channel(image) if self._repacked else np.ascontiguousarray(image[..., 3])
 
     def truth(self, frame: Frame) -> NDArray[np.uint8]:

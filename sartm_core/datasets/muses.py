@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.datasets.files import class_ids, first_channel, read_array, read_image
+from sartm_core.datasets.files import class_ids, colour, first_channel, read_array, read_image, some
 from sartm_core.datasets.frame import TRUTH, Frame
 from sartm_core.errors import SartmError
 from sartm_core.rig import load_rig
@@ -35,6 +35,7 @@ _SUFFIXES = {
 }
 WINDOW_US = 30_000
 NEAREST_M = 1.0
+POINT_BYTES = 6 * 8
 
 
 class Muses:
@@ -52,14 +53,16 @@ class Muses:
 
     def frames(self, split: str | None = None) -> list[Frame]:
         result = []
-        for name in self.expected if split is None else (split,):
+        for name in self.expected:
+            if split not in (None, name):
+                continue
             folder = self.root / "frame_camera" / name
             for path in sorted(folder.glob("*/*/*_frame_camera.png")):
                 weather, light = path.relative_to(folder).parts[:2]
                 identity = f"{weather}/{light}/{path.name.removesuffix('_frame_camera.png')}"
                 tags = {"condition": f"{weather} {light}", "weather": weather, "light": light}
                 result.append(Frame(split=name, id=identity, modalities=self.rig.names, tags=tags))
-        return result
+        return some(result, self.root, split, tuple(self.expected))
 
     def path(self, frame: Frame, what: str) -> Path:
         name = f"{frame.split}/{frame.id}_{_SUFFIXES[what]}"
@@ -79,13 +82,17 @@ class Muses:
             return self._count(path)
         if path.suffix in (".npz", ".npy"):
             return read_array(path)
-        image = read_image(path)
-        if modality == "lidar":  # 16 bit: (value + 100) x 150
-            return (image[..., :3].astype(np.float32) / 150 - 100) * (image[..., :1] != 15000)
-        return np.ascontiguousarray(image[..., :3])
+        if modality == "rgb":
+            return colour(read_image(path))
+        image = read_image(path, stored_by_opencv=True)
+        if modality == "lidar":  # 16 bit: (value + 100) x 150; the range of an empty pixel is 0
+            return (image.astype(np.float32) / 150 - 100) * (image[..., :1] != 15000)
+        return image
 
     def truth(self, frame: Frame) -> NDArray[np.uint8]:
         path = self.path(frame, TRUTH)
+        if frame.split == "test" and not path.is_file():
+            raise SartmError(f"{path}: is missing. MUSES keeps the labels of test hidden; score on val.")
         return class_ids(path, first_channel(read_image(path)), len(self.rig.classes))
 
     @cached_property
@@ -103,14 +110,23 @@ class Muses:
             if not isinstance(value, dict) or key not in value:
                 raise SartmError(f"{self.root / 'calib.json'}: has no {'.'.join(keys)}. Take MUSES' own.")
             value = value[key]
-        return np.array(value, float)
+        side = 4 if keys[0] == "extrinsics" else 3
+        try:
+            matrix = np.array(value, float)
+        except (TypeError, ValueError):
+            matrix = np.zeros(0)
+        if matrix.shape != (side, side):
+            raise SartmError(
+                f"{self.root / 'calib.json'}: {'.'.join(keys)} is no {side}x{side} matrix. Take MUSES' own."
+            )
+        return matrix
 
     def _project(self, path: Path) -> NDArray[np.float32]:
-        points = np.fromfile(path, np.float64) if path.is_file() else None
-        if points is None or points.size % 6:
-            what = "is missing" if points is None else f"holds {points.size} numbers, expected a multiple of 6"
+        size = path.stat().st_size if path.is_file() else -1
+        if size <= 0 or size % POINT_BYTES:
+            what = "is missing" if size < 0 else f"has {size} bytes, expected a multiple of {POINT_BYTES}"
             raise SartmError(f"{path}: {what}. Download it again.")
-        points = points.reshape(-1, 6)
+        points = np.fromfile(path, np.float64).reshape(-1, 6)
         points = points[np.linalg.norm(points[:, :3], axis=1) >= NEAREST_M]
         k, pose = self._matrix("intrinsics", "rgb", "K"), self._matrix("extrinsics", "lidar2rgb")
         return project_points(points, k, pose, self.rig.modality("rgb").size).transpose(1, 2, 0)
@@ -147,6 +163,8 @@ def _read_events(path: Path) -> NDArray[Any]:
             columns = {name: file[f"events/{name}"][:] for name in ("x", "y", "t", "p")}
     except (OSError, KeyError) as error:
         raise SartmError(f"{path}: cannot be read ({error}). Download it again.") from error
+    if len({len(values) for values in columns.values()}) > 1:
+        raise SartmError(f"{path}: events/x, y, t, p have different lengths. Download it again.")
     events = np.empty(len(columns["t"]), EVENT)
     for name, values in columns.items():
         events[name] = values

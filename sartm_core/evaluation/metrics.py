@@ -22,10 +22,13 @@ class SegmentationScore:
     def __init__(self, classes: int) -> None:
         self.confusion = torch.zeros(classes, classes, dtype=torch.int64)
         """Rows: truth, columns: mask."""
+        self.strangers = torch.zeros(classes, dtype=torch.int64)
+        """Pixels of each class whose mask is a class that the truth's list does not have."""
 
     def reset(self) -> None:
         """Forgets all frames."""
         self.confusion.zero_()
+        self.strangers.zero_()
 
     def update(self, mask: Tensor, truth: Tensor) -> None:
         """Adds frames: integer class ids of equal shape."""
@@ -45,17 +48,17 @@ class SegmentationScore:
     def iou(self) -> Tensor:
         """float64 [C]; NaN for a class that is neither in the truth nor in a mask."""
         hit = self.confusion.diagonal().double()
-        union = self.confusion.sum(0) + self.confusion.sum(1) - self.confusion.diagonal()
+        union = self.confusion.sum(0) + self._pixels() - self.confusion.diagonal()
         return hit / union
 
     def accuracy(self) -> Tensor:
         """float64 [C], share of each class's pixels that were found (recall); NaN for a class that has none."""
-        return self.confusion.diagonal().double() / self.confusion.sum(1)
+        return self.confusion.diagonal().double() / self._pixels()
 
     def f1(self) -> Tensor:
         """float64 [C], harmonic mean of precision and recall; NaN where `iou` is."""
         hit = self.confusion.diagonal().double()
-        return 2 * hit / (self.confusion.sum(0) + self.confusion.sum(1))
+        return 2 * hit / (self.confusion.sum(0) + self._pixels())
 
     def mean_iou(self, absent: str = "skip") -> float:
         """Mean over the classes; NaN before the first frame."""
@@ -71,7 +74,10 @@ class SegmentationScore:
 
     def pixel_accuracy(self) -> float:
         """Share of all labelled pixels that are right."""
-        return float(self.confusion.diagonal().sum() / self.confusion.sum())
+        return float(self.confusion.diagonal().sum() / self._pixels().sum())
+
+    def _pixels(self) -> Tensor:
+        return self.confusion.sum(1) + self.strangers
 
 
 def _mean(values: Tensor, absent: str) -> float:

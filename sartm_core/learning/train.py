@@ -279,14 +279,16 @@ class _Progress(Callback):
         self._begun_s = self._said_s = time.monotonic()
         self._begun_step = trainer.global_step
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, *_: Any
+    ) -> None:
         now, done = time.monotonic(), trainer.global_step - self._begun_step
         if not trainer.is_global_zero or now - self._said_s < self.EVERY_S or not done:
             return
         self._said_s = now
         pace = done / (now - self._begun_s)
         left_s = (self._steps - trainer.global_step) / pace
-        loss = float(trainer.callback_metrics.get("loss", torch.tensor(float("nan"))))
+        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
         log.info(
             "step %d of %d, loss %.3f, %.2f steps/s, %d:%02d to go",
             trainer.global_step, self._steps, loss, pace, left_s // 60, left_s % 60,

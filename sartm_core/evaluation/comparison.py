@@ -1,0 +1,52 @@
+"""Several evaluations side by side."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sartm_core.errors import SartmError
+
+
+def compare_runs(paths: list[Path]) -> tuple[list[str], dict[str, list[float | None]]]:
+    """Reads `metrics.json` files.
+
+    Args:
+        paths: the files, or the folders that hold them.
+
+    Returns:
+        One label per run, and name of a figure -> mean IoU of each run, None where a run lacks it.
+
+    Raises:
+        SartmError: a file that is none, or runs on different data.
+    """
+    contents = [_read(path / "metrics.json" if path.is_dir() else path) for path in paths]
+    places = {(content["data"], content["split"]) for content in contents}
+    if len(places) > 1:
+        listed = ", ".join(f"{data} {split}" for data, split in sorted(places))
+        raise SartmError(f"the runs were scored on different data: {listed}. Only the same data compare.")
+    labels = [content["model"] for content in contents]
+    if len(set(labels)) < len(labels):
+        labels = [f"{label} ({path})" for label, path in zip(labels, paths, strict=True)]
+    flat = [_figures(content) for content in contents]
+    names = dict.fromkeys(name for figures in flat for name in figures)
+    return labels, {name: [figures.get(name) for figures in flat] for name in names}
+
+
+def _figures(content: dict[str, Any]) -> dict[str, float | None]:
+    figures: dict[str, float | None] = {"all sensors": content["clean"]["miou"]}
+    for group in ("drop", "zero"):
+        if f"{group}_mean" in content:
+            figures[f"{group.upper()} mean of subsets"] = content[f"{group}_mean"]["miou"]
+    for group in ("drop", "zero", "noise", "conditions", "faults"):
+        label = group.upper() if group in ("drop", "zero") else group
+        figures |= {f"{label}: {name}": entry["miou"] for name, entry in content.get(group, {}).items()}
+    return figures | {f"class: {name}": entry["iou"] for name, entry in content["clean"]["classes"].items()}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        _figures(content)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SartmError(f"{path}: is no metrics.json of `sartm evaluate` ({error}).") from error
+    return dict(content)

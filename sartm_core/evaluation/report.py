@@ -1,0 +1,114 @@
+"""The evaluation as one self-contained HTML file."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from sartm_core.datasets.frame import DataSet, Frame
+from sartm_core.deploy import Segmenter
+from sartm_core.evaluation.class_map import ClassMap
+from sartm_core.evaluation.evaluate import SHOWN_FRAMES, Evaluation, segment_frame
+from sartm_core.files import write_text
+from sartm_core.sensing.pictures import picture
+
+COLOURS = ("#d1495b", "#e39b23", "#2a6f97", "#5b8e3e", "#7b4ea3", "#444444", "#00a6a6")
+"""One per modality, in the model's order."""
+
+
+def write_report(
+    evaluation: Evaluation,
+    figures: dict[str, Any],
+    segmenter: Segmenter,
+    data: DataSet,
+    class_map: ClassMap | None,
+    out: Path,
+) -> None:
+    """Writes the page: tables, confusion matrix, best and worst frames, routing weights per condition.
+
+    Args:
+        figures: `results.as_dict`.
+        class_map: as it was evaluated with.
+        out: the HTML file.
+    """
+    e = evaluation
+    clean = next(tally for (group, _), tally in e.variations.items() if group == "clean")
+    by_id = {frame.id: frame for frame in data.frames(e.split)}
+    best, worst = e.frame_scores[:SHOWN_FRAMES], e.frame_scores[::-1][:SHOWN_FRAMES]
+    table = (class_map or ClassMap.same(segmenter.bundle.rig, data.rig)).table(segmenter.bundle.rig, data.rig)
+
+    def strip(entries: list[tuple[str, float]]) -> str:
+        return _frames(segmenter, data, e, [(by_id[name], score) for name, score in entries], table)
+
+    loader = PackageLoader("sartm_core.evaluation", ".")
+    environment = Environment(loader=loader, undefined=StrictUndefined, autoescape=True)
+    page = environment.get_template("report.html.j2").render(
+        figures=figures,
+        confusion=_confusion(clean.score.confusion.numpy(), e.class_names),
+        best=strip(best),
+        worst=strip(worst),
+        colours=dict(zip(e.model_modalities, COLOURS * 3, strict=False)),
+        bundle=segmenter.bundle,
+    )
+    write_text(out, page)
+
+
+def _png(figure: Figure, dpi: int) -> str:
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _confusion(matrix: np.ndarray, names: tuple[str, ...]) -> str:
+    """Rows: truth, each normalised to 1."""
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = 2.2 + 0.34 * len(names)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axis = figure.subplots()
+    image = axis.imshow(share, cmap=matplotlib.colormaps["Blues"], vmin=0, vmax=1)
+    axis.set(xlabel="mask", ylabel="truth")
+    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+    axis.set_yticks(range(len(names)), names, fontsize=8)
+    if len(names) <= 16:
+        for row, column in np.argwhere(share >= 0.01).tolist():
+            shade = "white" if share[row, column] > 0.6 else "black"
+            axis.text(column, row, f"{100 * share[row, column]:.0f}", ha="center", va="center", fontsize=7, color=shade)
+    figure.colorbar(image, shrink=0.7, label="share of the true class's pixels")
+    return _png(figure, 110)
+
+
+def _frames(
+    segmenter: Segmenter,
+    data: DataSet,
+    evaluation: Evaluation,
+    chosen: list[tuple[Frame, float]],
+    table: np.ndarray,
+) -> str:
+    """One row per frame: sensors, mask, truth, errors."""
+    columns = [*evaluation.modalities, "mask", "truth", "errors"]
+    figure = Figure(figsize=(2.2 * len(columns), 1.95 * len(chosen) + 0.3), layout="constrained")
+    axes = figure.subplots(len(chosen), len(columns), squeeze=False)
+    palette = data.rig.palette
+    for row, (frame, score) in enumerate(chosen):
+        images, mask, truth = segment_frame(segmenter, data, frame, evaluation, table)
+        wrong = np.where(truth == 255, 200, np.where(mask == truth, 255, 0)).astype(np.uint8)
+        shown = {"mask": palette[mask], "truth": palette[truth], "errors": np.stack([wrong] * 3, axis=-1)}
+        shown |= {name: picture(data.rig.modality(name), image) for name, image in images.items()}
+        for column, name in enumerate(columns):
+            axis = axes[row][column]
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if row == 0:
+                axis.set_title(name, fontsize=10)
+            if name in shown:
+                axis.imshow(shown[name], interpolation="nearest")
+        tags = ", ".join(value for key, value in frame.tags.items() if value != "none" and key != "faulty")
+        axes[row][0].set_ylabel(f"{frame.id.rsplit('/', 1)[-1]}\n{tags}\nmIoU {score:.2f}", fontsize=8)
+    return _png(figure, 80)

@@ -1,0 +1,81 @@
+"""What is counted while frames go by. Integers only: any number of processes gives the same sums to the bit."""
+
+import numpy as np
+import torch
+import torch.distributed as distributed
+from numpy.typing import NDArray
+
+from sartm_core.evaluation.metrics import SegmentationScore
+from sartm_core.frames import UNLABELLED
+
+BINS = 15
+"""Of the calibration error."""
+_FIXED = 1 << 16
+
+
+class Tally:
+    """Scores, calibration and routing of one group of frames.
+
+    Args:
+        classes: number of classes, C.
+        modalities: number of the model's modalities, M.
+    """
+
+    def __init__(self, classes: int, modalities: int) -> None:
+        # The last column holds masks of classes that the data do not have; it is never right.
+        self._score = SegmentationScore(classes + 1)
+        self._bins = np.zeros((3, BINS), np.int64)  # pixels, right ones, sum of confidence
+        self._routing = np.zeros(modalities, np.int64)
+        self.frames = 0
+
+    def add(
+        self,
+        mask: NDArray[np.uint8],
+        truth: NDArray[np.uint8],
+        confidence: NDArray[np.float32],
+        routing: NDArray[np.float32],
+    ) -> None:
+        """One frame: class ids [H, W] of the data, 255 in the mask for a class that they do not have."""
+        classes = self._score.confusion.shape[0]
+        shown = np.where(mask == UNLABELLED, classes - 1, mask)
+        self._score.update(torch.from_numpy(shown.astype(np.int64)), torch.from_numpy(truth.astype(np.int64)))
+        labelled = truth != UNLABELLED
+        sure = np.clip(confidence[labelled], 0, 1)
+        index = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
+        right = (mask == truth)[labelled]
+        self._bins[0] += np.bincount(index, minlength=BINS)
+        self._bins[1] += np.bincount(index[right], minlength=BINS)
+        fixed = np.round(sure * _FIXED).astype(np.int64)
+        self._bins[2] += np.bincount(index, weights=fixed, minlength=BINS).astype(np.int64)
+        self._routing += np.round(routing.mean(axis=0) * _FIXED).astype(np.int64)
+        self.frames += 1
+
+    def reduce(self) -> None:
+        """Adds up all processes."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return
+        self._score.reduce()
+        both = np.concatenate([self._bins.ravel(), self._routing, [self.frames]])
+        total = torch.from_numpy(both)
+        distributed.all_reduce(total)
+        self._bins = total[: self._bins.size].numpy().reshape(3, BINS)
+        self._routing, self.frames = total[self._bins.size : -1].numpy(), int(total[-1])
+
+    @property
+    def score(self) -> SegmentationScore:
+        """Over the data's classes."""
+        result = SegmentationScore(self._score.confusion.shape[0] - 1)
+        result.confusion = self._score.confusion[:-1, :-1].clone()
+        result.strangers = self._score.confusion[:-1, -1].clone()
+        return result
+
+    def calibration_error(self) -> float:
+        """Expected calibration error (Guo et al. 2017): mean over pixels of |confidence - accuracy| of their bin."""
+        pixels, right, confidence = self._bins.astype(np.float64)
+        used = pixels > 0
+        gap = np.abs(confidence[used] / _FIXED - right[used])
+        return float(gap.sum() / max(pixels.sum(), 1))
+
+    def routing(self) -> list[float]:
+        """Mean weight of each modality over levels and frames."""
+        return [float(weight) / _FIXED / max(self.frames, 1) for weight in self._routing]

@@ -1,0 +1,93 @@
+"""The ways in which one frame is shown to a model: all sensors, some of them, broken ones.
+
+Two protocols for missing sensors exist in the literature and are never mixed: DROP, the sensor is absent (what a robot
+sees when a topic dies), and ZERO, it delivers blank images (a dead camera that goes on publishing).
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+Planes = dict[str, NDArray[Any]]
+
+PROTOCOLS = ("clean", "subsets", "noise", "conditions", "faults")
+GAUSSIAN_SIGMA, UNIFORM_REACH = 50.0, 100.0
+"""MLE-SAM's noise test, on the scale 0 to 255."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """One way.
+
+    Attributes:
+        group: `clean`, `drop`, `zero` or `noise`.
+        name: `rgb+depth` for subsets, `rgb gaussian` for noise.
+        change: planes, generator -> planes; what it leaves out is absent.
+    """
+
+    group: str
+    name: str
+    change: Callable[[Planes, Generator], Planes] = field(compare=False)
+
+
+def variations(names: tuple[str, ...], protocols: Iterable[str]) -> list[Variation]:
+    """All that a choice of protocols asks for; the clean one always comes first.
+
+    Args:
+        names: the modalities that data and model share.
+        protocols: of `PROTOCOLS`.
+    """
+    chosen = set(protocols)
+    result = [Variation("clean", "+".join(names), lambda planes, rng: planes)]
+    if "subsets" in chosen:
+        for size in range(1, len(names)):
+            for kept in combinations(names, size):
+                result.append(Variation("drop", "+".join(kept), _drop(frozenset(kept))))
+                result.append(Variation("zero", "+".join(kept), _zero(frozenset(kept))))
+    if "noise" in chosen:
+        for name in names:
+            result.append(Variation("noise", f"{name} gaussian", _noisy(name, _gaussian)))
+            result.append(Variation("noise", f"{name} uniform", _noisy(name, _uniform)))
+    return result
+
+
+def _drop(kept: frozenset[str]) -> Callable[[Planes, Generator], Planes]:
+    return lambda planes, rng: {name: image for name, image in planes.items() if name in kept}
+
+
+def _zero(kept: frozenset[str]) -> Callable[[Planes, Generator], Planes]:
+    return lambda planes, rng: {name: image if name in kept else np.zeros_like(image) for name, image in planes.items()}
+
+
+def _noisy(target: str, noise: Callable[[tuple[int, ...], Generator], NDArray[np.float64]]) -> Any:
+    def change(planes: Planes, rng: Generator) -> Planes:
+        if target not in planes:
+            return planes
+        image = planes[target]
+        if image.dtype == np.uint8 or (image.max(initial=0) > 1.5 and _looks_8_bit(image)):
+            changed = np.clip(image + noise(image.shape, rng), 0, 255)
+        else:  # metres, counts: the scale is what the frame holds
+            low, high = np.percentile(image, (1, 99))
+            changed = image + noise(image.shape, rng) * (high - low) / 255
+        return {**planes, target: changed.astype(image.dtype)}
+
+    return change
+
+
+def _looks_8_bit(image: NDArray[Any]) -> bool:
+    """A rig with one float modality has float planes throughout; 8-bit ones still hold whole numbers up to 255."""
+    sample = image[:, ::16, ::16]
+    return bool(image.max() <= 255 and (sample == np.round(sample)).all())
+
+
+def _gaussian(shape: tuple[int, ...], rng: Generator) -> NDArray[np.float64]:
+    return rng.normal(0, GAUSSIAN_SIGMA, shape)
+
+
+def _uniform(shape: tuple[int, ...], rng: Generator) -> NDArray[np.float64]:
+    return rng.uniform(-UNIFORM_REACH, UNIFORM_REACH, shape)
