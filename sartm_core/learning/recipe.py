@@ -146,7 +146,6 @@ class Recipe(Checked):
         precision: as Lightning names it.
         validate_every: optimiser steps.
         validation_frames: at most so many; for the simulated rig so many in all.
-        validation_subsets: whether each modality alone is validated besides all together.
         statistics_frames: frames that the normalisation is measured on.
     """
 
@@ -176,7 +175,6 @@ class Recipe(Checked):
     workers: int = Field(2, ge=0)
     validate_every: int = Field(500, gt=0)
     validation_frames: int = Field(200, gt=0)
-    validation_subsets: bool = False
     statistics_frames: int = Field(64, gt=0)
 
     @model_validator(mode="after")

@@ -246,6 +246,34 @@ def test_the_commands(copied, written, name, tmp_path) -> None:
     assert f"{train[0]}: is no image" in faulty.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FACTS)
+def test_one_epoch_and_every_protocol(written, name, tmp_path) -> None:
+    recipe = f"""
+    name: mini
+    preset: any_sensor
+    backbone: nano
+    train_backbone: true
+    lora_rank: 2
+    data: {{root: {written[name][0]}}}
+    robustness: {{passes: two}}
+    stages: [{{size: [32, 64], epochs: 1, batch: 2, learning_rate: 0.001}}]
+    workers: 0"""
+    (tmp_path / "mini.yaml").write_text(recipe)
+    command = ["train", str(tmp_path / "mini.yaml"), "--out", str(tmp_path / "run"), "--accelerator", "cpu"]
+    assert (result := CliRunner().invoke(app, command)).exit_code == 0, result.output
+    out, split = tmp_path / "scores", "val" if name == "muses" else "test"
+    command = ["evaluate", str(tmp_path / "run" / "last.ckpt"), "--data", str(written[name][0]), "--split", split]
+    assert (result := CliRunner().invoke(app, [*command, "--protocol", "all", "--out", str(out)])).exit_code == 0
+    figures = json.loads((out / "metrics.json").read_text())
+    names = FACTS[name][0].split()
+    assert figures["modalities"] == names
+    assert figures["drop_mean"]["subsets"] == figures["zero_mean"]["subsets"] == 2 ** len(names) - 1
+    assert len(figures["noise"]) == 2 * len(names)
+    tagged = {"mfnet": 2, "deliver": 2, "muses": 1}.get(name, 0)
+    assert len(figures["conditions"]) == tagged
+
+
 @pytest.mark.parametrize("name", FACTS)
 def test_a_label_beyond_the_classes_is_named(copied, name) -> None:
     data, value = open_data(copied(name)), FACTS[name][3]
