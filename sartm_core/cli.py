@@ -3,7 +3,7 @@
 import typer
 
 from sartm_core.commands.data import data_app
-from sartm_core.commands.evaluation import compare, evaluate
+from sartm_core.commands.evaluation import compare, evaluate, pictures
 from sartm_core.commands.models import model_app
 from sartm_core.commands.rigs import rig_app
 from sartm_core.commands.simulation import sim_app
@@ -25,4 +25,5 @@ app.add_typer(weights_app, name="weights")
 app.command()(train)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(pictures)
 app.command()(export)

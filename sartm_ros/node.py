@@ -11,11 +11,11 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from sartm_core.deploy import load_segmenter
 from sartm_core.errors import SartmError
-from sartm_core.rig import Rig, check_serves, load_rig
+from sartm_core.rig import COMPRESSED_IMAGE, IMAGE, POINT_CLOUD, Rig, check_serves, load_rig
 from sartm_ros import parameters
 from sartm_ros.diagnostics import InputMonitor, PipelineMonitor, diagnostic_array, explain_silence
 from sartm_ros.messages import stamp_ns
@@ -27,7 +27,7 @@ from sartm_ros.worker import NewestWins
 
 TICK_S = 0.02
 DIAGNOSTICS_S = 1.0
-MESSAGE_TYPES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}
+MESSAGE_TYPES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage, POINT_CLOUD: PointCloud2}
 
 
 class PerceptionNode(LifecycleNode):
@@ -50,6 +50,7 @@ class PerceptionNode(LifecycleNode):
             bundle_rig = segmenter.bundle.rig
             self._rig: Rig = load_rig(self._settings.rig) if self._settings.rig else bundle_rig
             check_serves(bundle_rig, self._rig)
+            check_messages(self._rig)
             started = time.perf_counter()
             for _ in range(2):
                 blank = {m.name: np.zeros((3, *m.size), bundle_rig.dtype) for m in self._rig.modalities}
@@ -231,6 +232,17 @@ class PerceptionNode(LifecycleNode):
         if (name, text) not in self._warned:
             self._warned.add((name, text))
             self.get_logger().warning(f"{name}: {text}")
+
+
+def check_messages(rig: Rig) -> None:
+    """Raises SartmError for a modality whose message type the node does not read."""
+    for modality in rig.modalities:
+        if modality.message not in MESSAGE_TYPES:
+            raise SartmError(
+                f"rig '{rig.name}', modality '{modality.name}': the node does not read {modality.message}; it reads "
+                f"{', '.join(MESSAGE_TYPES)}. Leave the modality out of the rig file, or publish rendered images and "
+                "train with encoding: image."
+            )
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -14,7 +14,9 @@ from sartm_core.errors import SartmError
 from sartm_core.frames import FrameSet, Segmentation
 from sartm_core.rig import Rig
 from sartm_core.sensing import encode
+from sartm_core.sensing.registration import register
 from sartm_ros.messages import raw_array
+from sartm_ros.point_cloud import cloud_points
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class Pipeline:
         broken: dict[str, str] = {}
         for name, message in messages.items():
             try:
-                planes[name] = encode(self.rig.modality(name), raw_array(message), self.segmenter.bundle.rig.dtype)
+                image = register(self.rig, name, _measurement(message))
+                planes[name] = encode(self.rig.modality(name), image, self.segmenter.bundle.rig.dtype)
             except SartmError as error:
                 broken[name] = str(error)
         if self.rig.reference in planes:
@@ -68,3 +71,8 @@ class Pipeline:
                 height, width = self._reference_size
                 return image if image.shape[:2] == (height, width) else np.asarray(cv2.resize(image, (width, height)))
         return None
+
+
+def _measurement(message: Any) -> NDArray[Any]:
+    """Points [N, 4] of a cloud, pixels of an image."""
+    return cloud_points(message) if hasattr(message, "point_step") else raw_array(message)

@@ -16,7 +16,7 @@ ALLOWED = {
     "simulation": BASE | {"sensing"},
     "model": BASE,
     "datasets": BASE | {"sensing", "simulation"},
-    "evaluation": BASE | {"deploy", "datasets", "sensing"},
+    "evaluation": BASE | {"deploy", "datasets", "sensing", "model"},
     "learning": BASE | {"model", "datasets", "evaluation", "sensing", "simulation"},
     "deploy": BASE | {"model", "sensing", "learning"},
     "commands": BASE | {"sensing", "simulation", "model", "datasets", "evaluation", "learning", "deploy"},

@@ -106,6 +106,43 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.2f}"
 
 
+def pictures(
+    models: Annotated[
+        list[str], typer.Argument(help="A bundle or checkpoint; with several, the similarity is drawn for each.")
+    ],
+    data: Annotated[Path, typer.Option(help="Root of the data set.")],
+    out: Annotated[Path, typer.Option(help="Folder for the PNG files.")],
+    split: Annotated[str, typer.Option(help="test, val or train.")] = "test",
+    count: Annotated[int, typer.Option(help="At most so many frames.", min=4)] = 60,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Draw what a network has learned: overlays, features, t-SNE and similarity of class prototypes."""
+    with user_errors():
+        from sartm_core.datasets.layouts import open_data
+        from sartm_core.deploy.torch_segmenter import TorchSegmenter
+        from sartm_core.evaluation import feature_pictures as drawing
+        from sartm_core.evaluation.evaluate import open_model
+        from sartm_core.model.language import texts_of
+
+        opened = open_data(data)
+        frames = drawing.labelled(opened, split, count)
+        matrices, texts = {}, None
+        for index, name in enumerate(models):
+            with open_model(name, "torch", device) as segmenter:
+                assert isinstance(segmenter, TorchSegmenter)
+                label = Path(name).parent.name + "/" + Path(name).stem if name.endswith(".ckpt") else name
+                matrices[label] = drawing.prototype_similarity(segmenter, opened, frames)
+                texts = texts_of(segmenter.bundle.recipe, opened.rig.class_names) if texts is None else texts
+                if index == 0:
+                    drawing.draw_overlays(segmenter, opened, frames, out / "overlays.png")
+                    drawing.draw_features(segmenter, opened, frames, out / "features.png")
+                    drawing.draw_tsne(segmenter, opened, frames, out / "tsne.png")
+        embeddings = None if texts is None else texts.embeddings
+        drawing.draw_similarity(matrices, embeddings, opened.rig.class_names, out / "similarity.png")
+    for name in ("overlays", "features", "tsne", "similarity"):
+        stdout.print(str(out / f"{name}.png"), soft_wrap=True)
+
+
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="metrics.json files of `sartm evaluate`, or their folders.")],
     json_output: JsonOption = False,

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from safetensors.torch import load_file
 
+from sartm_core.checked_yaml import check
 from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path
 from sartm_core.learning.recipe import Recipe
@@ -28,10 +29,11 @@ class KeepLastAndBest(Callback):
 
     Args:
         out: the run's folder.
+        keep_every: optimiser steps; a validation at a multiple leaves a `step_N.ckpt` besides.
     """
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    def __init__(self, out: Path, keep_every: int | None = None) -> None:
+        self.out, self._keep_every = out, keep_every
         self.best = -1.0
 
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
@@ -40,7 +42,10 @@ class KeepLastAndBest(Callback):
         miou = float(trainer.callback_metrics.get("val_miou", torch.tensor(0.0)))
         better = miou > self.best  # false for NaN
         self.best = miou if better else self.best
-        for name in (LAST, *((BEST,) if better else ())):
+        names = [LAST, *((BEST,) if better else ())]
+        if self._keep_every and trainer.global_step % self._keep_every == 0:
+            names.append(f"step_{trainer.global_step}.ckpt")
+        for name in names:
             self._save(trainer, self.out / name)
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
@@ -89,11 +94,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def recipe_of(content: dict[str, Any], path: Path) -> Recipe:
+    """The recipe of a checkpoint.
+
+    Raises:
+        SartmError: it was written by another version of sartm, whose recipes have other fields.
+    """
+    try:
+        return check(content["hyper_parameters"]["recipe"], Recipe, str(path))
+    except SartmError as error:
+        raise SartmError(f"{error}\nThe checkpoint was written by another version of sartm: use that one.") from error
+
+
 def load_network(path: Path) -> tuple[MultiModalNetwork, Rig, Recipe]:
     """The network of a checkpoint in its training form, with the rig and the recipe that made it; errors as above."""
     content = read_checkpoint(path)
     rig = rig_from_dict(content["hyper_parameters"]["rig"], str(path))
-    recipe = Recipe.model_validate(content["hyper_parameters"]["recipe"])
+    recipe = recipe_of(content, path)
     network = MultiModalNetwork(preset_for_rig(recipe.preset, recipe.backbone, rig, recipe.lora_rank, recipe.network))
     prefix = "network."
     state = {key.removeprefix(prefix): value for key, value in content["state_dict"].items() if key.startswith(prefix)}

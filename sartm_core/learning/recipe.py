@@ -145,6 +145,7 @@ class Recipe(Checked):
         accumulate: micro-batches per optimiser step.
         precision: as Lightning names it.
         validate_every: optimiser steps.
+        keep_every: optimiser steps; at the validations that fall on a multiple a `step_N.ckpt` is kept besides.
         validation_frames: at most so many; for the simulated rig so many in all.
         statistics_frames: frames that the normalisation is measured on.
     """
@@ -174,6 +175,7 @@ class Recipe(Checked):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     workers: int = Field(2, ge=0)
     validate_every: int = Field(500, gt=0)
+    keep_every: int | None = Field(None, gt=0)
     validation_frames: int = Field(200, gt=0)
     statistics_frames: int = Field(64, gt=0)
 

@@ -28,6 +28,7 @@ from sartm_core.learning.checkpoints import (
     load_initial_weights,
     load_network,
     read_checkpoint,
+    recipe_of,
 )
 from sartm_core.learning.draws import Draw, RunSampler, StagePlan
 from sartm_core.learning.frames import DiskSource, SimulatedSource, Source, TrainingFrames, validation_draws
@@ -72,7 +73,7 @@ def train(
     _check_sanity(recipe, validation, "val")
     plans = [StagePlan(stage.size, stage.steps(len(training)), stage.batch) for stage in recipe.stages]
     module = _module(recipe, training, [plan.steps for plan in plans])
-    keep = KeepLastAndBest(out)
+    keep = KeepLastAndBest(out, recipe.keep_every)
     parallel = devices * nodes > 1
     trainer = lightning.Trainer(
         max_epochs=1,
@@ -160,10 +161,8 @@ def _module(recipe: Recipe, training: Source, steps: list[int]) -> SegmentationM
 def _texts(recipe: Recipe, rig: Rig) -> language.TextTeacher | None:
     if recipe.texts is None:
         return None
-    if recipe.texts.file is not None:
-        texts = language.from_file(Path(recipe.texts.file), rig.class_names)
-    else:
-        texts = language.from_clip(recipe.texts.clip or "", rig.class_names, recipe.texts.prompt)
+    texts = language.texts_of(recipe.model_dump(mode="json"), rig.class_names)
+    assert texts is not None
     missing = [name for name, known in zip(rig.class_names, texts.known.tolist(), strict=True) if not known]
     if missing:
         log.warning("classes without a text, left out of the language loss: %s", ", ".join(missing))
@@ -180,7 +179,7 @@ def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
     if resume and not last.is_file():
         raise SartmError(f"{out}: has no {LAST} to resume. Start without --resume.")
     if resume:
-        before = Recipe.model_validate(read_checkpoint(last)["hyper_parameters"]["recipe"])
+        before = recipe_of(read_checkpoint(last), last)
         changed = [name for name in Recipe.model_fields if getattr(before, name) != getattr(recipe, name)]
         if changed:
             raise SartmError(

@@ -3,6 +3,7 @@
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,16 @@ class TextTeacher:
 
     embeddings: Tensor
     known: Tensor
+
+
+def texts_of(recipe: dict[str, Any], class_names: tuple[str, ...]) -> TextTeacher | None:
+    """The teacher that a recipe (as a bundle holds it) names; None where it names none."""
+    source = recipe.get("texts")
+    if not source:
+        return None
+    if source.get("file"):
+        return from_file(Path(source["file"]), class_names)
+    return from_clip(source["clip"], class_names, source.get("prompt", "{}"))
 
 
 def from_file(path: Path, class_names: tuple[str, ...]) -> TextTeacher:

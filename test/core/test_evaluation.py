@@ -20,6 +20,7 @@ from sartm_core.deploy import load_segmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap, load_class_map
 from sartm_core.evaluation.evaluate import common_modalities, evaluate
+from sartm_core.evaluation.feature_pictures import Features, labelled, prototype_similarity
 from sartm_core.evaluation.results import as_csv, as_dict
 from sartm_core.evaluation.tally import Tally
 from sartm_core.evaluation.variations import variations
@@ -285,6 +286,43 @@ class TestCommand:
         result = runner.invoke(app, ["evaluate", "first_light", "--data", str(recording), *more])
         assert result.exit_code == 1
         assert message in " ".join(result.output.split())
+
+
+def test_pictures_of_what_was_learned(recording: Path, tmp_path: Path) -> None:
+    command = [
+        "pictures",
+        "first_light",
+        "first_light",
+        "--data",
+        str(recording),
+        "--out",
+        str(tmp_path),
+        "--count",
+        "8",
+    ]
+    result = runner.invoke(app, command)
+    assert result.exit_code == 0, result.output
+    sizes = {path.stem: path.stat().st_size for path in tmp_path.iterdir()}
+    assert set(sizes) == {"overlays", "features", "tsne", "similarity"}
+    assert min(sizes.values()) > 10_000
+
+
+def test_similarity_of_prototypes_by_hand(recording: Path) -> None:
+    """Equal to the cosines of mean features, taken class by class."""
+    data, segmenter = open_data(recording), load_segmenter("first_light")
+    frames = labelled(data, "test", 2)
+    pixels: dict[int, list[np.ndarray]] = {}
+    for frame in frames:
+        features = Features(segmenter, data, frame)
+        for index in set(features.truth.ravel().tolist()) - {255}:
+            pixels.setdefault(index, []).append(features.fused.numpy()[:, features.truth == index])
+    matrix = prototype_similarity(segmenter, data, frames)
+    road, sky = (np.concatenate(pixels[c], axis=1).mean(axis=1) for c in (0, 8))
+    wanted = road @ sky / np.linalg.norm(road) / np.linalg.norm(sky)
+    assert matrix[0, 8] == pytest.approx(wanted, abs=1e-4)
+    assert matrix[0, 0] == pytest.approx(1, abs=1e-5)
+    absent = set(range(9)) - set(pixels)
+    assert all(np.isnan(matrix[c]).all() for c in absent)
 
 
 def test_confidence_of_the_segmenter_is_what_calibration_counts() -> None:

@@ -136,8 +136,9 @@ def test_a_recording_trains_a_part_of_its_rig(tmp_path: Path, small_recording: P
         f"data.root={small_recording}", "data.modalities=[thermal,lidar,event]", "stages.1.samples=8",
         "stages.0.epochs=1", "stages.0.samples=null", "validation_frames=3",
     ]  # fmt: skip
-    recipe = read_recipe(written(tmp_path), changes)
+    recipe = read_recipe(written(tmp_path), [*changes, "keep_every=3"])
     figures = train(recipe, tmp_path / "run", accelerator="cpu")
+    assert sorted(path.name for path in (tmp_path / "run").glob("*.ckpt")) == ["best.ckpt", "last.ckpt", "step_3.ckpt"]
     assert figures["steps"] == 3 + 2  # 12 frames in batches of 4, then 8 samples
     _, rig, _ = load_network(tmp_path / "run" / "best.ckpt")
     assert rig.names == ("thermal", "lidar", "event")
@@ -217,6 +218,7 @@ def test_pretrained_weights_are_extracted_and_frozen(tmp_path: Path) -> None:
     assert trained
     with pytest.raises(SartmError, match="its experts were trained as well"):
         extract_pretrained(tmp_path / "run" / "last.ckpt", file)
+    assert load_initial_weights(load_network_of("nano"), "nano") > 100  # the shipped ones
     with pytest.raises(SartmError, match="do not fit the backbone; the first difference is"):
         load_initial_weights(load_network_of("tiny"), str(file))
 
