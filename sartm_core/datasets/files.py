@@ -119,6 +119,28 @@ def some(frames: list[Frame], root: Path, split: str | None, known: Sequence[str
     return frames
 
 
+def frames_of_folders(root: Path, folder: str, modalities: tuple[str, ...], split: str | None) -> list[Frame]:
+    """The frames of a data set with `train/` and `test/`, one PNG per frame in `folder`, and no validation split.
+
+    Raises:
+        SartmError: the split is unknown or empty.
+    """
+    names = {name: sorted(path.stem for path in (root / name / folder).glob("*.png")) for name in ("train", "test")}
+    validation = carved_out(names["train"])
+    splits = {
+        "train": [name for name in names["train"] if name not in validation],
+        "val": sorted(validation),
+        "test": names["test"],
+    }
+    frames = [
+        Frame(split=wanted, id=name, modalities=modalities)
+        for wanted, members in splits.items()
+        for name in members
+        if split in (None, wanted)
+    ]
+    return some(frames, root, split, tuple(splits))
+
+
 def carved_out(ids: Iterable[str], share: float = 0.1) -> set[str]:
     """A fixed validation set for data that have none: the ids whose hash falls into the first `share`.
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.datasets.files import carved_out, class_ids, colour, first_channel, read_image, some
+from sartm_core.datasets.files import class_ids, colour, first_channel, frames_of_folders, read_image
 from sartm_core.datasets.frame import TRUTH, Frame
 from sartm_core.rig import load_rig
 
@@ -30,20 +30,7 @@ class PST900:
         return (root / "train" / "thermal").is_dir() and (root / "train" / "rgb").is_dir()
 
     def frames(self, split: str | None = None) -> list[Frame]:
-        names = sorted(path.stem for path in (self.root / "train" / "rgb").glob("*.png"))
-        validation = carved_out(names)
-        splits = {
-            "train": [name for name in names if name not in validation],
-            "val": sorted(validation),
-            "test": sorted(path.stem for path in (self.root / "test" / "rgb").glob("*.png")),
-        }
-        result = [
-            Frame(split=wanted, id=name, modalities=self.rig.names)
-            for wanted, names in splits.items()
-            for name in names
-            if split in (None, wanted)
-        ]
-        return some(result, self.root, split, tuple(splits))
+        return frames_of_folders(self.root, "rgb", self.rig.names, split)
 
     def path(self, frame: Frame, what: str) -> Path:
         folder = "test" if frame.split == "test" else "train"
