@@ -53,6 +53,7 @@ def sim_record(
     rig: Annotated[str, typer.Option(help="Rig file or name, such as simrobot or simrig5.")] = "simrobot",
     rate: Annotated[float, typer.Option(help="Frames per second of every sensor.", min=0.5, max=60)] = 10.0,
     seed: Annotated[int, typer.Option(help="Of street and noise.", min=0)] = 7,
+    float_depth: Annotated[bool, typer.Option("--float-depth", help="Depth as 32FC1 metres, not 16UC1.")] = False,
 ) -> None:
     """Record a scenario: every sensor, CameraInfo, transforms, the truth and the phases, as fast as it renders."""
     with user_errors():
@@ -64,7 +65,15 @@ def sim_record(
         columns = (TextColumn("driving"), BarColumn(), TextColumn("{task.completed:.1f} s"), TimeRemainingColumn())
         with Progress(*columns, console=stderr) as bar:
             task = bar.add_task("", total=loaded.seconds)
-            count = record(load_rig(rig), loaded, seed, rate, out, lambda driven: bar.update(task, completed=driven))
+            count = record(
+                load_rig(rig),
+                loaded,
+                seed,
+                rate,
+                out,
+                lambda driven: bar.update(task, completed=driven),
+                float_depth,
+            )
     stdout.print(f"{out}: {count} instants of scenario '{loaded.name}'", soft_wrap=True)
 
 

@@ -37,7 +37,13 @@ def bag_message(message_type: str, **fields: Any) -> Any:
 
 
 def record(
-    rig: Rig, scenario: Scenario, seed: int, rate_hz: float, out: Path, progress: Callable[[float], None]
+    rig: Rig,
+    scenario: Scenario,
+    seed: int,
+    rate_hz: float,
+    out: Path,
+    progress: Callable[[float], None],
+    float_depth: bool = False,
 ) -> int:
     """Drives the scenario and writes every sensor, CameraInfo, transforms, the truth and the phases.
 
@@ -47,6 +53,7 @@ def record(
         rate_hz: of all sensors; events come without gaps, in packets of 10 ms.
         out: the rosbag2 folder, must not exist.
         progress: called with the seconds driven.
+        float_depth: depth as 32FC1 metres, in place of 16UC1 millimetres.
 
     Returns:
         Number of instants.
@@ -55,7 +62,7 @@ def record(
         SartmError: the folder exists, the rig cannot be simulated, or the scenario does not fit the rig.
     """
     scenario.check_fits(rig)
-    drive = _Drive(SimulatedRig(rig, seed), scenario, rate_hz)
+    drive = _Drive(SimulatedRig(rig, seed, float_depth=float_depth), scenario, rate_hz)
     with BagWriter(out) as writer:
         _declare(writer, rig)
         writer.write_message(TF_STATIC_TOPIC, START_NS, static_transforms(bag_message, rig, CAMERA_HEIGHT_M, START_NS))

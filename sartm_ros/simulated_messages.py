@@ -73,7 +73,10 @@ def sensor_messages(
         return [(stamp_ns, make(POINT_CLOUD, header=header(make, stamp_ns, frame), **fields))]
     if modality.kind == "event":
         return _event_packets(make, modality, raw, drive_start_ns, frame)
-    encoding = "16UC1" if modality.kind == "depth" else _ENCODINGS.get((str(raw.dtype), raw.ndim), "mono16")
+    if modality.kind == "depth":
+        encoding = "16UC1" if raw.dtype == np.uint16 else "32FC1"
+    else:
+        encoding = _ENCODINGS.get((str(raw.dtype), raw.ndim), "mono16")
     return [(stamp_ns, image_message(make, raw, encoding, header(make, stamp_ns, frame)))]
 
 

@@ -62,7 +62,7 @@ class SimulatorNode(Node):
     """Publishes one scenario; `finished` tells when it is over.
 
     Parameters: rig, scenario (names or paths), seed, rate_hz, wait_for_subscribers (how many the reference topic needs
-    before the drive begins), loop.
+    before the drive begins), loop, float_depth (32FC1 metres in place of 16UC1 millimetres).
     """
 
     def __init__(self) -> None:
@@ -73,9 +73,10 @@ class SimulatorNode(Node):
         self.declare_parameter("rate_hz", 8.0)
         self.declare_parameter("wait_for_subscribers", 0)
         self.declare_parameter("loop", False)
+        self.declare_parameter("float_depth", False)
         rig = load_rig(self._parameter("rig"))
         self._scenario = load_scenario(self._parameter("scenario"))
-        self._simulated = SimulatedRig(rig, self._parameter("seed"))
+        self._simulated = SimulatedRig(rig, self._parameter("seed"), float_depth=self._parameter("float_depth"))
         self._rate_hz = self._parameter("rate_hz")
         if self._rate_hz <= 0:
             raise SartmError(f"parameter 'rate_hz': expected more than 0, got {self._rate_hz}.")

@@ -55,15 +55,24 @@ class SimulatedRig:
         seed: of the street, the traffic and all noise.
         size: height, width of the reference's image; by default the rig file's. The others are scaled alike.
         novel: layouts, textures and shapes that are kept for tests.
+        float_depth: depth cameras deliver 32FC1 metres in place of 16UC1 millimetres.
 
     Raises:
         SartmError: the rig has other kinds or encodings, or classes that the simulator does not draw.
     """
 
-    def __init__(self, rig: Rig, seed: int, size: tuple[int, int] | None = None, novel: bool = False) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        seed: int,
+        size: tuple[int, int] | None = None,
+        novel: bool = False,
+        float_depth: bool = False,
+    ) -> None:
         _check(rig)
         self.rig = _resized(rig, size)
         self.seed = seed
+        self._float_depth = float_depth
         self.size = self.rig.modality(rig.reference).size
         self._street = generate_scene(seed, novel)
         self._class_ids = _class_table(rig)
@@ -101,6 +110,7 @@ class SimulatedRig:
                 fault=fault.name if fault is not None else None,
                 rng=np.random.default_rng((self.seed, round(at_s * 1e6), index)),
                 seed=self.seed,
+                float_depth=self._float_depth,
             )
             if isinstance(modality, EventModality):
                 past_s = modality.window_s if events_since_s is None else time_s - events_since_s
@@ -153,6 +163,7 @@ class _Shot:
     fault: str | None
     rng: Generator
     seed: int
+    float_depth: bool
 
     def view(self, at_s: float | None = None) -> View:
         return self.views.of(self.modality, self.at_s if at_s is None else at_s, self.fault == "misaligned")
@@ -190,7 +201,7 @@ def _depth(shot: _Shot) -> NDArray[Any]:
         metres = np.zeros_like(metres)
     if shot.fault == "noisy":
         metres = np.asarray(np.where(metres > 0, faults.add_noise(metres, shot.rng), 0), np.float32)
-    return depth.depth_millimetres(metres)
+    return depth.depth_float(metres) if shot.float_depth else depth.depth_millimetres(metres)
 
 
 def _lidar(shot: _Shot) -> NDArray[Any]:

@@ -76,6 +76,26 @@ def test_what_a_driver_would_deliver(simrig5: Rig) -> None:
     assert frame.truth.max() < len(CLASS_NAMES)
 
 
+def test_eight_bit_thermal_and_float_depth(simrig5: Rig) -> None:
+    """The other forms that drivers deliver show the same."""
+    grey = simrig5.modality("thermal").model_copy(update={"encoding": "image"})
+    others = tuple(
+        grey if m.name == "thermal" else m for m in simrig5.modalities if m.name in ("rgb", "thermal", "depth")
+    )
+    rig = simrig5.model_copy(update={"modalities": others})
+    plain = SimulatedRig(simrig5.only(["rgb", "thermal", "depth"]), seed=3).capture(2.0, CONDITIONS["day"])
+    other = SimulatedRig(rig, seed=3, float_depth=True).capture(2.0, CONDITIONS["day"])
+    assert other.raw["thermal"].dtype == np.uint8
+    assert np.corrcoef(other.raw["thermal"].ravel(), plain.raw["thermal"].ravel())[0, 1] > 0.97
+    metres, millimetres = other.raw["depth"], plain.raw["depth"]
+    assert metres.dtype == np.float32
+    held = millimetres > 0
+    np.testing.assert_allclose(metres[held] * 1000, millimetres[held], atol=1)
+    assert (np.isnan(metres) | (metres > 65.5))[~held].all()
+    planes = [encode(simrig5.modality("depth"), raw)[0][held] for raw in (metres, millimetres)]
+    np.testing.assert_allclose(planes[0], planes[1], atol=0.001)
+
+
 @pytest.mark.parametrize("novel", [False, True])
 def test_every_class_occurs(simrig5: Rig, novel: bool) -> None:
     seen: set[int] = set()

@@ -31,6 +31,11 @@ def depth_metres(view: View, condition: Condition, rng: Generator) -> NDArray[np
     return measured
 
 
+def depth_float(metres: NDArray[np.float32]) -> NDArray[np.float32]:
+    """32FC1 as REP-118 has it: float32 metres, NaN = not measured."""
+    return np.where(metres > 0, metres, np.float32(np.nan))
+
+
 def depth_millimetres(metres: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """16UC1 as REP-118 has it: uint16 millimetres, 0 = not measured."""
-    return np.asarray(np.clip(metres * 1000, 0, 65535), np.uint16)
+    """16UC1 as REP-118 has it: uint16 millimetres, 0 = not measured, as is what lies beyond 65.5 m."""
+    return np.asarray(np.where(metres < 65.535, metres * 1000, 0), np.uint16)
