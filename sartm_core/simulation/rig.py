@@ -114,7 +114,9 @@ class SimulatedRig:
             )
             if isinstance(modality, EventModality):
                 past_s = modality.window_s if events_since_s is None else time_s - events_since_s
-                raw[modality.name] = _events(shot, modality.size, past_s)
+                events = _events(shot, modality.size, past_s)
+                events["t"] += round((time_s - at_s) * 1e6)  # a frozen camera repeats itself with fresh stamps
+                raw[modality.name] = events
             else:
                 raw[modality.name] = _SENSORS[modality.kind](shot)
         truth = views.of(self.rig.modality(self.rig.reference), time_s).truth

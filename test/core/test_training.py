@@ -14,12 +14,14 @@ import torch
 import yaml
 
 from sartm_core.datasets.recording import Recording
+from sartm_core.datasets.simulated_recording import write_benchmark
 from sartm_core.deploy import load_segmenter
 from sartm_core.deploy.export import export
 from sartm_core.errors import SartmError
 from sartm_core.learning.checkpoints import extract_pretrained, load_initial_weights, load_network
 from sartm_core.learning.overrides import read_recipe
 from sartm_core.learning.train import train
+from sartm_core.rig import load_rig
 
 ROOT = Path(__file__).parents[2]
 
@@ -238,3 +240,11 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
     recipe = read_recipe(path)
     assert recipe.name == path.stem
     assert recipe.description
+
+
+@pytest.mark.soak
+def test_the_smoke_recipe_learns(tmp_path: Path) -> None:
+    """300 steps from the shipped nano backbone, frames rendered beforehand."""
+    write_benchmark(load_rig("sim"), tmp_path / "data", ["train", "val"], 400, 2, lambda done, total: None)
+    recipe = read_recipe(ROOT / "training" / "recipes" / "smoke.yaml", [f"data.root={tmp_path / 'data'}"])
+    assert train(recipe, tmp_path / "run", accelerator="cpu")["best_miou"] > 0.4
