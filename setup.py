@@ -17,7 +17,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["sartm_core", "sartm_core.*", "sartm_ros", "sartm_ros.*"]),
     package_data={
-        "sartm_core": ["py.typed", "weights/*", "weights/*/*", "evaluation/*.j2"],
+        "sartm_core": ["py.typed", "weights/*.safetensors", "weights/*/*", "evaluation/*.j2"],
         "sartm_ros": ["py.typed", "demo/*.j2"],
     },
     data_files=[
