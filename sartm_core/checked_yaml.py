@@ -68,7 +68,11 @@ def check(content: dict[str, Any], model: type[ModelT], source: str) -> ModelT:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        faults = "\n".join(f"  {_describe(fault, model)}" for fault in error.errors())
+        found = error.errors()
+        # A list whose members are all wrong is reported as empty besides: that is no fault of its own.
+        deeper = {fault["loc"][:depth] for fault in found for depth in range(1, len(fault["loc"]))}
+        own = [fault for fault in found if not (fault["type"] == "too_short" and fault["loc"] in deeper)]
+        faults = "\n".join(f"  {_describe(fault, model)}" for fault in own)
         raise SartmError(f"{source}:\n{faults}") from error
 
 

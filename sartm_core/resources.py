@@ -48,7 +48,7 @@ def resolve_config(name_or_path: str, folder: str) -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
-    if path.is_dir():
+    if path.is_dir() and name_or_path not in config_names(folder):  # a folder may bear a shipped file's name
         raise SartmError(f"{path}: is a folder; expected a YAML file.")
     if path.suffix or len(path.parts) > 1:
         raise SartmError(

@@ -77,7 +77,13 @@ def _print_tables(figures: dict[str, Any]) -> None:
     for column in ("mIoU", "absent 0", "mAcc", "F1", "calibration error"):
         table.add_column(column, justify="right")
     _add(table, "all sensors", clean)
-    for group, label in (("drop", "DROP"), ("zero", "ZERO"), ("noise", "noise"), ("conditions", ""), ("faults", "")):
+    for group, label in (
+        ("drop", "DROP"),
+        ("zero", "ZERO"),
+        ("noise", "noise"),
+        ("conditions", "in"),
+        ("faults", "fault"),
+    ):
         for name, entry in figures.get(group, {}).items():
             _add(table, f"{label} {name}".strip(), entry)
         if f"{group}_mean" in figures:

@@ -34,11 +34,13 @@ def train(
         log_to_stderr()
         from sartm_core.learning.train import train as run
 
-        print_json(run(read, out, devices, nodes, resume, accelerator))
+        figures = run(read, out, devices, nodes, resume, accelerator)
+        if figures:  # the first of several processes
+            print_json(figures)
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="last.ckpt, written by `sartm train`.")],
+    checkpoint: Annotated[Path, typer.Argument(help="best.ckpt or last.ckpt, written by `sartm train`.")],
     out: Annotated[Path, typer.Option(help="The bundle's folder; a bundle that is there is replaced.")],
 ) -> None:
     """Turn a checkpoint into a bundle, all that inference needs."""

@@ -9,7 +9,7 @@ from rich.table import Table
 from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
 from sartm_core.errors import SartmError
 
-weights_app = typer.Typer(no_args_is_help=True, help="SAM2's official checkpoints.")
+weights_app = typer.Typer(no_args_is_help=True, help="Weights to begin with: SAM2's official ones, and ours.")
 
 
 @weights_app.command("list")

@@ -25,8 +25,8 @@ class Frame(Checked):
         tags: what is known about it, such as condition and fault.
     """
 
-    split: str
-    id: str
+    split: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    id: str = Field(pattern=r"^[^/.][^/]*(/[^/.][^/]*)*$")
     modalities: tuple[str, ...]
     tags: dict[str, str] = Field(default_factory=dict)
 

@@ -60,6 +60,13 @@ class Recording:
         if self.manifest.format != FORMAT:
             raise SartmError(f"{path}: format is '{self.manifest.format}', this version reads '{FORMAT}'.")
         self.rig = load_rig(folder / "rig.yaml")
+        for frame in self.manifest.frames:
+            for name in frame.modalities:
+                if name not in self.rig.names:
+                    raise SartmError(
+                        f"{path}, frame {frame.split}/{frame.id}: names a modality '{name}'; the rig has "
+                        f"{', '.join(self.rig.names)}."
+                    )
 
     def frames(self, split: str | None = None) -> list[Frame]:
         """The frames of a split, by default all.

@@ -37,7 +37,9 @@ def write_benchmark(
         for index, sample in enumerate(benchmark.samples(rig, split, limit))
     ]
     whole = limit is None and rig.name == "simrig5"
-    name = benchmark.NAME if whole else f"{benchmark.NAME} (part, or of another rig)"
+    name = benchmark.NAME if whole else f"{benchmark.NAME} in part" if limit else f"{benchmark.NAME} for rig {rig.name}"
+    if limit is not None and rig.name != "simrig5":
+        name = f"{benchmark.NAME} in part, for rig {rig.name}"
     generator = {"name": benchmark.NAME, "version": benchmark.GENERATOR_VERSION}
     with RecordingWriter(out, rig, name, generator) as writer:
         for done, frame in enumerate(_rendered(partial(_render, rig, writer.part), work, workers), start=1):

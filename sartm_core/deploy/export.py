@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 import sartm_core
 from sartm_core.deploy.bundle import DESCRIPTION_FILE, WEIGHTS_FILE, Bundle, NetworkShape
+from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path, sha256, write_text
 from sartm_core.learning.checkpoints import load_network
 from sartm_core.rig import Size
@@ -22,8 +23,10 @@ def export(checkpoint: Path, out: Path, size: Size | None = None) -> Bundle:
         size: height, width of the network's input; by default the last training size.
 
     Raises:
-        SartmError: no checkpoint of ours; names the file.
+        SartmError: no checkpoint of ours, or a folder that holds something else; names it.
     """
+    if out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION_FILE).is_file():
+        raise SartmError(f"{out}: holds other things and is no bundle. Choose another folder.")
     network, rig, recipe = load_network(checkpoint)
     network.merge_experts()
 

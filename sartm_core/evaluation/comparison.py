@@ -20,9 +20,9 @@ def compare_runs(paths: list[Path]) -> tuple[list[str], dict[str, list[float | N
         SartmError: a file that is none, or runs on different data.
     """
     contents = [_read(path / "metrics.json" if path.is_dir() else path) for path in paths]
-    places = {(content["data"], content["split"]) for content in contents}
+    places = {(c["data"], c["split"], c["clean"]["frames"], len(c["clean"]["classes"])) for c in contents}
     if len(places) > 1:
-        listed = ", ".join(f"{data} {split}" for data, split in sorted(places))
+        listed = "; ".join(f"{data} {split}, {n} frames, {k} classes" for data, split, n, k in sorted(places))
         raise SartmError(f"the runs were scored on different data: {listed}. Only the same data compare.")
     labels = [content["model"] for content in contents]
     if len(set(labels)) < len(labels):

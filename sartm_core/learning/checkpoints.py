@@ -35,10 +35,12 @@ class KeepLastAndBest(Callback):
     def __init__(self, out: Path, keep_every: int | None = None) -> None:
         self.out, self._keep_every = out, keep_every
         self.best = -1.0
+        self.validated_step, self.saved_step = -1, 0
 
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING:  # the last look after the run: see `train`
             return
+        self.validated_step = self.saved_step = trainer.global_step
         miou = float(trainer.callback_metrics.get("val_miou", torch.tensor(0.0)))
         better = miou > self.best  # false for NaN
         self.best = miou if better else self.best

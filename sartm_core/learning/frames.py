@@ -79,7 +79,13 @@ class DiskSource:
     def _read(self, frame: Frame) -> tuple[Planes, np.ndarray]:
         names = [name for name in self.rig.names if name in frame.modalities]
         dtype = self.rig.dtype
-        planes = {name: encode(self.rig.modality(name), self.data.image(frame, name), dtype) for name in names}
+        planes = {}
+        for name in names:
+            image = self.data.image(frame, name)
+            try:
+                planes[name] = encode(self.rig.modality(name), image, dtype)
+            except SartmError as error:
+                raise SartmError(f"{self.data.path(frame, name)}: {error}") from error
         return planes, self.data.truth(frame)
 
 

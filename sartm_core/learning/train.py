@@ -42,6 +42,11 @@ log = logging.getLogger(__name__)
 # Lightning prints by a handler of its own; passed on, every line would come twice.
 logging.getLogger("lightning.pytorch").propagate = False
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of torch
+# True of other data loaders: ours begins where the checkpoint ended.
+warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+warnings.filterwarnings("ignore", message=".*find_unused_parameters=True.*")
+warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
 
 SIMULATED_FRAMES = 1_000_000
 """The simulated rig never runs out of streets."""
@@ -61,12 +66,13 @@ def train(
         accelerator: as Lightning names it.
 
     Returns:
-        The figures: best and last mean IoU on validation, steps, seconds.
+        The figures: best and last mean IoU on validation, steps, seconds; in all but the first process nothing.
 
     Raises:
         SartmError: data, weights or texts are missing or wrong; the loss is not finite; the disk is full.
     """
     _check_folder(out, recipe, resume)
+    _check_accelerator(accelerator)
     _check_division(recipe, devices * nodes)
     training, validation = open_source(recipe.data, "train"), open_source(recipe.data, "val")
     _check_sanity(recipe, training, "train")
@@ -97,8 +103,14 @@ def train(
     )
     data = _Data(recipe, training, validation, plans, _done(out) if resume else 0)
     started = time.monotonic()
-    trainer.fit(module, datamodule=data, ckpt_path=str(out / LAST) if resume else None, weights_only=True)
-    trainer.validate(module, datamodule=data, verbose=False)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=str(out / LAST) if resume else None, weights_only=True)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        kept = f"--resume goes on from step {keep.saved_step}" if keep.saved_step else "nothing was kept yet"
+        log.info("interrupted at step %d; %s", trainer.global_step, kept)
+        raise KeyboardInterrupt from None
+    if keep.validated_step != trainer.global_step:
+        trainer.validate(module, datamodule=data, verbose=False)
     last = float(trainer.callback_metrics["val_miou"])
     if last > keep.best and trainer.is_global_zero:
         with atomic_path(out / BEST) as temporary:
@@ -110,8 +122,9 @@ def train(
         "seconds": round(time.monotonic() - started),
         "recipe": recipe.name,
     }
-    if trainer.is_global_zero:
-        write_text(out / "figures.json", json.dumps(figures, indent=2) + "\n")
+    if not trainer.is_global_zero:
+        return {}
+    write_text(out / "figures.json", json.dumps(figures, indent=2) + "\n")
     return figures
 
 
@@ -190,6 +203,13 @@ def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
         raise SartmError(f"{out}: holds a run already. Go on with --resume, or choose another --out.")
 
 
+def _check_accelerator(name: str) -> None:
+    if name not in ("auto", "cpu", "gpu"):
+        raise SartmError(f"accelerator '{name}' is unknown. Known: auto, cpu, gpu.")
+    if name == "gpu" and not torch.cuda.is_available():
+        raise SartmError("accelerator gpu: torch finds no CUDA device. Use auto or cpu, or a CUDA build of torch.")
+
+
 def _check_division(recipe: Recipe, processes: int) -> None:
     for index, stage in enumerate(recipe.stages):
         if stage.batch % (processes * recipe.accumulate):
@@ -221,6 +241,10 @@ def _done(out: Path) -> int:
 
 
 def _loggers(out: Path) -> list[Logger]:
+    metrics = out / "metrics.csv"
+    if metrics.is_file():  # the logger begins a new file: the one before a resume is kept
+        before = len(list(out.glob("metrics_*.csv")))
+        metrics.rename(out / f"metrics_{before}.csv")
     loggers: list[Logger] = [CSVLogger(str(out), name="", version="")]
     try:
         from lightning.pytorch.loggers import TensorBoardLogger

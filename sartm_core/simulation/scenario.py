@@ -39,7 +39,7 @@ class Phase(Checked):
     def _known_faults(cls, faults: dict[str, str]) -> dict[str, str]:
         for modality, name in faults.items():
             if name not in FAULTS:
-                raise ValueError(f"{modality}: expected one of {', '.join(FAULTS)}, got '{name}'")
+                raise ValueError(f"{modality}: '{name}' is unknown, expected one of {', '.join(FAULTS)}")
         return faults
 
     @property

@@ -46,7 +46,7 @@ def test_what_was_measured_comes_back(recorded) -> None:
 def test_the_manifest_tells_generator_and_tags(recorded) -> None:
     content = json.loads((recorded / "manifest.json").read_text())
     assert content["generator"] == {"name": "simrig-5", "version": benchmark.GENERATOR_VERSION}
-    assert content["name"] == "simrig-5 (part, or of another rig)"
+    assert content["name"] == "simrig-5 in part"
     tags = [frame["tags"] for frame in content["frames"] if frame["split"] == "test"]
     assert [tag["condition"] for tag in tags] == ["day", "dusk", "night", "fog", "rain", "low_sun"] * 2
     assert [tag["fault"] == "none" for tag in tags] == [True] * 6 + [False] * 6
@@ -102,6 +102,23 @@ def test_faults_of_a_recording_are_named(recorded, tmp_path) -> None:
         recording.image(frame, "lidar")
     with pytest.raises(SartmError, match="exists already"):
         RecordingWriter(tmp_path / "mine", rig, "mine", {})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"split": "../etc"}, r"frames\.0\.split"),
+        ({"id": "../../passwd"}, r"frames\.0\.id"),
+        ({"modalities": ["radar"]}, "names a modality 'radar'; the rig has rgb, thermal"),
+    ],
+)
+def test_a_manifest_that_points_elsewhere_is_refused(recorded, tmp_path, change, message) -> None:
+    content = json.loads((recorded / "manifest.json").read_text())
+    content["frames"] = [{**content["frames"][0], **change}]
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    (tmp_path / "rig.yaml").write_text((recorded / "rig.yaml").read_text())
+    with pytest.raises(SartmError, match=message):
+        Recording(tmp_path)
 
 
 def test_a_recording_that_fails_leaves_nothing(tmp_path) -> None:

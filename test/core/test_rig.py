@@ -121,3 +121,9 @@ class TestCheckServes:
         content["modalities"][1]["encoding"] = "image"
         with pytest.raises(SartmError, match="encoding 'percentile', the rig file says 'image'"):
             check_serves(sim_rig, rig_from_dict(content, "test"))
+
+
+def test_a_folder_does_not_hide_a_shipped_rig_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "simrig5").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_rig("simrig5").name == "simrig5"

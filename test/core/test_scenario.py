@@ -21,7 +21,7 @@ def written(tmp_path, phase: str) -> str:
         ),
         (
             "{name: b, seconds: 2, condition: fog, faults: {rgb: blurry}}",
-            r"phases\.1\.faults: rgb: expected one of motion_blur, over_exposure, .*shutter, got 'blurry'",
+            r"phases\.1\.faults: rgb: 'blurry' is unknown, expected one of motion_blur, over_exposure, .*shutter",
         ),
         ("{name: b, seconds: 2, condition: fog, wind: 3}", r"phases\.1\.wind"),
         ("{name: b, seconds: 0, condition: fog}", r"phases\.1\.seconds"),

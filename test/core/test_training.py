@@ -97,6 +97,8 @@ def test_a_run_that_was_killed_goes_on_to_the_bit(whole_run: Path, tmp_path: Pat
     assert resumed.keys() == uninterrupted.keys()
     assert all(torch.equal(resumed[name], uninterrupted[name]) for name in resumed)
     assert not list(out.glob(".*"))
+    assert (out / "metrics_0.csv").is_file()  # of before the resume
+    assert (out / "metrics.csv").is_file()
 
 
 @pytest.mark.slow
@@ -129,6 +131,8 @@ def test_a_run_leaves_what_it_promises(whole_run: Path) -> None:
     bundle = export(out / "best.ckpt", whole_run / "bundle")
     assert bundle.size == (32, 64)
     assert load_segmenter(whole_run / "bundle").bundle.rig.names == ("rgb", "thermal", "depth")
+    with pytest.raises(SartmError, match="holds other things and is no bundle"):
+        export(out / "best.ckpt", out)
     with pytest.raises(SartmError, match="holds a run already. Go on with --resume"):
         train(read_recipe(whole_run / "tiny.yaml"), out)
     with pytest.raises(SartmError, match="was made by another recipe: lora_rank was 2, now it is 3"):
@@ -191,6 +195,33 @@ def test_what_cannot_be_trained_is_named(tmp_path: Path, changes: list[str], mes
 def test_a_batch_that_cannot_be_spread_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SartmError, match=r"stages\.0\.batch: 4 cannot be spread over 3 processes"):
         train(read_recipe(written(tmp_path)), tmp_path / "run", devices=3, accelerator="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("tpu", "accelerator 'tpu' is unknown. Known: auto, cpu, gpu"), ("gpu", "no CUDA device")]
+)
+def test_an_accelerator_that_is_not_there_is_named(tmp_path: Path, name: str, message: str) -> None:
+    if name == "gpu" and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(SartmError, match=message):
+        train(read_recipe(written(tmp_path)), tmp_path / "run", accelerator=name)
+
+
+def test_ctrl_c_says_what_was_kept(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    long = written(tmp_path, stages=[{"size": [64, 96], "samples": 4000, "batch": 4, "learning_rate": 1e-3}])
+    started = subprocess.Popen(command(long, out), env=environment(), stderr=subprocess.PIPE, text=True)
+    with started as process:
+        deadline = time.monotonic() + 120
+        while not (out / "last.ckpt").is_file():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "--resume goes on from step" in " ".join(said.split())
+    assert "Traceback" not in said
 
 
 def test_a_full_disk_is_named_and_the_last_checkpoint_stays(tmp_path: Path, monkeypatch) -> None:
