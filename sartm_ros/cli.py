@@ -1,5 +1,6 @@
 """The `sartm` command: the core's commands, the demo and bags."""
 
+import os
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -126,6 +127,9 @@ def bag_play(
 def main() -> None:
     """Entry point. SIGTERM ends a command as Ctrl-C does: children and half-written files go."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Threads of torch that wait by spinning starve the loader's processes, and each other on a busy machine. Read by the
+    # OpenMP library when torch is first imported, which is later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()
 
 
