@@ -127,8 +127,8 @@ def bag_play(
 def main() -> None:
     """Entry point. SIGTERM ends a command as Ctrl-C does: children and half-written files go."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Threads of torch that wait by spinning starve the loader's processes, and each other on a busy machine. Read by the
-    # OpenMP library when torch is first imported, which is later.
+    # Threads of torch that wait by spinning starve the loader's processes, and each other on a busy machine. The OpenMP
+    # library reads this when torch is first imported, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()
 
