@@ -245,7 +245,7 @@ class TestCommand:
         protocols = ["--protocol", "noise", "--protocol", "conditions", "--protocol", "faults", "--limit", "5"]
         arguments = ["evaluate", "first_light", "--data", str(recording), *protocols, "--out"]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-        torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517"]
+        torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
         found = []
         for name, launcher in (("one", []), ("two", torchrun)):
             command = [sys.executable, *launcher, "-m", "sartm_ros.cli", *arguments, str(tmp_path / name)]
