@@ -210,7 +210,14 @@ def test_an_accelerator_that_is_not_there_is_named(tmp_path: Path, name: str, me
 def test_ctrl_c_says_what_was_kept(tmp_path: Path) -> None:
     out = tmp_path / "run"
     long = written(tmp_path, stages=[{"size": [64, 96], "samples": 4000, "batch": 4, "learning_rate": 1e-3}])
-    started = subprocess.Popen(command(long, out), env=environment(), stderr=subprocess.PIPE, text=True)
+    started = subprocess.Popen(
+        command(long, out),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        # What a shell starts in the background inherits that it ignores Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     with started as process:
         deadline = time.monotonic() + 120
         while not (out / "last.ckpt").is_file():
