@@ -102,7 +102,8 @@ def evaluate(
     labelled = [frame for frame in data.frames(split) if data.path(frame, TRUTH).is_file()][:limit]
     if not labelled:
         raise SartmError(f"{data.name}: split '{split}' has no labelled frames to score.")
-    run = _Run(segmenter, data, shared, table, variations(shared, protocols))
+    eight_bit = frozenset(name for name in shared if rig.modality(name).eight_bit)
+    run = _Run(segmenter, data, shared, table, variations(shared, protocols, eight_bit))
     with _process_group() as (rank, world):
         mine = labelled[rank::world]
         for done, frame in enumerate(mine, start=1):

@@ -35,12 +35,13 @@ class Variation:
     change: Callable[[Planes, Generator], Planes] = field(compare=False)
 
 
-def variations(names: tuple[str, ...], protocols: Iterable[str]) -> list[Variation]:
+def variations(names: tuple[str, ...], protocols: Iterable[str], eight_bit: frozenset[str]) -> list[Variation]:
     """All that a choice of protocols asks for; the clean one always comes first.
 
     Args:
         names: the modalities that data and model share.
         protocols: of `PROTOCOLS`.
+        eight_bit: those of them whose values are 0 to 255 (`Modality.eight_bit`): the scale of the noise.
     """
     chosen = set(protocols)
     result = [Variation("clean", "+".join(names), lambda planes, rng: planes)]
@@ -51,8 +52,8 @@ def variations(names: tuple[str, ...], protocols: Iterable[str]) -> list[Variati
                 result.append(Variation("zero", "+".join(kept), _zero(frozenset(kept))))
     if "noise" in chosen:
         for name in names:
-            result.append(Variation("noise", f"{name} gaussian", _noisy(name, _gaussian)))
-            result.append(Variation("noise", f"{name} uniform", _noisy(name, _uniform)))
+            result.append(Variation("noise", f"{name} gaussian", _noisy(name, name in eight_bit, _gaussian)))
+            result.append(Variation("noise", f"{name} uniform", _noisy(name, name in eight_bit, _uniform)))
     return result
 
 
@@ -64,12 +65,12 @@ def _zero(kept: frozenset[str]) -> Callable[[Planes, Generator], Planes]:
     return lambda planes, rng: {name: image if name in kept else np.zeros_like(image) for name, image in planes.items()}
 
 
-def _noisy(target: str, noise: Callable[[tuple[int, ...], Generator], NDArray[np.float64]]) -> Any:
+def _noisy(target: str, eight_bit: bool, noise: Callable[[tuple[int, ...], Generator], NDArray[np.float64]]) -> Any:
     def change(planes: Planes, rng: Generator) -> Planes:
         if target not in planes:
             return planes
         image = planes[target]
-        if image.dtype == np.uint8 or (image.max(initial=0) > 1.5 and _looks_8_bit(image)):
+        if eight_bit:
             changed = np.clip(image + noise(image.shape, rng), 0, 255)
         else:  # metres, counts: the scale is what the frame holds
             low, high = np.percentile(image, (1, 99))
@@ -77,12 +78,6 @@ def _noisy(target: str, noise: Callable[[tuple[int, ...], Generator], NDArray[np
         return {**planes, target: changed.astype(image.dtype)}
 
     return change
-
-
-def _looks_8_bit(image: NDArray[Any]) -> bool:
-    """A rig with one float modality has float planes throughout; 8-bit ones still hold whole numbers up to 255."""
-    sample = image[:, ::16, ::16]
-    return bool(image.max() <= 255 and (sample == np.round(sample)).all())
 
 
 def _gaussian(shape: tuple[int, ...], rng: Generator) -> NDArray[np.float64]:

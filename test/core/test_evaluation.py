@@ -111,7 +111,10 @@ class TestVariations:
 
     def all_of(self, *protocols: str) -> dict[tuple[str, str], dict[str, np.ndarray]]:
         rng = np.random.default_rng(0)
-        return {(way.group, way.name): way.change(self.planes, rng) for way in variations(self.names, protocols)}
+        return {
+            (way.group, way.name): way.change(self.planes, rng)
+            for way in variations(self.names, protocols, frozenset(self.names))
+        }
 
     def test_every_subset_once_under_both_protocols(self) -> None:
         shown = self.all_of("subsets")
@@ -133,10 +136,16 @@ class TestVariations:
 
     def test_metres_are_scaled_by_what_the_frame_holds(self) -> None:
         metres = {"depth": np.random.default_rng(1).uniform(0, 51, (3, 64, 64)).astype(np.float32)}
-        way = next(w for w in variations(("depth",), ("noise",)) if w.name == "depth gaussian")
+        way = next(w for w in variations(("depth",), ("noise",), frozenset()) if w.name == "depth gaussian")
         changed = way.change(metres, np.random.default_rng(0))["depth"]
         assert changed.dtype == np.float32
         assert (changed - metres["depth"]).std() == pytest.approx(10, rel=0.05)  # 50 of 255 is 10 of 51
+
+    def test_whole_numbers_of_events_are_no_brightness(self) -> None:
+        """Counts of 0 to 5 are shaken by a share of 5, not by 50."""
+        counts = {"event": np.random.default_rng(1).integers(0, 6, (3, 64, 64)).astype(np.float32)}
+        way = next(w for w in variations(("event",), ("noise",), frozenset()) if w.name == "event gaussian")
+        assert (way.change(counts, np.random.default_rng(0))["event"] - counts["event"]).std() < 1.2
 
 
 @dataclass
