@@ -5,11 +5,25 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from sartm_core.checked_yaml import Checked
 
 Positive = Annotated[float, Field(gt=0)]
+Row = tuple[float, float, float]
+
+Homography = Annotated[
+    tuple[Row, Row, Row],
+    AfterValidator(lambda rows: _invertible(rows)),
+]
+"""Three rows of three numbers; takes pixels of the sensor's image to the reference's, as
+`cv2.findHomography(sensor_points, reference_points)` gives it."""
+
+
+def _invertible(rows: tuple[Row, Row, Row]) -> tuple[Row, Row, Row]:
+    if abs(np.linalg.det(np.array(rows))) < 1e-12:
+        raise ValueError("expected a matrix that can be inverted")
+    return rows
 
 
 class Intrinsics(Checked):
@@ -75,6 +89,32 @@ class Extrinsics(Checked):
         ]
         result[:3, 3] = self.translation_m
         return result
+
+    def then(self, inner: "Extrinsics") -> "Extrinsics":
+        """The pose of something whose pose in this sensor's frame is `inner`."""
+        x, y, z = self.matrix[:3] @ [*inner.translation_m, 1.0]
+        return Extrinsics(translation_m=(x, y, z), rotation_xyzw=_product(self.rotation_xyzw, inner.rotation_xyzw))
+
+    def inverse(self) -> "Extrinsics":
+        """The reference's pose in this sensor's frame."""
+        x, y, z = -self.matrix[:3, :3].T @ self.translation_m
+        qx, qy, qz, qw = self.rotation_xyzw
+        return Extrinsics(translation_m=(x, y, z), rotation_xyzw=(-qx, -qy, -qz, qw))
+
+
+Quaternion = tuple[float, float, float, float]
+
+
+def _product(first: Quaternion, second: Quaternion) -> Quaternion:
+    """Hamilton's product of quaternions x, y, z, w."""
+    ax, ay, az, aw = first
+    bx, by, bz, bw = second
+    return (
+        aw * bx + ax * bw + ay * bz - az * by,
+        aw * by - ax * bz + ay * bw + az * bx,
+        aw * bz + ax * by - ay * bx + az * bw,
+        aw * bw - ax * bx - ay * by - az * bz,
+    )
 
 
 LIDAR_LOOKS_AHEAD = Extrinsics(rotation_xyzw=(0.5, -0.5, 0.5, 0.5))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from sartm_core.calibration import Extrinsics, Intrinsics
+from sartm_core.calibration import Extrinsics, Homography, Intrinsics
 from sartm_core.checked_yaml import Checked, check, read_yaml
 from sartm_core.errors import SartmError
 from sartm_core.frames import UNLABELLED
@@ -22,7 +22,8 @@ Topic = Annotated[str, Field(pattern=r"^[/~]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A
 """A ROS topic's name: letters, digits and _ between slashes."""
 
 IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-POINT_CLOUD, EVENT_PACKET = "sensor_msgs/msg/PointCloud2", "event_camera_msgs/msg/EventPacket"
+POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
+EVENT_PACKET, EVENT_ARRAY = "event_camera_msgs/msg/EventPacket", "dvs_msgs/msg/EventArray"
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -34,7 +35,11 @@ class _Stream(Checked):
     size: Size
     topic: Topic
     message: str
+    rate_hz: float | None = Field(None, gt=0)
+    """How often it measures; the node's diagnostics warn when it is slower."""
     camera_info: Topic | None = None
+    calibration: Literal["file", "ros"] = "file"
+    """`ros`: what `intrinsics` and `extrinsics` leave out comes from the `camera_info` topic and from /tf_static."""
     intrinsics: Intrinsics | None = None
     """Of the reference: needed to project points into it. Of another camera: its images are warped to the reference;
     without, they are taken to be registered already."""
@@ -42,6 +47,10 @@ class _Stream(Checked):
     """Pose in the reference camera's optical frame; without, the sensor sits in the reference's place."""
     plane_m: float = Field(1e6, gt=0)
     """Images are warped for a plane that faces the reference at this distance; far by default."""
+    depth_from: Name | None = None
+    """Images are warped by what this depth modality measures (it may name itself), by the plane where it is blind."""
+    homography: Homography | None = None
+    """Images are warped by this matrix; nothing else of the calibration is used."""
     tolerance_s: float = Field(0.05, ge=0)
     """A message belongs to a frame set when its stamp is at most this far from the anchor's."""
     offset_s: float = 0.0
@@ -132,7 +141,12 @@ class EventModality(_Stream):
     encoding: Literal["counts", "image"] = "image"
     window_s: float = Field(0.03, gt=0)
     """Counted are the events of this long before the frame set's stamp."""
-    message: Literal["event_camera_msgs/msg/EventPacket", "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"]
+    message: Literal[
+        "event_camera_msgs/msg/EventPacket",
+        "dvs_msgs/msg/EventArray",
+        "sensor_msgs/msg/Image",
+        "sensor_msgs/msg/CompressedImage",
+    ]
 
     @model_validator(mode="before")
     @classmethod
@@ -231,6 +245,24 @@ class Rig(Checked):
                 raise ValueError(f"{what} '{doubled[0]}' is used twice")
         return self
 
+    @model_validator(mode="after")
+    def _registrable(self) -> "Rig":
+        reference = self.modality(self.reference)
+        for modality in self.modalities:
+            at = f"modalities.{modality.name}"
+            from_ros = modality.calibration == "ros" and modality.intrinsics is None and modality.kind != "lidar"
+            if from_ros and modality.camera_info is None:
+                raise ValueError(f"{at}.camera_info: expected a topic, since calibration is ros")
+            if modality.depth_from is None:
+                continue
+            source = next((other for other in self.modalities if other.name == modality.depth_from), None)
+            if not isinstance(source, DepthModality) or source.encoding != "metres":
+                raise ValueError(f"{at}.depth_from: '{modality.depth_from}' is no depth modality with encoding metres")
+            for camera in (reference, modality):
+                if camera.intrinsics is None and camera.calibration == "file":
+                    raise ValueError(f"modalities.{camera.name}.intrinsics: needed, since {at} has depth_from")
+        return self
+
     @property
     def names(self) -> tuple[str, ...]:
         """The modalities' names, in the order of `availability` and of the routing weights."""
@@ -265,6 +297,11 @@ class Rig(Checked):
             raise SartmError(f"rig '{self.name}': expected some of {', '.join(self.names)}, got no modality.")
         reference = self.reference if self.reference in names else kept[0].name
         return self.model_copy(update={"modalities": kept, "reference": reference})
+
+    def calibrated(self, name: str, **fields: Intrinsics | Extrinsics) -> "Rig":
+        """The rig with `intrinsics` or `extrinsics` of one modality filled in."""
+        replaced = (m.model_copy(update=fields) if m.name == name else m for m in self.modalities)
+        return self.model_copy(update={"modalities": tuple(replaced)})
 
     def modality(self, name: str) -> Modality:
         """The modality of that name.

@@ -8,19 +8,26 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
 from sartm_core.rig import Modality
-from sartm_ros.synchronizer import Synchronizer
+from sartm_ros.synchronizer import Stream
 
 WINDOW = 200
 """Number of frames over which rates and percentiles are taken."""
+
+SLOW_PERCENT = 20.0
+"""How far below the rig file's rate_hz a sensor may be: greenwave_monitor's `tolerance`."""
+
+MESSAGES_TO_JUDGE = 20
+"""After so many messages without a match something is wrong with the stamps."""
 
 IMPLAUSIBLE_S = 3600.0
 """Beyond this a stamp is not of this clock: a recording that is played without use_sim_time. No latency then."""
 
 
 class InputMonitor:
-    """Rate, age and faults of one input."""
+    """Rate, age and faults of one input; `rate_hz` is what the rig file says of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate_hz: float | None) -> None:
+        self.rate_hz = rate_hz
         self.arrivals_ns: deque[int] = deque(maxlen=WINDOW)
         self.stamps_ns: deque[int] = deque(maxlen=WINDOW)
         self.broken = 0
@@ -33,8 +40,17 @@ class InputMonitor:
     def values(self, now_ns: int) -> dict[str, float]:
         """The numbers for greenwave_monitor."""
         rates = {"frame_rate_node": _rate_hz(self.arrivals_ns), "frame_rate_msg": _rate_hz(self.stamps_ns)}
+        if self.rate_hz is not None:
+            rates |= {"expected_frequency": self.rate_hz, "tolerance": SLOW_PERCENT}
         age_s = (now_ns - self.stamps_ns[-1]) / 1e9 if self.stamps_ns else 0.0
         return rates | ({"current_delay_from_realtime_ms": age_s * 1e3} if abs(age_s) < IMPLAUSIBLE_S else {})
+
+    def slow(self) -> str | None:
+        """What to say of a sensor that is slower than the rig file says."""
+        rate = _rate_hz(self.stamps_ns)
+        if self.rate_hz is None or len(self.stamps_ns) < 2 or rate >= self.rate_hz * (1 - SLOW_PERCENT / 100):
+            return None
+        return f"slow: {rate:.1f} Hz, the rig file says {self.rate_hz:g}"
 
 
 class PipelineMonitor:
@@ -44,6 +60,7 @@ class PipelineMonitor:
 
     def __init__(self) -> None:
         self.masks = 0
+        self.failed = 0
         self._milliseconds: dict[str, deque[float]] = {stage: deque(maxlen=WINDOW) for stage in self.STAGES}
 
     def finished(self, **seconds: float) -> None:
@@ -65,26 +82,39 @@ class PipelineMonitor:
 
 def diagnostic_array(
     node: Node,
+    states: dict[str, str],
     inputs: dict[str, InputMonitor],
     pipeline: PipelineMonitor,
-    synchronizer: Synchronizer,
+    counts: dict[str, Any],
     dropped: int,
 ) -> DiagnosticArray:
-    """The message: one status per input, one for the pipeline."""
+    """The message: one status per input, one for the pipeline.
+
+    Args:
+        node: gives name and time.
+        states: of each modality: present, absent, stale, broken or disabled.
+        inputs, pipeline: what was measured.
+        counts: of `Synchronizer.statistics`.
+        dropped: sets that the network was too slow for.
+    """
     now_ns = node.get_clock().now().nanoseconds
     name = node.get_fully_qualified_name().lstrip("/")
-    counts = synchronizer.statistics()
     message = DiagnosticArray()
     message.header.stamp = node.get_clock().now().to_msg()
     for modality, monitor in inputs.items():
-        state = synchronizer.state(modality, now_ns)
+        state = states[modality]
         values = {"state": state, **monitor.values(now_ns), **counts["streams"][modality], "broken": monitor.broken}
-        level = DiagnosticStatus.OK if state == "present" else DiagnosticStatus.WARN
-        message.status.append(_status(f"{name}: input {modality}", level, state, values))
+        slow = monitor.slow() if state == "present" else None
+        level = DiagnosticStatus.OK if state in ("present", "disabled") and not slow else DiagnosticStatus.WARN
+        message.status.append(_status(f"{name}: input {modality}", level, slow or state, values))
     values = {key: value for key, value in counts.items() if key != "streams"}
-    values |= {"masks": pipeline.masks, "dropped": dropped, **pipeline.values()}
-    present = any(status.message == "present" for status in message.status)
-    level, text = (DiagnosticStatus.OK, "running") if present else (DiagnosticStatus.ERROR, "no input is alive")
+    values |= {"masks": pipeline.masks, "dropped": dropped, "failed": pipeline.failed, **pipeline.values()}
+    if "present" in states.values():
+        level, text = DiagnosticStatus.OK, "running"
+    elif set(states.values()) == {"disabled"}:
+        level, text = DiagnosticStatus.OK, "disabled"
+    else:
+        level, text = DiagnosticStatus.ERROR, "no input is alive"
     message.status.append(_status(f"{name}: pipeline", level, text, values))
     return message
 
@@ -107,9 +137,29 @@ def explain_silence(node: Node, modality: Modality) -> str:
     )
 
 
+def explain_mismatch(counts: dict[str, Any], stream: Stream, anchor: str) -> str | None:
+    """Why a stream that speaks never belongs to a set; None while there is nothing to say."""
+    skew_ms = counts["skew_ms"]
+    if counts["received"] < MESSAGES_TO_JUDGE or counts["matched"] or skew_ms is None:
+        return None
+    return (
+        f"{counts['received']} messages came, none matched: its nearest stamps are {abs(skew_ms) / 1e3:.3f} s "
+        f"{'after' if skew_ms > 0 else 'before'} those of {anchor}, its tolerance is {stream.tolerance_s:g} s. "
+        f"Synchronise the clocks; against a constant delay set {stream.name}.offset_s: {-skew_ms / 1e3:.3f}."
+    )
+
+
+def explain_no_clock() -> str:
+    """What use_sim_time lacks."""
+    return (
+        "use_sim_time is set and nothing publishes /clock: sets that lack a sensor never go out. Play the recording "
+        "with --clock, or unset use_sim_time."
+    )
+
+
 def _status(name: str, level: bytes, text: str, values: dict[str, Any]) -> DiagnosticStatus:
     shown = {key: f"{value:.3f}" if isinstance(value, float) else str(value) for key, value in values.items()}
-    pairs = [KeyValue(key=key, value=value) for key, value in shown.items()]
+    pairs = [KeyValue(key=key, value=value) for key, value in shown.items() if value != "None"]
     return DiagnosticStatus(name=name, level=level, message=text, values=pairs)
 
 

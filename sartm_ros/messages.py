@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartm_core.errors import SartmError
+from sartm_ros.compressed import decode
 
 # encoding: (bytes per channel as a NumPy type, channels, order of red, green, blue or None)
 _PLAIN: dict[str, tuple[str, int, tuple[int, int, int] | None]] = {
@@ -42,7 +43,7 @@ def raw_array(message: Any) -> NDArray[Any]:
     """The pixels of a sensor_msgs Image or CompressedImage.
 
     Plain encodings are views into the message (copied only for a change of colour order or of endianness); the others
-    go through `rosbags-image`.
+    (Bayer patterns, YUV, ...) go through `rosbags-image`, and where that fails through `cv_bridge`, if it is installed.
 
     Returns:
         [H, W] or [H, W, C]; colours in the order red, green, blue.
@@ -51,9 +52,9 @@ def raw_array(message: Any) -> NDArray[Any]:
         SartmError: the fields contradict each other, or nobody can decode the encoding.
     """
     if not hasattr(message, "encoding"):
-        return _decode_with_library(message, f"compressed image, format '{message.format}'")
+        return decode(message)
     if message.encoding not in _PLAIN:
-        return _decode_with_library(message, f"encoding '{message.encoding}'")
+        return _decode_with_library(message)
     kind, channels, order = _PLAIN[message.encoding]
     height, width = int(message.height), int(message.width)
     dtype = np.dtype((">" if message.is_bigendian else "<") + kind)
@@ -72,16 +73,27 @@ def raw_array(message: Any) -> NDArray[Any]:
     return image if order is None else np.ascontiguousarray(image[..., list(order)])
 
 
-def _decode_with_library(message: Any, what: str) -> NDArray[Any]:
+def _decode_with_library(message: Any) -> NDArray[Any]:
     from rosbags.image import message_to_cvimage
 
+    what = f"encoding '{message.encoding}'"
     try:
         image = np.asarray(message_to_cvimage(message))
     except Exception as error:  # the library raises whatever its decoders raise
-        raise SartmError(f"{what}: cannot be decoded ({error}). Known plain encodings: {', '.join(_PLAIN)}.") from error
+        image = _decode_with_cv_bridge(message, f"{what}: cannot be decoded ({error})", error)
     if image.size == 0 or image.dtype == object:
         raise SartmError(f"{what}: cannot be decoded: the data hold no image.")
     return np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 and image.shape[2] == 3 else image
+
+
+def _decode_with_cv_bridge(message: Any, failure: str, cause: Exception) -> NDArray[Any]:
+    """Second choice: cv_bridge of Humble and Jazzy crashes beside NumPy 2 (vision_opencv#535)."""
+    try:
+        from cv_bridge import CvBridge
+
+        return np.asarray(CvBridge().imgmsg_to_cv2(message, "bgr8"))
+    except Exception:  # not installed, or as helpless
+        raise SartmError(f"{failure}. Known plain encodings: {', '.join(_PLAIN)}.") from cause
 
 
 def image_fields(image: NDArray[Any], encoding: str) -> dict[str, Any]:

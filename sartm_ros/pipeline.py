@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from sartm_core.deploy import Segmenter
 from sartm_core.errors import SartmError
 from sartm_core.frames import FrameSet, Segmentation
-from sartm_core.rig import Rig
+from sartm_core.rig import EVENT_ARRAY, EVENT_PACKET, EventModality, Rig
 from sartm_core.sensing import encode
 from sartm_core.sensing.registration import register
-from sartm_ros.messages import raw_array
+from sartm_ros.event_stream import EventStream
+from sartm_ros.messages import raw_array, stamp_ns
 from sartm_ros.point_cloud import cloud_points
 
 
@@ -38,30 +39,70 @@ class Result:
 
 
 class Pipeline:
-    """Args: rig, what the messages are; segmenter, a loaded bundle that serves it."""
+    """Turns messages that belong together into a segmentation.
+
+    Args:
+        rig: what the messages are; may be replaced as calibrations become known.
+        segmenter: a loaded bundle that serves it.
+    """
 
     def __init__(self, rig: Rig, segmenter: Segmenter) -> None:
         self.rig = rig
         self.segmenter = segmenter
         self._reference_size = rig.modality(rig.reference).size
+        self._event_streams = {
+            m.name: EventStream(m)
+            for m in rig.modalities
+            if isinstance(m, EventModality) and m.message in (EVENT_PACKET, EVENT_ARRAY)
+        }
 
-    def run(self, stamp_ns: int, messages: Mapping[str, Any]) -> Result:
-        """Segments one set; never raises for a message that is broken."""
+    def arrived(self, name: str, message: Any) -> bool:
+        """Every message comes by here on its arrival; events are gathered.
+
+        Returns:
+            Whether it is to be matched with those of other sensors; of event packets a few are.
+
+        Raises:
+            SartmError: an event packet that cannot be used.
+        """
+        stream = self._event_streams.get(name)
+        return stream is None or stream.add(message, stamp_ns(message))
+
+    def run(self, stamp: int, messages: Mapping[str, Any], offsets_s: Mapping[str, float] | None = None) -> Result:
+        """Segments one set; never raises for a message that is broken.
+
+        Args:
+            stamp: of the set, nanoseconds.
+            messages: by modality.
+            offsets_s: what the synchroniser adds to the stamps of a modality.
+        """
         started = time.perf_counter()
+        raws: dict[str, NDArray[Any]] = {}
         planes: dict[str, Any] = {}
         broken: dict[str, str] = {}
         for name, message in messages.items():
             try:
-                image = register(self.rig, name, _measurement(message))
-                planes[name] = encode(self.rig.modality(name), image, self.segmenter.bundle.rig.dtype)
+                raws[name] = self._measurement(name, message, stamp - round((offsets_s or {}).get(name, 0.0) * 1e9))
             except SartmError as error:
                 broken[name] = str(error)
-        if self.rig.reference in planes:
-            self._reference_size = planes[self.rig.reference].shape[1:]
+        rig = self.rig
+        for name in raws:
+            try:
+                planes[name] = encode(rig.modality(name), register(rig, name, raws), self.segmenter.bundle.rig.dtype)
+            except SartmError as error:
+                broken[name] = str(error)
+        if rig.reference in planes:
+            self._reference_size = planes[rig.reference].shape[1:]
         prepared = time.perf_counter()
         segmentation = self.segmenter.segment(planes, self._reference_size) if planes else None
         finished = time.perf_counter()
-        return Result(FrameSet(stamp_ns, planes), segmentation, broken, prepared - started, finished - prepared)
+        return Result(FrameSet(stamp, planes), segmentation, broken, prepared - started, finished - prepared)
+
+    def _measurement(self, name: str, message: Any, stamp: int) -> NDArray[Any]:
+        """Events of a window, points [N, 4] of a cloud, pixels of an image."""
+        if name in self._event_streams:
+            return self._event_streams[name].until(stamp)
+        return cloud_points(message) if hasattr(message, "point_step") else raw_array(message)
 
     def backdrop(self, frames: FrameSet) -> NDArray[np.uint8] | None:
         """What an overlay is drawn on: the first 8-bit modality that is present, uint8 [H, W, 3] of the mask's size."""
@@ -71,8 +112,3 @@ class Pipeline:
                 height, width = self._reference_size
                 return image if image.shape[:2] == (height, width) else np.asarray(cv2.resize(image, (width, height)))
         return None
-
-
-def _measurement(message: Any) -> NDArray[Any]:
-    """Points [N, 4] of a cloud, pixels of an image."""
-    return cloud_points(message) if hasattr(message, "point_step") else raw_array(message)

@@ -1,6 +1,5 @@
 """`sartm bag play`: publishes a recording through rclpy, in recorded order and at the recorded pace."""
 
-import importlib
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -12,8 +11,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 
-from sartm_core.errors import SartmError
 from sartm_ros.bag import open_bag
+from sartm_ros.message_types import required_message_class
 from sartm_ros.middleware import shared_memory
 
 WAIT_FOR_SUBSCRIBERS_S = 10.0
@@ -40,7 +39,7 @@ def play(path: Path, rate: float, clock: bool, wait_for_subscribers: int | None)
         SartmError: no bag, or a message type that is not installed.
     """
     with open_bag(path) as reader:
-        kinds = {connection.topic: _message_class(connection.msgtype) for connection in reader.connections}
+        kinds = {c.topic: required_message_class(c.msgtype, f"topic {c.topic}") for c in reader.connections}
         os.environ.update(shared_memory(os.environ, participants=1))
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         node = rclpy.create_node("bag_player")
@@ -75,14 +74,6 @@ def _paced(messages: Iterable[tuple[Any, int, bytes]], rate: float) -> Iterator[
         if delay > 0:
             time.sleep(delay)
         yield connection, time_ns, serialized
-
-
-def _message_class(name: str) -> Any:
-    package, _, kind = name.split("/")
-    try:
-        return getattr(importlib.import_module(f"{package}.msg"), kind)
-    except (ImportError, AttributeError):
-        raise SartmError(f"message type {name} is not installed: install the ROS package {package}.") from None
 
 
 def _qos(connection: Any) -> QoSProfile:

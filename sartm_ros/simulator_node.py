@@ -1,7 +1,6 @@
 """The simulated rig as a ROS 2 node: publishes its sensors' topics, CameraInfo, the truth and the running phase."""
 
 import array
-import importlib
 import threading
 import time
 from typing import Any
@@ -17,6 +16,7 @@ from sartm_core.rig import Modality, load_rig
 from sartm_core.simulation import SimulatedRig
 from sartm_core.simulation.geometry import CAMERA_HEIGHT_M
 from sartm_core.simulation.scenario import load_scenario
+from sartm_ros.message_types import message_class
 from sartm_ros.process import catch_signals, ros_process
 from sartm_ros.simulated_messages import (
     PHASE_TOPIC,
@@ -39,15 +39,6 @@ _SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED_QOS = QoSProfile(
     depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
-
-
-def message_class(message_type: str) -> Any | None:
-    """The class of a type such as `sensor_msgs/msg/Image`; None where its package is not installed."""
-    package, _, name = message_type.split("/")
-    try:
-        return getattr(importlib.import_module(f"{package}.msg"), name)
-    except ImportError:
-        return None
 
 
 def live_message(message_type: str, **fields: Any) -> Any:

@@ -34,12 +34,14 @@ class Stream:
         tolerance_s: largest distance between its stamp and the anchor's.
         offset_s: added to its stamps, against a constant delay of the driver.
         required: without it no set goes out.
+        enabled: switched off, it is refused and not waited for.
     """
 
     name: str
     tolerance_s: float
     offset_s: float = 0.0
     required: bool = False
+    enabled: bool = True
 
 
 @dataclass(slots=True)
@@ -52,6 +54,7 @@ class _Queue:
     newest_ns: int | None = None
     last_arrival_ns: int | None = None
     gaps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=2))
+    skew_ns: int | None = None
     received: int = 0
     matched: int = 0
     unmatched: int = 0
@@ -83,12 +86,16 @@ class _Queue:
 
     def nearest(self, stamp_ns: int) -> int | None:
         """Index of the message nearest to a stamp, within the tolerance."""
-        at = bisect.bisect_left(self.stamps, stamp_ns)
-        candidates = [index for index in (at - 1, at) if 0 <= index < len(self.stamps)]
-        best = min(candidates, key=lambda index: abs(self.stamps[index] - stamp_ns), default=None)
-        if best is None or abs(self.stamps[best] - stamp_ns) > self.stream.tolerance_s * NS_PER_S:
+        if not self.stamps:
             return None
-        return best
+        at = bisect.bisect_left(self.stamps, stamp_ns)
+        if at == len(self.stamps) or (at > 0 and stamp_ns - self.stamps[at - 1] <= self.stamps[at] - stamp_ns):
+            at -= 1
+        self.skew_ns = self.stamps[at] - stamp_ns
+        return at if abs(self.skew_ns) <= self.stream.tolerance_s * NS_PER_S else None
+
+    def must_come(self) -> bool:
+        return self.stream.required and self.stream.enabled
 
     def clear(self) -> None:
         self.stamps.clear()
@@ -104,7 +111,7 @@ class Synchronizer:
     """Matches messages into sets. Thread-safe; `on_set` is called outside any lock, one set at a time, in order.
 
     Args:
-        streams: at least one.
+        streams: at least one; `update` changes them later.
         anchor: name of the stream whose stamps the sets carry.
         max_wait_s: how long a set waits for live streams, counted from the arrival of its anchor message.
         stale_after_s: a stream that is silent for this long (a slow one: for 2.5 of its periods) is not waited for.
@@ -123,8 +130,7 @@ class Synchronizer:
         if anchor not in self._queues:
             raise ValueError(f"anchor: '{anchor}' is none of the streams {list(self._queues)}")
         self._first_anchor = self._anchor = anchor
-        self._max_wait_ns = round(max_wait_s * NS_PER_S)
-        self._stale_after_ns = round(stale_after_s * NS_PER_S)
+        self.set_waits(max_wait_s, stale_after_s)
         self._on_set = on_set
         self._started_ns: int | None = None
         self._waiting: deque[tuple[int, int]] = deque()  # (stamp, arrival) of anchor messages without a set yet
@@ -147,22 +153,48 @@ class Synchronizer:
     def tick(self, now_ns: int) -> None:
         """Delivers the sets whose time is up; to be called regularly."""
         with self._lock:
+            self._choose_anchor(now_ns)
             self._advance(now_ns)
         self._deliver()
 
+    def update(self, stream: Stream) -> None:
+        """Changes the tolerance, offset or the switches of the stream of that name, from the next message on."""
+        with self._lock:
+            queue = self._queues[stream.name]
+            if (stream.offset_s, stream.enabled) != (queue.stream.offset_s, queue.stream.enabled):
+                queue.clear()  # its stamps were shifted by the old offset
+            queue.stream = stream
+
+    def set_waits(self, max_wait_s: float, stale_after_s: float) -> None:
+        """Changes the waiting times."""
+        self._max_wait_ns = round(max_wait_s * NS_PER_S)
+        self._stale_after_ns = round(stale_after_s * NS_PER_S)
+
     def state(self, name: str, now_ns: int) -> str:
-        """`absent` (never heard), `stale` (silent for too long) or `present`."""
+        """`disabled`, `absent` (never heard), `stale` (silent for too long) or `present`."""
         with self._lock:
             queue = self._queues[name]
+            if not queue.stream.enabled:
+                return "disabled"
             if queue.last_arrival_ns is None:
                 return "absent"
             return "present" if self._live(queue, now_ns) else "stale"
 
     def statistics(self) -> dict[str, Any]:
-        """The anchor, counters (sets, incomplete, held_back, late, resets, handovers) and counters per stream."""
+        """The anchor, counters (sets, incomplete, held_back, late, resets, handovers), and for each stream.
+
+        `streams`: received, matched, unmatched, refused, and `skew_ms`: the stamp of its message that was nearest to
+        the last set, less the set's (None before).
+        """
         with self._lock:
             streams = {
-                name: {key: getattr(queue, key) for key in ("received", "matched", "unmatched", "refused")}
+                name: {
+                    "received": queue.received,
+                    "matched": queue.matched,
+                    "unmatched": queue.unmatched,
+                    "refused": queue.refused,
+                    "skew_ms": None if queue.skew_ns is None else queue.skew_ns / 1e6,
+                }
                 for name, queue in self._queues.items()
             }
             return {"anchor": self._anchor, **self._counts, "streams": streams}
@@ -183,14 +215,17 @@ class Synchronizer:
     def _accept(self, queue: _Queue, stamp_ns: int, message: Any, now_ns: int) -> bool:
         queue.received += 1
         stamp = stamp_ns + round(queue.stream.offset_s * NS_PER_S)
-        if stamp_ns <= 0 or stamp in queue.stamps:
+        newest = queue.newest_ns
+        repeated = newest is not None and stamp <= newest and stamp in queue.stamps
+        if stamp_ns <= 0 or repeated or not queue.stream.enabled:
             queue.refused += 1
             return False
-        if queue.newest_ns is not None and stamp < queue.newest_ns - RESET_AFTER_NS:
+        if newest is not None and stamp < newest - RESET_AFTER_NS:
             self._reset()
+            newest = None
         if self._started_ns is None:
             self._started_ns = now_ns
-        queue.newest_ns = stamp if queue.newest_ns is None else max(stamp, queue.newest_ns)
+        queue.newest_ns = stamp if newest is None else max(stamp, newest)
         if queue.last_arrival_ns is not None:
             queue.gaps_ns.append(now_ns - queue.last_arrival_ns)
         queue.last_arrival_ns = now_ns
@@ -221,6 +256,8 @@ class Synchronizer:
 
     def _expected(self, queue: _Queue, now_ns: int) -> bool:
         """Whether a message may still come: the stream is live, or so young that its pace is not known yet."""
+        if not queue.stream.enabled:
+            return False
         if queue.last_arrival_ns is None:
             return self._started_ns is not None and now_ns - self._started_ns <= self._stale_after_ns
         young = len(queue.gaps_ns) < 2 and now_ns - queue.last_arrival_ns <= YOUNG_NS
@@ -241,7 +278,6 @@ class Synchronizer:
         self._waiting = deque((stamp, now_ns) for stamp in self._queues[chosen].stamps if stamp > floor)
 
     def _advance(self, now_ns: int) -> None:
-        self._choose_anchor(now_ns)
         while self._waiting:
             stamp, arrival = self._waiting[0]
             if not self._complete(stamp, now_ns) and now_ns - arrival < self._max_wait_ns:
@@ -254,7 +290,7 @@ class Synchronizer:
         for queue in self._queues.values():
             if queue.stream.name == self._anchor:
                 continue
-            if not queue.stream.required and not self._expected(queue, now_ns):
+            if not queue.must_come() and not self._expected(queue, now_ns):
                 continue
             if queue.newest_ns is not None and queue.newest_ns >= stamp:
                 continue
@@ -276,7 +312,7 @@ class Synchronizer:
         matches = {name: queue.nearest(stamp) for name, queue in self._queues.items()}
         found = {name: index for name, index in matches.items() if index is not None}
         self._last_output_ns = stamp
-        if any(queue.stream.required and name not in found for name, queue in self._queues.items()):
+        if any(queue.must_come() and name not in found for name, queue in self._queues.items()):
             self._counts["held_back"] += 1
             return
         messages = {name: self._queues[name].take(index) for name, index in found.items()}

@@ -1,5 +1,6 @@
 """Brings what a sensor delivers into the reference camera's image."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -8,44 +9,74 @@ from numpy.typing import NDArray
 
 from sartm_core.calibration import LIDAR_LOOKS_AHEAD, Intrinsics
 from sartm_core.errors import SartmError
-from sartm_core.rig import EventModality, LidarModality, Rig
+from sartm_core.rig import DepthModality, EventModality, LidarModality, Modality, Rig
+from sartm_core.sensing.depth import encode_depth
 from sartm_core.sensing.events import EVENT, count_events
+from sartm_core.sensing.fit import SPARSE_KINDS
 from sartm_core.sensing.lidar import project_points
 
+_HALF = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+"""From pixels as OpenCV counts them (centres at integers) to those of `Intrinsics`."""
 
-def register(rig: Rig, name: str, raw: NDArray[Any]) -> NDArray[Any]:
+
+def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """The measurement of one modality as an image in the reference's geometry, ready for `encode`.
 
-    Point clouds are projected and events counted. Images of a modality that has intrinsics and extrinsics of its own
-    are warped by the homography of a plane that faces the reference camera at `plane_m` (far by default); without
-    them an image is taken to be registered already.
+    Point clouds are projected and events counted. Images are warped by the modality's `homography`; or, where it has
+    `intrinsics` of its own, by the depth that `depth_from` measures and, where that is blind or absent, by a plane that
+    faces the reference camera at `plane_m`; else they are taken to be registered already.
 
     Args:
         rig: gives the calibrations.
         name: of the modality.
-        raw: an image [H, W] or [H, W, C]; for `projected` LiDAR points [N, >= 4]; for event `counts` an array of
-            `sensing.events.EVENT`.
+        raws: what was measured at the same instant: images [H, W] or [H, W, C]; for `projected` LiDAR points
+            [N, >= 4]; for event `counts` arrays of `sensing.events.EVENT`.
 
     Returns:
-        [H, W] or [H, W, C], of the reference's size where it was projected or warped.
+        [H, W] or [H, W, C], of the reference's size where it was projected or warped; depth that is registered by
+        itself in metres from the reference camera.
 
     Raises:
-        SartmError: points without the reference's intrinsics.
+        SartmError: a calibration is missing, or the image is not of the size that the calibration is for.
     """
-    modality = rig.modality(name)
+    modality, raw = rig.modality(name), raws[name]
     size = rig.modality(rig.reference).size
+    _check_calibrated(rig, modality)
     if isinstance(modality, LidarModality) and modality.encoding == "projected" and raw.ndim == 2:
         pose = (modality.extrinsics or LIDAR_LOOKS_AHEAD).matrix
         return project_points(raw, _reference_intrinsics(rig).matrix, pose, size).transpose(1, 2, 0)
-    nearest = modality.kind not in ("rgb", "thermal", "nir", "polarization")
     if isinstance(modality, EventModality) and raw.dtype == EVENT:
         raw = count_events(raw, modality.size)
-    if name == rig.reference or modality.intrinsics is None:
+    if name == rig.reference or (modality.homography is None and modality.intrinsics is None):
         return raw
-    turn = modality.extrinsics.matrix if modality.extrinsics is not None else np.eye(4)
-    homography = _plane_homography(_reference_intrinsics(rig), modality.intrinsics, turn, modality.plane_m)
-    flags = (cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpPerspective(raw, homography, (size[1], size[0]), flags=flags))
+    if raw.shape[:2] != modality.size:
+        raise SartmError(
+            f"{name}: its calibration is for images of {modality.size[1]}x{modality.size[0]} (size: in the rig file), "
+            f"got {raw.shape[1]}x{raw.shape[0]}."
+        )
+    interpolation = cv2.INTER_NEAREST if modality.kind in SPARSE_KINDS else cv2.INTER_LINEAR
+    if modality.homography is not None:
+        return np.asarray(cv2.warpPerspective(raw, np.array(modality.homography), size[::-1], flags=interpolation))
+    if modality.depth_from is not None and modality.depth_from in raws:
+        depth_m = _depth_in_reference(rig, rig.modality(modality.depth_from), raws[modality.depth_from])
+        return depth_m if modality.depth_from == name else _warp_by_depth(rig, modality, raw, depth_m, interpolation)
+    return _warp_by_plane(rig, modality, raw, interpolation)
+
+
+def _check_calibrated(rig: Rig, modality: Modality) -> None:
+    for camera in (rig.modality(rig.reference), modality):
+        if camera.calibration == "file":
+            continue
+        if camera.intrinsics is None and camera.kind != "lidar":
+            raise SartmError(
+                f"{camera.name}: its calibration comes from ROS, and no CameraInfo arrived on {camera.camera_info}. "
+                "Start its publisher, or write intrinsics: into the rig file."
+            )
+        if camera.extrinsics is None and camera.name != rig.reference:
+            raise SartmError(
+                f"{camera.name}: its calibration comes from ROS, and /tf_static does not connect its frame with that "
+                f"of '{rig.reference}'. Publish the transform, or write extrinsics: into the rig file."
+            )
 
 
 def _reference_intrinsics(rig: Rig) -> Intrinsics:
@@ -58,12 +89,63 @@ def _reference_intrinsics(rig: Rig) -> Intrinsics:
     return intrinsics
 
 
-def _plane_homography(
-    reference: Intrinsics, sensor: Intrinsics, t_reference_sensor: NDArray[np.float64], plane_m: float
-) -> NDArray[np.float64]:
-    """float64 [3, 3], takes pixels (as OpenCV counts them, centres at integers) of the reference to the sensor's."""
-    t_sensor_reference = np.linalg.inv(t_reference_sensor)
+def _calibration(rig: Rig, modality: Modality) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """K of the reference, K of the sensor (float64 [3, 3]), and the sensor's pose in the reference (float64 [4, 4])."""
+    assert modality.intrinsics is not None
+    pose = modality.extrinsics.matrix if modality.extrinsics is not None else np.eye(4)
+    return _reference_intrinsics(rig).matrix, modality.intrinsics.matrix, pose
+
+
+def _warp_by_plane(rig: Rig, modality: Modality, raw: NDArray[Any], interpolation: int) -> NDArray[Any]:
+    k_reference, k_sensor, pose = _calibration(rig, modality)
+    size = rig.modality(rig.reference).size
+    t_sensor_reference = np.linalg.inv(pose)
     turn, shift = t_sensor_reference[:3, :3], t_sensor_reference[:3, 3]
-    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-    through = sensor.matrix @ (turn + np.outer(shift, [0, 0, 1 / plane_m])) @ np.linalg.inv(reference.matrix)
-    return np.asarray(np.linalg.inv(half) @ through @ half)
+    through = k_sensor @ (turn + np.outer(shift, [0, 0, 1 / modality.plane_m])) @ np.linalg.inv(k_reference)
+    homography = np.linalg.inv(_HALF) @ through @ _HALF
+    return np.asarray(cv2.warpPerspective(raw, homography, size[::-1], flags=interpolation | cv2.WARP_INVERSE_MAP))
+
+
+def _warp_by_depth(
+    rig: Rig, modality: Modality, raw: NDArray[Any], depth_m: NDArray[np.float32], interpolation: int
+) -> NDArray[Any]:
+    """Looks up, for the point that each pixel of the reference sees, the sensor's pixel; does not know occlusion."""
+    k_reference, k_sensor, pose = _calibration(rig, modality)
+    t_sensor_reference = np.linalg.inv(pose)
+    height, width = depth_m.shape
+    v, u = np.mgrid[0:height, 0:width].astype(np.float32) + np.float32(0.5)
+    through = (k_sensor @ t_sensor_reference[:3, :3] @ np.linalg.inv(k_reference)).astype(np.float32)
+    shift = (k_sensor @ t_sensor_reference[:3, 3]).astype(np.float32)
+    z = np.where(depth_m > 0, depth_m, np.float32(modality.plane_m))
+    x, y, w = (z * (row[0] * u + row[1] * v + row[2]) + offset for row, offset in zip(through, shift, strict=True))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        across, down = np.where(w > 0, x / w, -1e6), np.where(w > 0, y / w, -1e6)
+    return np.asarray(cv2.remap(raw, across - np.float32(0.5), down - np.float32(0.5), interpolation))
+
+
+def _depth_in_reference(rig: Rig, depth: Modality, raw: NDArray[Any]) -> NDArray[np.float32]:
+    """float32 [H, W] of the reference, metres along its axis, 0 where nothing was measured; the nearest wins."""
+    assert isinstance(depth, DepthModality)  # the rig file was checked
+    measured = encode_depth(depth, raw)[0]
+    height, width = rig.modality(rig.reference).size
+    if depth.intrinsics is None:  # aligned by the driver
+        return np.asarray(cv2.resize(measured, (width, height), interpolation=cv2.INTER_NEAREST))
+    k_reference, k_sensor, pose = _calibration(rig, depth)
+    rows, columns = np.nonzero(measured)
+    z = measured[rows, columns]
+    rays = np.linalg.inv(k_sensor) @ np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))])
+    points = pose[:3, :3] @ (rays * z) + pose[:3, 3:]
+    points = points[:, points[2] > 0]
+    x, y = (k_reference @ points)[:2] / points[2]
+    nearness = np.zeros(height * width, np.float32)
+    # A pixel of a coarser sensor covers several of the image; were it one, the background would show between them.
+    side = int(np.ceil(k_reference[0, 0] / k_sensor[0, 0]))
+    for down, across in np.ndindex(side, side):
+        u, v = np.floor(x + across - (side - 1) / 2), np.floor(y + down - (side - 1) / 2)
+        seen = (u >= 0) & (u < width) & (v >= 0) & (v < height)
+        place = (v[seen] * width + u[seen]).astype(np.intp)
+        np.maximum.at(nearness, place, (1 / points[2, seen]).astype(np.float32))
+    image = nearness.reshape(height, width)
+    image = np.where(image > 0, image, cv2.dilate(image, np.ones((3, 3), np.uint8)))  # what rounding left open
+    with np.errstate(divide="ignore"):
+        return np.where(image > 0, 1 / image, 0).astype(np.float32)

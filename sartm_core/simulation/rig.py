@@ -124,7 +124,7 @@ class SimulatedRig:
 
     def registered(self, frame: SimulatedFrame) -> dict[str, NDArray[Any]]:
         """Every measurement as an image in the reference's geometry (`sensing.registration.register`)."""
-        return {name: register(self.rig, name, raw) for name, raw in frame.raw.items()}
+        return {name: register(self.rig, name, frame.raw) for name in frame.raw}
 
     def rays(self, modality: Modality, knocked: bool = False) -> Camera | SpinningLidar:
         """Which way a sensor of the rig looks; `knocked`: after it was knocked out of its calibration."""
@@ -244,6 +244,11 @@ def _check(rig: Rig) -> None:
             raise SartmError(
                 f"rig '{rig.name}': the simulator measures: '{modality.name}' needs encoding '{wanted}', "
                 f"not '{encoding}'."
+            )
+        if modality.homography is not None:
+            raise SartmError(
+                f"rig '{rig.name}': the simulator needs a camera's place, not a homography: give '{modality.name}' "
+                "intrinsics and extrinsics, or neither (aligned)."
             )
     unknown = [name for name in rig.class_names if name not in CLASS_NAMES]
     if unknown:

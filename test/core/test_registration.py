@@ -1,11 +1,12 @@
 """Points, events and images in the reference camera's geometry."""
 
+import cv2
 import numpy as np
 import pytest
 
 from sartm_core.calibration import Extrinsics, Intrinsics
 from sartm_core.errors import SartmError
-from sartm_core.rig import Rig, load_rig
+from sartm_core.rig import Rig, load_rig, rig_from_dict
 from sartm_core.sensing import encode
 from sartm_core.sensing.events import EVENT
 from sartm_core.sensing.lidar import project_points
@@ -73,14 +74,14 @@ def test_points_need_the_references_intrinsics() -> None:
     without = rig.modality("rgb").model_copy(update={"intrinsics": None})
     rig = rig.model_copy(update={"modalities": (without, *rig.modalities[1:])})
     with pytest.raises(SartmError, match=r"'rgb' is the reference and has no intrinsics.*Add intrinsics: \{fx"):
-        register(rig, "lidar", np.zeros((1, 5), np.float32))
+        register(rig, "lidar", {"lidar": np.zeros((1, 5), np.float32)})
 
 
 def test_events_become_two_counts_and_then_planes() -> None:
     rig = load_rig("simrig5")
     events = np.zeros(3, EVENT)
     events["x"], events["y"], events["p"] = 5, 6, [1, 1, 0]
-    planes = encode(rig.modality("event"), register(rig, "event", events), rig.dtype)
+    planes = encode(rig.modality("event"), register(rig, "event", {"event": events}), rig.dtype)
     assert planes.shape == (3, 256, 320)
     assert planes[:, 6, 5].tolist() == [2.0, 1.0, 0.0]
 
@@ -93,7 +94,7 @@ def test_a_robots_cameras_are_warped_onto_the_reference(name: str) -> None:
     def contrast_where(rig: Rig, warped: bool) -> np.ndarray:
         simulated = SimulatedRig(rig, seed=12)
         frame = simulated.capture(4.0, CONDITIONS["night"])
-        image = register(simulated.rig, name, frame.raw[name]) if warped else frame.raw[name]
+        image = register(simulated.rig, name, frame.raw) if warped else frame.raw[name]
         return image.astype(float)
 
     aligned = robot.modality(name).model_copy(update={"intrinsics": None, "extrinsics": None, "size": (256, 320)})
@@ -105,3 +106,115 @@ def test_a_robots_cameras_are_warped_onto_the_reference(name: str) -> None:
     both = (wanted[inner] > 0) & (got[inner] > 0)
     correlation = np.corrcoef(wanted[inner][both], got[inner][both])[0, 1]
     assert correlation > 0.85
+
+
+WALL_M, BOX_M = 8.0, 2.0
+CAMERAS = {"rgb": (96, 128, 100.0), "depth": (48, 64, 50.0), "thermal": (72, 96, 80.0)}
+"""Height, width, focal length in pixels."""
+ASIDE_M = {"rgb": 0.0, "depth": -0.1, "thermal": 0.3}
+
+
+def wall_and_box(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """What a camera that stands aside sees of a striped box before a wall: range along its axis (m), brightness."""
+    height, width, focal = CAMERAS[name]
+    v, u = np.mgrid[0:height, 0:width] + 0.5
+    right, down = (u - width / 2) / focal, (v - height / 2) / focal
+    at_box = right * BOX_M + ASIDE_M[name], down * BOX_M
+    box = (abs(at_box[0]) < 0.4) & (abs(at_box[1]) < 0.4)
+    stripes = 150 + 100 * np.sin(at_box[0] * 12)
+    return np.where(box, BOX_M, WALL_M).astype(np.float32), np.where(box, stripes, 20.0).astype(np.float32)
+
+
+def wall_and_box_rig(**thermal: object) -> Rig:
+    modalities = {}
+    for name, (height, width, focal) in CAMERAS.items():
+        modalities[name] = {
+            "kind": name,
+            "size": [height, width],
+            "topic": f"/{name}",
+            "intrinsics": {"fx": focal, "fy": focal, "cx": width / 2, "cy": height / 2},
+            "extrinsics": {"translation_m": [ASIDE_M[name], 0, 0]},
+        }
+    modalities["depth"]["depth_from"] = "depth"
+    modalities["thermal"] |= {"encoding": "kelvin", "plane_m": WALL_M, **thermal}
+    content = {
+        "name": "r",
+        "reference": "rgb",
+        "modalities": modalities,
+        "classes": [{"name": "a", "color": [0, 0, 0]}],
+    }
+    return rig_from_dict(content, "rig.yaml")
+
+
+def inside_of_the_box() -> np.ndarray:
+    """The pixels of the reference that see the box, without its edges."""
+    return cv2.erode((wall_and_box("rgb")[0] == BOX_M).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+
+
+def test_depth_registers_itself_and_closes_the_gaps_of_a_coarser_sensor() -> None:
+    got = register(wall_and_box_rig(), "depth", {"depth": wall_and_box("depth")[0]})
+    assert got.shape == (96, 128)
+    np.testing.assert_allclose(got[inside_of_the_box()], BOX_M, rtol=1e-5)
+    seen = got[:, 10:-10]
+    assert (seen > 0).mean() > 0.97
+
+
+def test_depth_takes_parallax_out_of_a_camera_that_stands_aside() -> None:
+    raws = {"depth": wall_and_box("depth")[0], "thermal": wall_and_box("thermal")[1]}
+    wanted, box = wall_and_box("rgb")[1], inside_of_the_box()
+    by_depth = register(wall_and_box_rig(depth_from="depth"), "thermal", raws)
+    by_plane = register(wall_and_box_rig(), "thermal", raws)
+    assert by_depth.shape == wanted.shape
+    assert abs(by_depth - wanted)[box].mean() < 3
+    assert abs(by_plane - wanted)[box].mean() > 30
+    assert abs(by_plane - wanted)[6:14, 40:100].max() < 1  # the wall is where plane_m says
+
+
+def test_without_its_depth_it_falls_back_to_the_plane() -> None:
+    raws = {"thermal": wall_and_box("thermal")[1]}
+    rig = wall_and_box_rig(depth_from="depth")
+    assert np.array_equal(register(rig, "thermal", raws), register(wall_and_box_rig(), "thermal", raws))
+    blind = raws | {"depth": np.zeros((48, 64), np.float32)}
+    difference = abs(register(rig, "thermal", blind) - register(wall_and_box_rig(), "thermal", raws))
+    assert np.median(difference) < 0.1
+
+
+def test_a_homography_takes_the_sensors_pixels_to_the_references() -> None:
+    """As `cv2.findHomography(sensor_points, reference_points)` gives it."""
+    rig = wall_and_box_rig(homography=[[1, 0, 20], [0, 1, 5], [0, 0, 1]])
+    raw = np.zeros((72, 96), np.float32)
+    raw[10, 30] = 7.0
+    image = register(rig, "thermal", {"thermal": raw})
+    assert image.shape == (96, 128)
+    assert image[15, 50] == 7.0
+
+
+def test_a_calibration_for_another_size_is_refused() -> None:
+    with pytest.raises(SartmError, match="thermal: its calibration is for images of 96x72 .* got 128x96"):
+        register(wall_and_box_rig(), "thermal", {"thermal": np.zeros((96, 128), np.float32)})
+
+
+def test_a_calibration_that_ros_has_not_given_yet_is_named() -> None:
+    rig = wall_and_box_rig(calibration="ros", camera_info="/thermal/camera_info", extrinsics=None)
+    raws = {"thermal": wall_and_box("thermal")[1]}
+    with pytest.raises(SartmError, match="/tf_static does not connect its frame with that of 'rgb'"):
+        register(rig, "thermal", raws)
+    known = rig.calibrated("thermal", extrinsics=Extrinsics(translation_m=(0.3, 0, 0)))
+    assert np.array_equal(register(known, "thermal", raws), register(wall_and_box_rig(), "thermal", raws))
+    with pytest.raises(SartmError, match="no CameraInfo arrived on /thermal/camera_info"):
+        register(wall_and_box_rig(calibration="ros", camera_info="/thermal/camera_info", intrinsics=None),
+                 "thermal", raws)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"depth_from": "rgb"}, r"modalities.thermal.depth_from: 'rgb' is no depth modality with encoding metres"),
+        ({"depth_from": "depth", "intrinsics": None}, r"modalities.thermal.intrinsics: needed, since"),
+        ({"calibration": "ros", "intrinsics": None}, r"modalities.thermal.camera_info: expected a topic"),
+        ({"homography": [[1, 0, 0], [2, 0, 0], [0, 0, 1]]}, r"homography: expected a matrix that can be inverted"),
+    ],
+)
+def test_a_registration_that_cannot_work_is_refused_with_the_rig_file(fields: dict, expected: str) -> None:
+    with pytest.raises(SartmError, match=expected):
+        wall_and_box_rig(**fields)

@@ -10,14 +10,19 @@ from typing import Any
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
+from sartm_core.rig import Rig
+from sartm_core.simulation import SimulatedFrame
 from sartm_ros.messages import image_fields, set_stamp
 from sartm_ros.middleware import private_environment
 
+MASKS = "/perception/mask"
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -49,10 +54,29 @@ class Host:
         message = Image(**image_fields(array, encoding) | (changes or {}))
         message.header.frame_id = "camera_optical"
         set_stamp(message, stamp)
+        self.send(topic, message)
+
+    def send(self, topic: str, message: Any, qos: Any = 10) -> None:
+        """Publishes any message; before the first of a topic it waits for somebody who listens."""
         if topic not in self._publishers:
-            self._publishers[topic] = self.node.create_publisher(Image, topic, 10)
+            self._publishers[topic] = self.node.create_publisher(type(message), topic, qos)
             self.until(lambda: self._publishers[topic].get_subscription_count() > 0, 10)
         self._publishers[topic].publish(message)
+
+    def listeners(self, topic: str) -> int:
+        return self._publishers[topic].get_subscription_count()
+
+    def call(self, kind: Any, service: str, request: Any) -> Any:
+        client = self.node.create_client(kind, service)
+        assert self.until(client.service_is_ready, 40), f"no service {service}"
+        future = client.call_async(request)
+        assert self.until(future.done, 40), f"no answer from {service}"
+        return future.result()
+
+    def set_parameter(self, name: str, value: Any) -> Any:
+        """Asks /perception to change a parameter; the answer has `successful` and `reason`."""
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        return self.call(SetParameters, "/perception/set_parameters", request).results[0]
 
     def now(self) -> int:
         return int(self.node.get_clock().now().nanoseconds)
@@ -142,3 +166,31 @@ def start(middleware: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., 
         except subprocess.TimeoutExpired:
             process.popen.kill()
             process.popen.wait()
+
+
+@pytest.fixture
+def node(host: Host, start: Callable[..., NodeProcess]) -> NodeProcess:
+    """The perception node with the shipped bundle, active."""
+    process = start("sartm_ros.node", silence_warning_s=1.0)
+    assert host.until(lambda: host.heard["/perception/labels"] != [], 40), process.log()
+    return process
+
+
+@pytest.fixture
+def feed(host: Host, sim_rig: Rig, day_frame: SimulatedFrame) -> Callable[..., list[int]]:
+    """Publishes frames at 10 Hz; returns their stamps."""
+    encodings = {"rgb": "rgb8", "thermal": "mono16", "depth": "16UC1"}
+
+    def publish(count: int, *names: str, shift_ns: dict[str, int] | None = None, **broken: dict) -> list[int]:
+        """`shift_ns`: added to the stamps of a modality; `broken`: fields of its messages that shall be wrong."""
+        stamps = []
+        for _ in range(count):
+            stamps.append(host.now())
+            for name in names:
+                topic, array = sim_rig.modality(name).topic, day_frame.raw[name]
+                stamp = stamps[-1] + (shift_ns or {}).get(name, 0)
+                host.publish(topic, array, encodings[name], stamp, broken.get(name, {}))
+            host.spin(0.1)
+        return stamps
+
+    return publish

@@ -2,7 +2,6 @@
 
 import json
 import signal
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,32 +14,15 @@ from sartm_core.simulation import SimulatedFrame
 from sartm_ros.messages import raw_array, stamp_ns
 
 MASKS = "/perception/mask"
-MS = 1_000_000
 
 
-@pytest.fixture
-def node(host, start):
-    process = start("sartm_ros.node", silence_warning_s=1.0)
-    assert host.until(lambda: host.heard["/perception/labels"] != [], 40), process.log()
-    return process
+def change_state(host, transition: int) -> bool:
+    request = ChangeState.Request(transition=Transition(id=transition))
+    return host.call(ChangeState, "/perception/change_state", request).success
 
 
-@pytest.fixture
-def feed(host, sim_rig: Rig, day_frame: SimulatedFrame) -> Callable[..., list[int]]:
-    """Publishes frames at 10 Hz; returns their stamps."""
-    encodings = {"rgb": "rgb8", "thermal": "mono16", "depth": "16UC1"}
-
-    def publish(count: int, *names: str, **broken: dict) -> list[int]:
-        stamps = []
-        for _ in range(count):
-            stamps.append(host.now())
-            for name in names:
-                topic, array = sim_rig.modality(name).topic, day_frame.raw[name]
-                host.publish(topic, array, encodings[name], stamps[-1], broken.get(name, {}))
-            host.spin(0.1)
-        return stamps
-
-    return publish
+def state(host) -> str:
+    return host.call(GetState, "/perception/get_state", GetState.Request()).current_state.label
 
 
 def test_a_set_becomes_a_mask_with_everything_beside_it(
@@ -163,11 +145,7 @@ def test_an_interrupt_while_it_loads_ends_it_at_once(host, start) -> None:
 
 def test_after_shutdown_it_is_silent(host, node, feed) -> None:
     feed(5, "rgb", "thermal", "depth")
-    change = host.node.create_client(ChangeState, "/perception/change_state")
-    assert host.until(change.service_is_ready, 20)
-    future = change.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_ACTIVE_SHUTDOWN)))
-    assert host.until(future.done, 20)
-    assert future.result().success
+    assert change_state(host, Transition.TRANSITION_ACTIVE_SHUTDOWN)
     host.spin(0.5)
     masks = len(host.heard[MASKS])
     assert masks > 0
@@ -194,15 +172,6 @@ def test_a_start_that_cannot_work_says_why(start, parameters: dict[str, str], ex
 
 def test_a_lifecycle_manager_can_take_it_through_its_states(host, start) -> None:
     process = start("sartm_ros.node", autostart=False)
-    change = host.node.create_client(ChangeState, "/perception/change_state")
-    get = host.node.create_client(GetState, "/perception/get_state")
-    assert host.until(change.service_is_ready, 40), process.log()
-
-    def call(client, request):
-        future = client.call_async(request)
-        assert host.until(future.done, 40), process.log()
-        return future.result()
-
     states = []
     for transition in (
         Transition.TRANSITION_CONFIGURE,
@@ -212,7 +181,20 @@ def test_a_lifecycle_manager_can_take_it_through_its_states(host, start) -> None
         Transition.TRANSITION_DEACTIVATE,
         Transition.TRANSITION_CLEANUP,
     ):
-        assert call(change, ChangeState.Request(transition=Transition(id=transition))).success, process.log()
-        states.append(call(get, GetState.Request()).current_state.label)
+        assert change_state(host, transition), process.log()
+        states.append(state(host))
     assert states == ["inactive", "active", "inactive", "active", "inactive", "unconfigured"]
     assert process.interrupt() == 0
+
+
+def test_a_configuration_that_fails_can_be_mended_and_tried_again(host, start) -> None:
+    process = start("sartm_ros.node", autostart=False, bundle="nosuch")
+    assert not change_state(host, Transition.TRANSITION_CONFIGURE)
+    assert "bundle 'nosuch' was not found" in process.log()
+    assert state(host) == "unconfigured"
+    assert host.set_parameter("bundle", "first_light").successful
+    assert change_state(host, Transition.TRANSITION_CONFIGURE), process.log()
+    assert change_state(host, Transition.TRANSITION_ACTIVATE), process.log()
+    assert host.until(lambda: host.heard["/perception/labels"] != [], 10)
+    assert process.interrupt() == 0
+    assert "Traceback" not in process.log()

@@ -10,8 +10,8 @@ from sartm_core.frames import Segmentation
 from sartm_core.rig import Rig, load_rig
 from sartm_core.sensing import encode
 from sartm_core.simulation import CONDITIONS, SimulatedFrame, SimulatedRig
+from sartm_ros.inputs import check_installed
 from sartm_ros.messages import image_fields
-from sartm_ros.node import check_messages
 from sartm_ros.pipeline import Pipeline
 from sartm_ros.point_cloud import cloud_fields
 
@@ -68,7 +68,7 @@ def test_a_cloud_without_coordinates_counts_as_absent_and_is_named(rig: Rig, cap
     assert "point cloud: has no field 'z'" in result.broken["lidar"]
 
 
-def test_messages_that_the_node_does_not_read_are_named(rig: Rig) -> None:
-    check_messages(rig.only(["rgb", "thermal", "depth", "lidar"]))
-    with pytest.raises(SartmError, match="'event': the node does not read event_camera_msgs/msg/EventPacket; it reads"):
-        check_messages(rig)
+def test_message_types_that_are_not_installed_are_named(rig: Rig) -> None:
+    check_installed(rig.only(["rgb", "thermal", "depth", "lidar"]))
+    with pytest.raises(SartmError, match="modality 'event': needs event_camera_msgs/msg/EventPacket, .* apt install"):
+        check_installed(rig)

@@ -238,6 +238,54 @@ def test_a_callback_that_fails_or_calls_back_leaves_it_alive() -> None:
     assert got == [START, START + PERIOD]
 
 
+def test_a_stream_that_is_switched_off_is_neither_used_nor_waited_for() -> None:
+    bench = Bench()
+    after = bench.run(0, 5, "rgb", "thermal", "depth")
+    bench.sync.update(Stream("thermal", tolerance_s=0.02, required=True, enabled=False))
+    after = bench.run(after, 5, "thermal", "rgb", "depth")
+    assert all(set(messages) == {"rgb", "depth"} for _, messages in bench.sets[5:])
+    assert len(bench.sets) == after
+    assert bench.sync.state("thermal", START + after * PERIOD) == "disabled"
+    assert bench.sync.statistics()["streams"]["thermal"]["refused"] == 5
+    bench.sync.update(Stream("thermal", tolerance_s=0.02))
+    bench.run(after, 5, "thermal", "rgb", "depth")
+    assert all(set(messages) == {"rgb", "thermal", "depth"} for _, messages in bench.sets[-4:])
+
+
+def test_the_lead_goes_over_when_the_anchor_is_switched_off() -> None:
+    bench = Bench()
+    after = bench.run(0, 5, "rgb", "thermal", "depth")
+    bench.sync.update(Stream("rgb", tolerance_s=0.02, enabled=False))
+    bench.run(after, 5, "rgb", "thermal", "depth")
+    assert bench.numbers == list(range(10))
+    assert all(set(messages) == {"thermal", "depth"} for _, messages in bench.sets[5:])
+
+
+def test_tolerance_and_offset_change_while_it_runs() -> None:
+    bench = Bench()
+
+    def run(first: int) -> set[str]:
+        for number in range(first, first + 5):
+            stamp = START + number * PERIOD
+            bench.add(stamp, "rgb", "depth")
+            bench.add(stamp + 40 * MS, "thermal", now=stamp + 10 * MS)
+            bench.sync.tick(stamp + 90 * MS)
+        return set(bench.sets[-1][1])
+
+    assert run(0) == {"rgb", "depth"}
+    assert bench.sync.statistics()["streams"]["thermal"]["skew_ms"] == 40
+    bench.sync.update(Stream("thermal", tolerance_s=0.045))
+    assert run(5) == {"rgb", "thermal", "depth"}
+    bench.sync.update(Stream("thermal", tolerance_s=0.001, offset_s=-0.04))
+    assert run(10) == {"rgb", "thermal", "depth"}
+    assert bench.sync.statistics()["streams"]["thermal"]["skew_ms"] == 0
+    bench.sync.set_waits(0.02, 0.5)
+    bench.add(START + 15 * PERIOD, "rgb", "depth")
+    count = len(bench.sets)
+    bench.sync.tick(START + 15 * PERIOD + 20 * MS)
+    assert len(bench.sets) == count + 1
+
+
 def test_wrong_construction() -> None:
     with pytest.raises(ValueError, match="none of the streams"):
         Synchronizer([Stream("rgb", 0.1)], "thermal", 0.1, 0.5, lambda *_: None)

@@ -1,0 +1,115 @@
+"""Calibrations out of CameraInfo and /tf_static, for modalities with `calibration: ros`. Duck-typed, as messages.py."""
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from sartm_core.calibration import Extrinsics, Intrinsics
+from sartm_core.errors import SartmError
+from sartm_core.rig import Rig
+
+
+class Calibrator:
+    """Learns what a rig file leaves to ROS.
+
+    Attributes:
+        rig: the rig with all that is known so far filled in.
+    """
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        self._wants_intrinsics = {
+            m.name for m in rig.modalities if m.calibration == "ros" and m.intrinsics is None and m.kind != "lidar"
+        }
+        self._wants_extrinsics = {
+            m.name
+            for m in rig.modalities
+            if m.calibration == "ros" and m.extrinsics is None and m.name != rig.reference
+        }
+        self._frames: dict[str, str] = {}
+        self._poses: dict[str, dict[str, Extrinsics]] = {}  # parent -> child -> its pose, and the other way round
+
+    @property
+    def wants_transforms(self) -> bool:
+        """Whether /tf_static is of use."""
+        return bool(self._wants_extrinsics)
+
+    def wants_camera_info(self, name: str) -> bool:
+        """Whether a modality's CameraInfo is of use."""
+        return name in self._wants_intrinsics
+
+    def camera_info(self, name: str, message: Any) -> str | None:
+        """Takes the intrinsics of a camera's rectified images, scaled to the size that the rig file gives them.
+
+        Returns:
+            What the user should know of it, if anything.
+
+        Raises:
+            SartmError: the message is no calibration; drivers of cameras that were not calibrated send zeros.
+        """
+        self.frame(name, message.header.frame_id)
+        if name not in self._wants_intrinsics:
+            return None
+        k = np.asarray(message.p, np.float64).reshape(3, 4)  # of the rectified image; K is that of the raw one
+        if k[0, 0] == 0:
+            k = np.asarray(message.k, np.float64).reshape(3, 3)
+        size = (int(message.height), int(message.width))
+        try:
+            intrinsics = Intrinsics(fx=k[0, 0], fy=k[1, 1], cx=k[0, 2], cy=k[1, 2])
+        except ValidationError:
+            raise SartmError(
+                f"{name}: its CameraInfo is no calibration (fx {k[0, 0]:g}, fy {k[1, 1]:g}). Calibrate the camera, or "
+                "write intrinsics: into the rig file."
+            ) from None
+        if 0 in size:
+            size = self.rig.modality(name).size
+        self.rig = self.rig.calibrated(name, intrinsics=intrinsics.scaled(size, self.rig.modality(name).size))
+        if np.any(np.abs(np.asarray(message.d, np.float64)) > 1e-6) and "rect" not in self.rig.modality(name).topic:
+            return (
+                "its lens distorts, says its CameraInfo; the images are taken to be rectified. If they are not, run "
+                "image_proc and name the rectified topic in the rig file."
+            )
+        return None
+
+    def frame(self, name: str, frame_id: str) -> None:
+        """Notes the frame that a modality's messages are in."""
+        if self._frames.get(name) != frame_id:
+            self._frames[name] = frame_id
+            self._connect()
+
+    def transforms(self, message: Any) -> None:
+        """Takes the transforms of a tf2_msgs/TFMessage of /tf_static."""
+        for stamped in message.transforms:
+            move, turn = stamped.transform.translation, stamped.transform.rotation
+            try:
+                pose = Extrinsics(
+                    translation_m=(move.x, move.y, move.z), rotation_xyzw=(turn.x, turn.y, turn.z, turn.w)
+                )
+            except ValidationError:
+                continue  # no rotation: tf2 ignores such transforms as well
+            parent, child = stamped.header.frame_id.lstrip("/"), stamped.child_frame_id.lstrip("/")
+            self._poses.setdefault(parent, {})[child] = pose
+            self._poses.setdefault(child, {})[parent] = pose.inverse()
+        self._connect()
+
+    def _connect(self) -> None:
+        origin = self._frames.get(self.rig.reference)
+        for name in self._wants_extrinsics:
+            if origin is not None and name in self._frames:
+                pose = self._pose(origin.lstrip("/"), self._frames[name].lstrip("/"))
+                if pose is not None:
+                    self.rig = self.rig.calibrated(name, extrinsics=pose)
+
+    def _pose(self, origin: str, target: str) -> Extrinsics | None:
+        """The pose of one frame in another, over as few transforms as possible; None where nothing connects them."""
+        found = {origin: Extrinsics()}
+        pending = deque([origin])
+        while pending and target not in found:
+            frame = pending.popleft()
+            for neighbour, pose in self._poses.get(frame, {}).items():
+                if neighbour not in found:
+                    found[neighbour] = found[frame].then(pose)
+                    pending.append(neighbour)
+        return found.get(target)

@@ -1,0 +1,57 @@
+"""The pixels of sensor_msgs/CompressedImage: JPEG, PNG and what compressed_depth_image_transport makes of depth."""
+
+import struct
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sartm_core.errors import SartmError
+
+_DEPTH_HEADER = struct.Struct("<iff")
+"""compressed_depth_image_transport::ConfigHeader: the kind, and the two parameters of inverse depth."""
+_JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
+
+
+def decode(message: Any) -> NDArray[Any]:
+    """Decompresses an image, all its bits kept.
+
+    Returns:
+        [H, W] or [H, W, C], uint8 or uint16, colours in the order red, green, blue; float32 metres for `32FC1;
+        compressedDepth png`, not-a-number where nothing was measured.
+
+    Raises:
+        SartmError: cut off, damaged, or of a kind that nobody here decodes.
+    """
+    what, data = f"compressed image, format '{message.format}'", bytes(message.data)
+    if "compressedDepth" not in message.format:
+        return _image(data, what)
+    if "rvl" in message.format:
+        raise SartmError(
+            f"{what}: RVL is not decoded. Set the publisher's parameter <topic>.compressedDepth.format to png."
+        )
+    if len(data) < _DEPTH_HEADER.size:
+        raise SartmError(f"{what}: expected a header of {_DEPTH_HEADER.size} bytes, got {len(data)} bytes of data.")
+    _, a, b = _DEPTH_HEADER.unpack_from(data)
+    image = _image(data[_DEPTH_HEADER.size :], what)
+    if not message.format.startswith("32FC1"):
+        return image
+    with np.errstate(divide="ignore"):
+        return np.where(image > 0, a / (image.astype(np.float32) - b), np.nan).astype(np.float32)
+
+
+def _image(data: bytes, what: str) -> NDArray[Any]:
+    # OpenCV fills what is missing of a cut file with grey and says nothing.
+    end = _JPEG_END if data.startswith(b"\xff\xd8") else _PNG_END if data.startswith(b"\x89PNG") else b""
+    if end and end not in data[-64:]:
+        raise SartmError(f"{what}: the data are cut off after {len(data)} bytes: the end of the file is missing.")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise SartmError(f"{what}: cannot be decoded ({error.err or error}).") from error
+    if image is None or image.size == 0:
+        raise SartmError(f"{what}: cannot be decoded: the {len(data)} bytes of data hold no image.")
+    if image.ndim == 2:
+        return image
+    return np.ascontiguousarray(image[..., ::-1] if image.shape[2] == 3 else image[..., [2, 1, 0]])

@@ -1,0 +1,125 @@
+"""The policies `exact` and `approximate`: message_filters' synchronisers behind the interface of ours.
+
+For those who need the behaviour they know. Every enabled stream must speak, or nothing goes out; our own `Synchronizer`
+does without.
+"""
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+from builtin_interfaces.msg import Time
+
+from sartm_core.errors import SartmError
+from sartm_ros.synchronizer import NS_PER_S, OnSet, Stream
+
+QUEUE_LENGTH = 10
+
+
+class FilterSynchronizer:
+    """See `sartm_ros.synchronizer.Synchronizer`, whose methods it has.
+
+    Args:
+        streams: the largest tolerance is the slop of `approximate`.
+        anchor: name of the stream whose stamps the sets carry.
+        max_wait_s: of no use here.
+        stale_after_s: a stream that is silent for this long is called stale.
+        on_set: called with the anchor's stamp (nanoseconds) and the messages by name.
+        policy: `exact` or `approximate`.
+
+    Raises:
+        SartmError: message_filters is not installed.
+    """
+
+    def __init__(
+        self, streams: list[Stream], anchor: str, max_wait_s: float, stale_after_s: float, on_set: OnSet, policy: str
+    ) -> None:
+        try:
+            import message_filters
+        except ImportError as error:
+            raise SartmError(
+                f"sync_policy '{policy}' needs message_filters, which is not installed: apt install "
+                "ros-$ROS_DISTRO-message-filters, and source ROS; or use sync_policy 'anchor'."
+            ) from error
+        self._library = message_filters
+        self._streams = {stream.name: stream for stream in streams}
+        self._anchor = anchor
+        self._policy = policy
+        self._on_set = on_set
+        self._counts = dict.fromkeys(("sets", "refused"), 0)
+        self._received = dict.fromkeys(self._streams, 0)
+        self._matched = dict.fromkeys(self._streams, 0)
+        self._last_arrival_ns: dict[str, int] = {}
+        self._ready: list[tuple[int, dict[str, Any]]] = []
+        self._lock = threading.Lock()
+        self.set_waits(max_wait_s, stale_after_s)
+        self._build()
+
+    def add(self, name: str, stamp_ns: int, message: Any, now_ns: int) -> None:
+        """Takes one message in; delivers the set that it completes. A zero stamp is refused and counted."""
+        stream = self._streams[name]
+        with self._lock:
+            self._received[name] += 1
+            if stamp_ns <= 0 or not stream.enabled:
+                self._counts["refused"] += 1
+                return
+            self._last_arrival_ns[name] = now_ns
+            seconds, nanoseconds = divmod(stamp_ns + round(stream.offset_s * NS_PER_S), NS_PER_S)
+            header = SimpleNamespace(stamp=Time(sec=seconds, nanosec=nanoseconds))
+            self._filters[name].signalMessage(SimpleNamespace(header=header, name=name, message=message))
+            ready, self._ready = self._ready, []
+        for stamp, messages in ready:
+            self._on_set(stamp, messages)
+
+    def tick(self, now_ns: int) -> None:
+        """Nothing goes out by time here."""
+
+    def update(self, stream: Stream) -> None:
+        """Changes a stream; the queues begin anew."""
+        with self._lock:
+            if self._streams[stream.name] != stream:
+                self._streams[stream.name] = stream
+                self._build()
+
+    def set_waits(self, max_wait_s: float, stale_after_s: float) -> None:
+        """Changes what counts as stale."""
+        self._stale_after_ns = round(stale_after_s * NS_PER_S)
+
+    def state(self, name: str, now_ns: int) -> str:
+        """`disabled`, `absent` (never heard), `stale` (silent for too long) or `present`."""
+        if not self._streams[name].enabled:
+            return "disabled"
+        if name not in self._last_arrival_ns:
+            return "absent"
+        return "present" if now_ns - self._last_arrival_ns[name] <= self._stale_after_ns else "stale"
+
+    def statistics(self) -> dict[str, Any]:
+        """As far as message_filters lets one see: the anchor, sets, resets, and received and matched per stream."""
+        streams = {
+            name: {"received": self._received[name], "matched": self._matched[name], "skew_ms": None}
+            for name in self._streams
+        }
+        return {"anchor": self._anchor, "resets": 0, **self._counts, "streams": streams}
+
+    def _build(self) -> None:
+        enabled = [name for name, stream in self._streams.items() if stream.enabled]
+        self._filters = {name: self._library.SimpleFilter() for name in self._streams}
+        if not enabled:
+            return
+        filters = [self._filters[name] for name in enabled]
+        if self._policy == "exact":
+            self._synchronizer = self._library.TimeSynchronizer(filters, QUEUE_LENGTH)
+        else:
+            slop = max(self._streams[name].tolerance_s for name in enabled)
+            self._synchronizer = self._library.ApproximateTimeSynchronizer(filters, queue_size=QUEUE_LENGTH, slop=slop)
+        self._synchronizer.registerCallback(self._matched_set)
+
+    def _matched_set(self, *found: Any) -> None:
+        """Called inside the library's lock, which an exception would leave locked for ever: only takes notes."""
+        messages = {one.name: one.message for one in found}
+        leader = next((one for one in found if one.name == self._anchor), found[0])
+        self._counts["sets"] += 1
+        for name in messages:
+            self._matched[name] += 1
+        stamp = leader.header.stamp
+        self._ready.append((stamp.sec * NS_PER_S + stamp.nanosec, messages))
