@@ -30,7 +30,8 @@ test-fast: setup  ## the tests that take no more than seconds
 
 test-ros:  ## launch tests, on a machine with ROS sourced and the package built by colcon
 	@python3 -c 'import launch_testing' 2>/dev/null || { echo "make test-ros needs a sourced ROS 2 with launch_testing (apt install ros-\$$ROS_DISTRO-launch-testing-ros)"; exit 1; }
-	launch_test test/launch/perception_launch_test.py
+	launch_test test/launch/demo_launch_test.py
+	launch_test test/launch/replay_launch_test.py
 
 soak: setup  ## the long tests
 	@$(ISOLATED) $(PYTEST) test -m soak

@@ -115,12 +115,13 @@ def bag_play(
     wait_for: Annotated[
         int | None, typer.Option(help="Begin when this many topics are listened to (default: all), or after 10 s.")
     ] = None,
+    loop: Annotated[bool, typer.Option(help="Begin anew at the end, until interrupted.")] = False,
 ) -> None:
     """Publish a recording through ROS 2 at the recorded pace."""
     with user_errors():
         from sartm_ros.player import play
 
-        count = play(bag, rate, clock, wait_for)
+        count = play(bag, rate, clock, wait_for, loop)
     stderr.print(f"{count} messages published")
 
 

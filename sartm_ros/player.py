@@ -1,5 +1,6 @@
 """`sartm bag play`: publishes a recording through rclpy, in recorded order and at the recorded pace."""
 
+import itertools
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -23,7 +24,7 @@ _RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def play(path: Path, rate: float, clock: bool, wait_for_subscribers: int | None) -> int:
+def play(path: Path, rate: float, clock: bool, wait_for_subscribers: int | None, loop: bool = False) -> int:
     """Publishes every message of a bag under its recorded topic.
 
     Args:
@@ -31,6 +32,7 @@ def play(path: Path, rate: float, clock: bool, wait_for_subscribers: int | None)
         rate: 2.0 plays twice as fast.
         clock: also publish /clock, for nodes that run with use_sim_time.
         wait_for_subscribers: begin when this many topics are listened to, by default all, or after 10 s.
+        loop: begin anew at the end, until interrupted; stamps and /clock jump back then.
 
     Returns:
         Number of messages.
@@ -51,7 +53,9 @@ def play(path: Path, rate: float, clock: bool, wait_for_subscribers: int | None)
             clock_publisher = node.create_publisher(Clock, "/clock", _RELIABLE) if clock else None
             _wait(publishers, len(publishers) if wait_for_subscribers is None else wait_for_subscribers)
             count = 0
-            for connection, time_ns, serialized in _paced(reader.messages(), rate):
+            passes = itertools.repeat(reader) if loop else [reader]
+            recorded = itertools.chain.from_iterable(_paced(one.messages(), rate) for one in passes)
+            for connection, time_ns, serialized in recorded:
                 if clock_publisher is not None:
                     message = Clock()
                     message.clock.sec, message.clock.nanosec = divmod(time_ns, 1_000_000_000)

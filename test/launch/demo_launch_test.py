@@ -31,10 +31,10 @@ def launch_file(name: str) -> str:
 
 @pytest.mark.launch_test
 def generate_test_description() -> launch.LaunchDescription:
-    simulation = PythonLaunchDescriptionSource(launch_file("simulation.launch.py"))
+    demo = PythonLaunchDescriptionSource(launch_file("demo.launch.py"))
     return launch.LaunchDescription(
         [
-            IncludeLaunchDescription(simulation, launch_arguments={"rate_hz": "4.0"}.items()),
+            IncludeLaunchDescription(demo, launch_arguments={"rate_hz": "4.0"}.items()),
             launch_testing.actions.ReadyToTest(),
         ]
     )

@@ -1,4 +1,7 @@
-"""The simulated rig and the perception node: `ros2 launch sartm_ros simulation.launch.py`."""
+"""A simulated robot whose sensors die, and the perception node: `ros2 launch sartm_ros demo.launch.py`.
+
+Look at /perception/overlay and /perception/routing_weights, with config/sartm.rviz or config/foxglove.json.
+"""
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
