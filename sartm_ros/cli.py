@@ -121,7 +121,7 @@ def bag_play(
     with user_errors():
         from sartm_ros.player import play
 
-        count = play(bag, rate, clock, wait_for, loop)
+        count = play(bag, rate, clock, wait_for, loop, lambda line: stderr.print(line, style="yellow", highlight=False))
     stderr.print(f"{count} messages published")
 
 

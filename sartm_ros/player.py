@@ -3,7 +3,7 @@
 import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 
+from sartm_core.errors import SartmError
 from sartm_ros.bag import open_bag
-from sartm_ros.message_types import required_message_class
+from sartm_ros.message_types import message_class
 from sartm_ros.middleware import shared_memory
 
 WAIT_FOR_SUBSCRIBERS_S = 10.0
@@ -24,7 +25,9 @@ _RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def play(path: Path, rate: float, clock: bool, wait_for_subscribers: int | None, loop: bool = False) -> int:
+def play(
+    path: Path, rate: float, clock: bool, wait_for_subscribers: int | None, loop: bool, warn: Callable[[str], None]
+) -> int:
     """Publishes every message of a bag under its recorded topic.
 
     Args:
@@ -33,28 +36,30 @@ def play(path: Path, rate: float, clock: bool, wait_for_subscribers: int | None,
         clock: also publish /clock, for nodes that run with use_sim_time.
         wait_for_subscribers: begin when this many topics are listened to, by default all, or after 10 s.
         loop: begin anew at the end, until interrupted; stamps and /clock jump back then.
+        warn: gets a line for each topic that is left out, since its type is not installed.
 
     Returns:
         Number of messages.
 
     Raises:
-        SartmError: no bag, or a message type that is not installed.
+        SartmError: no bag, or none of its message types is installed.
     """
     with open_bag(path) as reader:
-        kinds = {c.topic: required_message_class(c.msgtype, f"topic {c.topic}") for c in reader.connections}
+        kinds = _installed(path, reader.connections, warn)
+        played = [connection for connection in reader.connections if connection.topic in kinds]
         os.environ.update(shared_memory(os.environ, participants=1))
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         node = rclpy.create_node("bag_player")
+        count = 0
         try:
             publishers = {
                 connection.topic: node.create_publisher(kinds[connection.topic], connection.topic, _qos(connection))
-                for connection in reader.connections
+                for connection in played
             }
             clock_publisher = node.create_publisher(Clock, "/clock", _RELIABLE) if clock else None
             _wait(publishers, len(publishers) if wait_for_subscribers is None else wait_for_subscribers)
-            count = 0
             passes = itertools.repeat(reader) if loop else [reader]
-            recorded = itertools.chain.from_iterable(_paced(one.messages(), rate) for one in passes)
+            recorded = itertools.chain.from_iterable(_paced(one.messages(played), rate) for one in passes)
             for connection, time_ns, serialized in recorded:
                 if clock_publisher is not None:
                     message = Clock()
@@ -63,10 +68,12 @@ def play(path: Path, rate: float, clock: bool, wait_for_subscribers: int | None,
                 publishers[connection.topic].publish(bytes(serialized))
                 count += 1
             time.sleep(0.5)  # reliable messages that are still under way
-            return count
+        except KeyboardInterrupt:
+            pass  # the ordinary end of a loop
         finally:
             node.destroy_node()
             rclpy.try_shutdown()
+    return count
 
 
 def _paced(messages: Iterable[tuple[Any, int, bytes]], rate: float) -> Iterator[tuple[Any, int, bytes]]:
@@ -78,6 +85,21 @@ def _paced(messages: Iterable[tuple[Any, int, bytes]], rate: float) -> Iterator[
         if delay > 0:
             time.sleep(delay)
         yield connection, time_ns, serialized
+
+
+def _installed(path: Path, connections: Iterable[Any], warn: Callable[[str], None]) -> dict[str, Any]:
+    """Topic -> message class, of those that are installed."""
+    kinds = {}
+    for connection in connections:
+        kind = message_class(connection.msgtype)
+        if kind is None:
+            package = connection.msgtype.split("/")[0]
+            warn(f"{connection.topic} is left out: {connection.msgtype} is not installed (ROS package {package}).")
+        else:
+            kinds[connection.topic] = kind
+    if not kinds:
+        raise SartmError(f"{path}: none of its message types is installed.")
+    return kinds
 
 
 def _qos(connection: Any) -> QoSProfile:
