@@ -14,6 +14,8 @@ from sartm_ros.inputs import check_installed
 from sartm_ros.messages import image_fields
 from sartm_ros.pipeline import Pipeline
 from sartm_ros.point_cloud import cloud_fields
+from sartm_ros.sim_record import START_NS, bag_message
+from sartm_ros.simulated_messages import sensor_messages
 
 
 class Recorder:
@@ -39,20 +41,40 @@ def captured(rig: Rig) -> tuple[SimulatedRig, SimulatedFrame]:
     return simulated, simulated.capture(2.0, CONDITIONS["day"])
 
 
-def test_a_cloud_is_projected_and_a_camera_warped_as_in_training(rig: Rig, captured) -> None:
+def test_what_drivers_send_becomes_what_training_saw(rig: Rig, captured) -> None:
+    """Image, PointCloud2 and event packets, each from its own place on the robot."""
     simulated, frame = captured
-    messages = {
-        "rgb": SimpleNamespace(**image_fields(frame.raw["rgb"], "rgb8")),
-        "thermal": SimpleNamespace(**image_fields(frame.raw["thermal"], "mono16")),
-        "lidar": SimpleNamespace(**cloud_fields(frame.raw["lidar"], SimpleNamespace)),
-    }
+    stamp = START_NS + 2_000_000_000
     segmenter = Recorder(rig)
-    result = Pipeline(rig, segmenter).run(7, messages)
+    pipeline = Pipeline(rig, segmenter)
+    newest = {}
+    for modality in rig.modalities:
+        raw = frame.raw[modality.name]
+        for _, message in sensor_messages(bag_message, rig, modality, raw, stamp, START_NS):
+            pipeline.arrived(modality.name, message)
+            newest[modality.name] = message
+    result = pipeline.run(stamp, newest)
     assert result.broken == {}
     trained = simulated.registered(frame)
-    for name in messages:
-        assert np.array_equal(segmenter.planes[name], encode(rig.modality(name), trained[name], rig.dtype)), name
-        assert segmenter.planes[name].shape == (3, 256, 320)
+    assert set(segmenter.planes) == {"rgb", "thermal", "depth", "lidar", "event"}
+    for name, planes in segmenter.planes.items():
+        assert np.array_equal(planes, encode(rig.modality(name), trained[name], rig.dtype)), name
+        assert planes.shape == (3, 256, 320)
+    assert segmenter.planes["event"].any()
+
+
+def test_a_modalitys_offset_shifts_its_window_of_events(rig: Rig, captured) -> None:
+    """The synchroniser added 5 s to the stamps of an event camera whose clock is behind."""
+    simulated, frame = captured
+    stamp, late_ns = START_NS + 2_000_000_000, 5_000_000_000
+    segmenter = Recorder(rig)
+    pipeline = Pipeline(rig, segmenter)
+    packets = sensor_messages(bag_message, rig, rig.modality("event"), frame.raw["event"], stamp, START_NS)
+    for _, message in packets:
+        pipeline.arrived("event", message)
+    pipeline.run(stamp + late_ns, {"event": packets[-1][1]}, offsets_s={"event": 5.0})
+    wanted = encode(rig.modality("event"), simulated.registered(frame)["event"], rig.dtype)
+    assert np.array_equal(segmenter.planes["event"], wanted)
 
 
 def test_a_cloud_without_coordinates_counts_as_absent_and_is_named(rig: Rig, captured) -> None:
