@@ -42,6 +42,7 @@ class InstantSegmenter:
 
     def __init__(self) -> None:
         self.bundle = read_bundle(resolve_bundle("first_light"))
+        self.backend = "none"
         routing = np.full((3, len(self.bundle.rig.names)), 1 / len(self.bundle.rig.names), np.float32)
         confidence = np.zeros((HEIGHT, WIDTH), np.float32)
         self.answer = Segmentation(np.zeros((HEIGHT, WIDTH), np.uint8), confidence, routing)
@@ -54,7 +55,7 @@ def serve() -> None:
     """The real node with the instant segmenter."""
     arguments = ["node", "--ros-args", "-p", f"rig:={RIG}"]
     with ros_process("perception", arguments):
-        run(PerceptionNode(load=lambda *_: InstantSegmenter()))
+        run(PerceptionNode(load=lambda *_, **__: InstantSegmenter()))
 
 
 def echo() -> None:

@@ -14,8 +14,8 @@ DEFAULTS = Path(__file__).parents[1] / "config" / "node.yaml"
 PARAMETERS = (
     ("bundle", "Folder written by `sartm export`, or the name of a shipped bundle.", str),
     ("rig", "Rig file or name of a shipped rig; by default the rig of the bundle.", str),
-    ("backend", "What runs the network, such as auto or torch.", str),
-    ("device", "Where the network runs: auto, cpu or cuda.", str),
+    ("backend", "What runs the network: auto, torch, onnx or tensorrt.", str),
+    ("device", "Where the network runs: auto, cpu, cuda or tensorrt.", str),
     ("input_reliability", "QoS of the subscriptions: best_effort or reliable.", str),
     ("autostart", "Configure and activate at once; false: a lifecycle manager does.", bool),
     ("use_sim_time", "Follow /clock, for recordings.", bool),

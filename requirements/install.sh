@@ -63,6 +63,11 @@ say "everything else, as pinned in requirements/lock.txt"
 "${pip[@]}" install --no-deps --no-build-isolation --use-pep517 -r "$here/requirements/lock.txt"
 say "$sam2, without torchvision, which its models do not need"
 SAM2_BUILD_CUDA=0 "${pip[@]}" install --no-deps --no-build-isolation "$sam2"
+# Without NVIDIA's libraries they run nothing; a test checks the engine code against both APIs.
+for bindings in 10.16.1.11 11.4.0.106; do
+    "${pip[@]}" install --no-deps --target "$venv/tensorrt-bindings/${bindings%%.*}" "tensorrt-cu12-bindings==$bindings" 2>/dev/null \
+        || say "TensorRT's Python bindings $bindings are not to be had here: their test will be skipped"
+done
 say "sartm itself, from this checkout"
 "${pip[@]}" install --no-deps --no-build-isolation --editable "$here"
 echo "$index" >"$venv/.torch_index"

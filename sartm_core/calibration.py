@@ -5,7 +5,7 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator
 
 from sartm_core.checked_yaml import Checked
 
@@ -26,7 +26,11 @@ def _invertible(rows: tuple[Row, Row, Row]) -> tuple[Row, Row, Row]:
     return rows
 
 
-class Intrinsics(Checked):
+class _Finite(Checked):
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class Intrinsics(_Finite):
     """A pinhole camera without distortion (rectified images), as in CameraInfo's K.
 
     Attributes:
@@ -57,7 +61,7 @@ class Intrinsics(Checked):
         return Intrinsics(fx=self.fx * across, fy=self.fy * down, cx=self.cx * across, cy=self.cy * down)
 
 
-class Extrinsics(Checked):
+class Extrinsics(_Finite):
     """Pose of a sensor in the reference camera's optical frame (x right, y down, z ahead).
 
     Attributes:
@@ -73,7 +77,7 @@ class Extrinsics(Checked):
     @classmethod
     def _unit(cls, rotation: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
         length = float(np.linalg.norm(rotation))
-        if abs(length - 1) > 1e-2:
+        if not abs(length - 1) <= 1e-2:
             raise ValueError(f"expected a unit quaternion x, y, z, w, got one of length {length:.3f}")
         return rotation
 
@@ -93,7 +97,9 @@ class Extrinsics(Checked):
     def then(self, inner: "Extrinsics") -> "Extrinsics":
         """The pose of something whose pose in this sensor's frame is `inner`."""
         x, y, z = self.matrix[:3] @ [*inner.translation_m, 1.0]
-        return Extrinsics(translation_m=(x, y, z), rotation_xyzw=_product(self.rotation_xyzw, inner.rotation_xyzw))
+        turn = np.array(_product(self.rotation_xyzw, inner.rotation_xyzw))
+        qx, qy, qz, qw = turn / np.linalg.norm(turn)
+        return Extrinsics(translation_m=(x, y, z), rotation_xyzw=(qx, qy, qz, qw))
 
     def inverse(self) -> "Extrinsics":
         """The reference's pose in this sensor's frame."""

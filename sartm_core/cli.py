@@ -3,11 +3,12 @@
 import typer
 
 from sartm_core.commands.data import data_app
+from sartm_core.commands.deployment import bench, engine_app, export
 from sartm_core.commands.evaluation import compare, evaluate, pictures
 from sartm_core.commands.models import model_app
 from sartm_core.commands.rigs import rig_app
 from sartm_core.commands.simulation import sim_app
-from sartm_core.commands.training import export, train
+from sartm_core.commands.training import train
 from sartm_core.commands.weights import weights_app
 
 app = typer.Typer(
@@ -27,3 +28,5 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(pictures)
 app.command()(export)
+app.command()(bench)
+app.add_typer(engine_app, name="engine")

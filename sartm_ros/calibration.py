@@ -56,16 +56,16 @@ class Calibrator:
         if k[0, 0] == 0:
             k = np.asarray(message.k, np.float64).reshape(3, 3)
         size = (int(message.height), int(message.width))
+        wanted = self.rig.modality(name).size
         try:
             intrinsics = Intrinsics(fx=k[0, 0], fy=k[1, 1], cx=k[0, 2], cy=k[1, 2])
+            intrinsics = intrinsics if 0 in size else intrinsics.scaled(size, wanted)
         except ValidationError:
             raise SartmError(
                 f"{name}: its CameraInfo is no calibration (fx {k[0, 0]:g}, fy {k[1, 1]:g}). Calibrate the camera, or "
                 "write intrinsics: into the rig file."
             ) from None
-        if 0 in size:
-            size = self.rig.modality(name).size
-        self.rig = self.rig.calibrated(name, intrinsics=intrinsics.scaled(size, self.rig.modality(name).size))
+        self.rig = self.rig.calibrated(name, intrinsics=intrinsics)
         if np.any(np.abs(np.asarray(message.d, np.float64)) > 1e-6) and "rect" not in self.rig.modality(name).topic:
             return (
                 "its lens distorts, says its CameraInfo; the images are taken to be rectified. If they are not, run "

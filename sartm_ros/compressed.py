@@ -1,16 +1,20 @@
 """The pixels of sensor_msgs/CompressedImage: JPEG, PNG and what compressed_depth_image_transport makes of depth."""
 
+import io
 import struct
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from sartm_core.errors import SartmError
 
 _DEPTH_HEADER = struct.Struct("<iff")
 """compressed_depth_image_transport::ConfigHeader: the kind, and the two parameters of inverse depth."""
+LARGEST_PIXELS = 2**26
+"""67 megapixels: more than the cameras of robots have."""
 _JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
 
 
@@ -37,7 +41,7 @@ def decode(message: Any) -> NDArray[Any]:
     image = _image(data[_DEPTH_HEADER.size :], what)
     if not message.format.startswith("32FC1"):
         return image
-    with np.errstate(divide="ignore"):
+    with np.errstate(all="ignore"):
         return np.where(image > 0, a / (image.astype(np.float32) - b), np.nan).astype(np.float32)
 
 
@@ -46,12 +50,27 @@ def _image(data: bytes, what: str) -> NDArray[Any]:
     end = _JPEG_END if data.startswith(b"\xff\xd8") else _PNG_END if data.startswith(b"\x89PNG") else b""
     if end and end not in data[-64:]:
         raise SartmError(f"{what}: the data are cut off after {len(data)} bytes: the end of the file is missing.")
+    _check_size(data, what)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise SartmError(f"{what}: cannot be decoded ({error.err or error}).") from error
     if image is None or image.size == 0:
         raise SartmError(f"{what}: cannot be decoded: the {len(data)} bytes of data hold no image.")
-    if image.ndim == 2:
-        return image
-    return np.ascontiguousarray(image[..., ::-1] if image.shape[2] == 3 else image[..., [2, 1, 0]])
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    if channels not in (1, 3, 4) or image.dtype not in (np.uint8, np.uint16):
+        raise SartmError(f"{what}: expected 1, 3 or 4 channels of 8 or 16 bit, got {channels} of {image.dtype}.")
+    return image if channels == 1 else np.ascontiguousarray(image[..., [2, 1, 0]])
+
+
+def _check_size(data: bytes, what: str) -> None:
+    """A few hundred bytes may claim an image of gigabytes; only the header is read here."""
+    try:
+        with Image.open(io.BytesIO(data)) as header:
+            width, height = header.size
+    except Image.DecompressionBombError as error:
+        raise SartmError(f"{what}: {error}") from error
+    except Exception:  # not a kind that Pillow knows: OpenCV decides
+        return
+    if width * height > LARGEST_PIXELS:
+        raise SartmError(f"{what}: claims {width}x{height} pixels; more than {LARGEST_PIXELS:,} are refused.")

@@ -21,7 +21,7 @@ from sartm_ros.process import catch_signals, ros_process
 from sartm_ros.publishers import Publishers
 from sartm_ros.session import Session
 
-Load = Callable[[str, str, str], Segmenter]
+Load = Callable[..., Segmenter]
 
 
 class PerceptionNode(LifecycleNode):
@@ -30,7 +30,7 @@ class PerceptionNode(LifecycleNode):
     Inputs, outputs, parameters, services and diagnostics: docs/node.md.
 
     Args:
-        load: makes a segmenter of the parameters bundle, backend and device.
+        load: makes a segmenter of the parameters bundle, backend and device, as `load_segmenter` does.
     """
 
     def __init__(self, load: Load = load_segmenter) -> None:
@@ -55,7 +55,7 @@ class PerceptionNode(LifecycleNode):
 
     def _configure(self, settings: Settings) -> None:
         started = time.perf_counter()
-        segmenter = self._load(settings.bundle, settings.backend, settings.device)
+        segmenter = self._load(settings.bundle, settings.backend, settings.device, say=self.get_logger().info)
         bundle_rig = segmenter.bundle.rig
         rig = load_rig(settings.rig) if settings.rig else bundle_rig
         check_serves(bundle_rig, rig)
@@ -70,8 +70,8 @@ class PerceptionNode(LifecycleNode):
         self._outputs = Publishers(self, bundle_rig)
         self._offer_services(rig)
         self.get_logger().info(
-            f"bundle '{segmenter.bundle.name}' is loaded ({loaded - started:.1f} s) and warm ({warm - loaded:.1f} s); "
-            f"rig '{rig.name}': {', '.join(rig.names)}"
+            f"bundle '{segmenter.bundle.name}', {segmenter.backend}, is loaded ({loaded - started:.1f} s) and warm "
+            f"({warm - loaded:.1f} s); rig '{rig.name}': {', '.join(rig.names)}"
         )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

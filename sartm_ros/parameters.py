@@ -41,8 +41,8 @@ class Spec:
 TABLE = (
     Spec("bundle", "first_light", "Folder written by `sartm export`, or the name of a shipped bundle."),
     Spec("rig", "", "Rig file or name of a shipped rig; empty: the rig that the bundle was trained with."),
-    Spec("backend", "auto", "What runs the network.", choices=("auto", "torch")),
-    Spec("device", "auto", "Where the network runs.", choices=("auto", "cpu", "cuda")),
+    Spec("backend", "auto", "What runs the network.", choices=("auto", "torch", "onnx", "tensorrt")),
+    Spec("device", "auto", "Where the network runs.", choices=("auto", "cpu", "cuda", "tensorrt")),
     Spec("autostart", True, "Configure and activate without waiting for a lifecycle manager."),
     Spec("input_reliability", "best_effort", "QoS of the inputs' subscriptions.", choices=("best_effort", "reliable")),
     Spec(

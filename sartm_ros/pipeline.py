@@ -83,14 +83,14 @@ class Pipeline:
         for name, message in messages.items():
             try:
                 raws[name] = self._measurement(name, message, stamp - round((offsets_s or {}).get(name, 0.0) * 1e9))
-            except SartmError as error:
-                broken[name] = str(error)
+            except Exception as error:  # whatever the message holds, it costs this modality only
+                broken[name] = _reason(error)
         rig = self.rig
         for name in raws:
             try:
                 planes[name] = encode(rig.modality(name), register(rig, name, raws), self.segmenter.bundle.rig.dtype)
-            except SartmError as error:
-                broken[name] = str(error)
+            except Exception as error:
+                broken[name] = _reason(error)
         if rig.reference in planes:
             self._reference_size = planes[rig.reference].shape[1:]
         prepared = time.perf_counter()
@@ -112,3 +112,7 @@ class Pipeline:
                 height, width = self._reference_size
                 return image if image.shape[:2] == (height, width) else np.asarray(cv2.resize(image, (width, height)))
         return None
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, SartmError) else repr(error)

@@ -39,7 +39,8 @@ def cloud_points(message: Any) -> NDArray[np.float32]:
     intensity = next((name for name in _INTENSITY if name in fields), None)
     columns = [_column(raw, fields[name], bool(message.is_bigendian)) for name in "xyz"]
     columns.append(np.zeros(len(raw)) if intensity is None else _column(raw, fields[intensity], message.is_bigendian))
-    points = np.stack(columns, axis=1).astype(np.float32)
+    with np.errstate(over="ignore"):
+        points = np.stack(columns, axis=1).astype(np.float32)
     return points[np.isfinite(points).all(axis=1)]
 
 

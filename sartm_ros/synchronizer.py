@@ -54,6 +54,7 @@ class _Queue:
     newest_ns: int | None = None
     last_arrival_ns: int | None = None
     gaps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=2))
+    period_ns: int | None = None
     skew_ns: int | None = None
     received: int = 0
     matched: int = 0
@@ -84,23 +85,29 @@ class _Queue:
             self.messages.popleft()
             self.unmatched += 1
 
-    def nearest(self, stamp_ns: int) -> int | None:
-        """Index of the message nearest to a stamp, within the tolerance."""
+    def closest(self, stamp_ns: int) -> int | None:
+        """Index of the message nearest to a stamp, however far."""
         if not self.stamps:
             return None
         at = bisect.bisect_left(self.stamps, stamp_ns)
-        if at == len(self.stamps) or (at > 0 and stamp_ns - self.stamps[at - 1] <= self.stamps[at] - stamp_ns):
-            at -= 1
-        self.skew_ns = self.stamps[at] - stamp_ns
-        return at if abs(self.skew_ns) <= self.stream.tolerance_s * NS_PER_S else None
+        before = at == len(self.stamps) or (at > 0 and stamp_ns - self.stamps[at - 1] <= self.stamps[at] - stamp_ns)
+        return at - 1 if before else at
+
+    def nearest(self, stamp_ns: int) -> int | None:
+        """Index of the message nearest to a stamp, within the tolerance."""
+        at = self.closest(stamp_ns)
+        if at is None or abs(self.stamps[at] - stamp_ns) > self.stream.tolerance_s * NS_PER_S:
+            return None
+        return at
 
     def must_come(self) -> bool:
         return self.stream.required and self.stream.enabled
 
     def clear(self) -> None:
+        self.unmatched += len(self.stamps)
         self.stamps.clear()
         self.messages.clear()
-        self.newest_ns = self.last_arrival_ns = None
+        self.newest_ns = self.last_arrival_ns = self.period_ns = None
         self.gaps_ns.clear()
 
 
@@ -163,6 +170,8 @@ class Synchronizer:
             queue = self._queues[stream.name]
             if (stream.offset_s, stream.enabled) != (queue.stream.offset_s, queue.stream.enabled):
                 queue.clear()  # its stamps were shifted by the old offset
+                if stream.name == self._anchor:
+                    self._waiting.clear()
             queue.stream = stream
 
     def set_waits(self, max_wait_s: float, stale_after_s: float) -> None:
@@ -225,16 +234,20 @@ class Synchronizer:
             newest = None
         if self._started_ns is None:
             self._started_ns = now_ns
+        if newest is not None and stamp > newest:
+            queue.period_ns = stamp - newest
         queue.newest_ns = stamp if newest is None else max(stamp, newest)
         if queue.last_arrival_ns is not None:
             queue.gaps_ns.append(now_ns - queue.last_arrival_ns)
         queue.last_arrival_ns = now_ns
+        if queue.stream.name == self._anchor and len(queue.stamps) == QUEUE_LENGTH and self._waiting:
+            self._take(self._waiting.popleft()[0])  # rather early than lost
         queue.insert(stamp, message)
         self._choose_anchor(now_ns)
-        if queue.stream.name == self._anchor and (stamp, now_ns) not in self._waiting:
+        if queue.stream.name == self._anchor and all(stamp != waiting for waiting, _ in self._waiting):
             if self._last_output_ns is not None and stamp <= self._last_output_ns:
                 self._counts["late"] += 1
-            else:
+            elif stamp >= queue.stamps[0]:  # else the queue was full of newer ones
                 bisect.insort(self._waiting, (stamp, now_ns))
         return True
 
@@ -279,8 +292,10 @@ class Synchronizer:
 
     def _advance(self, now_ns: int) -> None:
         while self._waiting:
-            stamp, arrival = self._waiting[0]
-            if not self._complete(stamp, now_ns) and now_ns - arrival < self._max_wait_ns:
+            stamp = self._waiting[0][0]
+            # Sets go out in the order of their stamps: one whose time is up takes the older ones with it.
+            time_is_up = any(now_ns - arrival >= self._max_wait_ns for _, arrival in self._waiting)
+            if not time_is_up and not self._complete(stamp, now_ns):
                 return
             self._waiting.popleft()
             self._take(stamp)
@@ -301,14 +316,15 @@ class Synchronizer:
     @staticmethod
     def _next_is_nearer(queue: _Queue, stamp: int) -> bool:
         """Whether a stream that has not reached the stamp will, at its present pace, match it better with its next."""
-        if len(queue.stamps) < 2:
+        if queue.period_ns is None or queue.newest_ns is None:
             return False
-        last = queue.stamps[-1]
-        expected = last + (last - queue.stamps[-2])
-        return abs(expected - stamp) < abs(last - stamp)
+        return abs(queue.newest_ns + queue.period_ns - stamp) < abs(queue.stamps[-1] - stamp)
 
     def _take(self, stamp: int) -> None:
         """Moves the set at an anchor stamp from the queues to the delivery."""
+        for queue in self._queues.values():
+            closest = queue.closest(stamp)
+            queue.skew_ns = queue.skew_ns if closest is None else queue.stamps[closest] - stamp
         matches = {name: queue.nearest(stamp) for name, queue in self._queues.items()}
         found = {name: index for name, index in matches.items() if index is not None}
         self._last_output_ns = stamp

@@ -1,11 +1,11 @@
-"""`sartm train` and `sartm export`: from a recipe to a bundle."""
+"""`sartm train`: from a recipe to a checkpoint."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sartm_core.commands.common import log_to_stderr, print_json, stdout, user_errors
+from sartm_core.commands.common import log_to_stderr, print_json, user_errors
 
 
 def train(
@@ -37,15 +37,3 @@ def train(
         figures = run(read, out, devices, nodes, resume, accelerator)
         if figures:  # the first of several processes
             print_json(figures)
-
-
-def export(
-    checkpoint: Annotated[Path, typer.Argument(help="best.ckpt or last.ckpt, written by `sartm train`.")],
-    out: Annotated[Path, typer.Option(help="The bundle's folder; a bundle that is there is replaced.")],
-) -> None:
-    """Turn a checkpoint into a bundle, all that inference needs."""
-    with user_errors():
-        from sartm_core.deploy.export import export as run
-
-        bundle = run(checkpoint, out)
-    stdout.print(f"{out}: bundle '{bundle.name}', rig '{bundle.rig.name}', input {bundle.size[0]}x{bundle.size[1]}")

@@ -1,5 +1,8 @@
 """From a checkpoint to a running segmenter: the bundle, its export, the backends."""
 
+import importlib.util
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -11,11 +14,21 @@ from sartm_core.errors import SartmError
 from sartm_core.frames import Segmentation
 from sartm_core.resources import resolve_bundle
 
+log = logging.getLogger("sartm")
+
+BACKENDS = ("auto", "torch", "onnx", "tensorrt")
+
 
 class Segmenter(Protocol):
-    """A loaded bundle, whatever the backend."""
+    """A loaded bundle, whatever the backend.
+
+    Attributes:
+        bundle: content of its `bundle.json`.
+        backend: what really runs, for the log: `onnx on CPU`.
+    """
 
     bundle: Bundle
+    backend: str
 
     def segment(
         self, planes: dict[str, NDArray[np.uint8] | NDArray[np.float32]], size: tuple[int, int] | None = None
@@ -31,20 +44,63 @@ class Segmenter(Protocol):
         """
 
 
-def load_segmenter(bundle: str | Path, backend: str = "auto", device: str = "auto") -> Segmenter:
+def load_segmenter(
+    bundle: str | Path, backend: str = "auto", device: str = "auto", say: Callable[[str], None] = log.info
+) -> Segmenter:
     """Loads a bundle.
 
     Args:
         bundle: a folder written by `sartm export`, or the name of a shipped one.
-        backend: `torch`, or `auto`, which is `torch` for the bundles that exist so far.
-        device: `cpu`, `cuda`, or `auto` (CUDA where torch finds it).
+        backend: `torch` for a bundle with weights; `onnx` or `tensorrt` for one with graphs; or `auto`, see
+            `choose_backend`.
+        device: `cpu`, `cuda`, or `auto`; for `onnx` also `tensorrt`, ONNX Runtime's own TensorRT provider.
+        say: gets a line for what was chosen and why, and for each step that takes minutes.
 
     Raises:
-        SartmError: missing or damaged files, an unknown backend, a device that is not there.
+        SartmError: missing or damaged files, a backend that the bundle is not for, a device that is not there.
     """
-    if backend not in ("auto", "torch"):
-        raise SartmError(f"backend '{backend}' is unknown. Known: auto, torch.")
+    if backend not in BACKENDS:
+        raise SartmError(f"backend '{backend}' is unknown. Known: {', '.join(BACKENDS)}.")
     directory = resolve_bundle(str(bundle))
-    from sartm_core.deploy.torch_segmenter import TorchSegmenter
+    described = read_bundle(directory)
+    if backend == "auto":
+        backend, why = choose_backend(described, device)
+        say(f"backend {backend}: {why}")
+    if (described.graphs is None) != (backend == "torch"):
+        held, form = ("weights", "onnx") if described.graphs is None else ("ONNX graphs", "torch")
+        raise SartmError(
+            f"{directory}: holds {held}, which backend '{backend}' does not run. Use backend auto, or export the "
+            f"checkpoint again with --to {form}."
+        )
+    if backend == "torch":
+        from sartm_core.deploy.torch_segmenter import TorchSegmenter
 
-    return TorchSegmenter(read_bundle(directory), directory, device)
+        return TorchSegmenter(described, directory, device)
+    if backend == "tensorrt":
+        from sartm_core.deploy.tensorrt_segmenter import TensorRtSegmenter
+
+        return TensorRtSegmenter(described, directory, say=say)
+    from sartm_core.deploy.onnx_segmenter import OnnxSegmenter, available_devices
+
+    chosen = ("cuda" if "cuda" in available_devices() else "cpu") if device == "auto" else device
+    return OnnxSegmenter(described, directory, chosen)
+
+
+def choose_backend(bundle: Bundle, device: str) -> tuple[str, str]:
+    """What `auto` stands for on this machine.
+
+    Returns:
+        The backend, and why.
+    """
+    if bundle.graphs is None:
+        return "torch", "the bundle holds weights, which torch runs"
+    if device not in ("auto", "cuda"):
+        return "onnx", f"device '{device}' was asked for"
+    if importlib.util.find_spec("tensorrt") is None:
+        return "onnx", "TensorRT's Python package is not installed"
+    from sartm_core.deploy import cuda
+
+    reason = cuda.why_unusable()
+    if reason is not None:
+        return "onnx", f"TensorRT is installed, but {reason}"
+    return "tensorrt", "TensorRT and an NVIDIA GPU are here"

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -11,9 +11,14 @@ from sartm_core.errors import SartmError
 from sartm_core.files import sha256
 from sartm_core.rig import Rig, Size
 
-FORMAT = 1
+FORMAT = 2
 DESCRIPTION_FILE = "bundle.json"
 WEIGHTS_FILE = "weights.safetensors"
+ENCODER_FILE, HEAD_FILE = "encoder.onnx", "head.onnx"
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+"""A file of the bundle's own folder."""
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class NetworkShape(Checked):
@@ -29,34 +34,53 @@ class NetworkShape(Checked):
     changes: dict[str, Any] = Field(default_factory=dict)
 
 
+class Graphs(Checked):
+    """What `encoder.onnx` and `head.onnx` are.
+
+    Attributes:
+        opset: 20 for TensorRT 10.3 (JetPack 6) and later, 23 for ONNX Runtime and TensorRT 10.14 and later.
+        precision: that the graphs compute in; normalisation, LayerNorm, softmax and the routing stay float32. In
+            int8 are linear layers of the encoder, for CPUs.
+        features: channels, height, width of what goes from one to the other, by name.
+    """
+
+    opset: int
+    precision: Literal["fp32", "fp16", "int8"]
+    features: dict[str, tuple[int, int, int]]
+
+
 class Bundle(Checked):
     """The content of `bundle.json`.
 
     Attributes:
         rig: what the model was trained for: modalities, encodings, classes, palette.
-        network: its shape; the normalisation lies with the weights.
+        network: its shape; the normalisation lies with the weights, or in the graphs.
         size: height, width of the network's input.
         fit: how camera images are brought to that size.
-        weights_sha256: of `weights.safetensors`.
+        graphs: None where the bundle holds `weights.safetensors` for the torch backend.
+        files: SHA-256 of every other file.
         recipe: the training run, as it was read.
         figures: mean IoU on validation, per condition and subset.
+        parity: how far the graphs' masks are from the checkpoint's, where it was measured.
         versions: of the libraries that made it.
     """
 
-    format: Literal[1]
+    format: Literal[2]
     name: str
     rig: Rig
     network: NetworkShape
     size: Size
     fit: Literal["stretch", "letterbox", "crop"]
-    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    graphs: Graphs | None = None
+    files: dict[FileName, Sha256]
     recipe: dict[str, Any]
     figures: dict[str, Any]
+    parity: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str]
 
 
 def read_bundle(directory: Path) -> Bundle:
-    """Reads and checks `bundle.json` and the weights' hash.
+    """Reads and checks `bundle.json` and the hashes of the other files.
 
     Raises:
         SartmError: a file is missing or damaged, or of another format; says which and what to do.
@@ -68,19 +92,25 @@ def read_bundle(directory: Path) -> Bundle:
         raise SartmError(
             f"{directory} is no bundle: it has no {DESCRIPTION_FILE}. Write one with `sartm export`."
         ) from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise SartmError(f"{path}: is no JSON file: {error}. Export the bundle again.") from error
-    if content.get("format") != FORMAT:
-        raise SartmError(
-            f"{path}: expected format {FORMAT}, got {content.get('format')}. Export with this version of sartm."
-        )
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise SartmError(f"{path}: expected format {FORMAT}, got {found}. Export with this version of sartm.")
     bundle = check(content, Bundle, str(path))
-    weights = directory / WEIGHTS_FILE
-    if not weights.is_file():
-        raise SartmError(f"{weights} is missing. Copy the whole folder that `sartm export` wrote, or export again.")
-    if (found := sha256(weights)) != bundle.weights_sha256:
-        raise SartmError(
-            f"{weights}: expected SHA-256 {bundle.weights_sha256[:12]}..., got {found[:12]}...: the file is damaged or "
-            "belongs to another bundle. Copy the folder again, or export again."
-        )
+    needed = {WEIGHTS_FILE} if bundle.graphs is None else {ENCODER_FILE, HEAD_FILE}
+    if missing := sorted(needed - set(bundle.files)):
+        raise SartmError(f"{path}: files: expected {missing[0]} among them. Export the bundle again.")
+    for name, expected in bundle.files.items():
+        _check_file(directory / name, expected)
     return bundle
+
+
+def _check_file(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise SartmError(f"{path} is missing. Copy the whole folder that `sartm export` wrote, or export again.")
+    if (found := sha256(path)) != expected:
+        raise SartmError(
+            f"{path}: expected SHA-256 {expected[:12]}..., got {found[:12]}...: the file is damaged or belongs to "
+            "another bundle. Copy the folder again, or export again."
+        )

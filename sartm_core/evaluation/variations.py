@@ -35,6 +35,11 @@ class Variation:
     change: Callable[[Planes, Generator], Planes] = field(compare=False)
 
 
+def subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Every choice of at least one, in order, all of them last."""
+    return [kept for size in range(1, len(names) + 1) for kept in combinations(names, size)]
+
+
 def variations(names: tuple[str, ...], protocols: Iterable[str], eight_bit: frozenset[str]) -> list[Variation]:
     """All that a choice of protocols asks for; the clean one always comes first.
 
@@ -46,10 +51,9 @@ def variations(names: tuple[str, ...], protocols: Iterable[str], eight_bit: froz
     chosen = set(protocols)
     result = [Variation("clean", "+".join(names), lambda planes, rng: planes)]
     if "subsets" in chosen:
-        for size in range(1, len(names)):
-            for kept in combinations(names, size):
-                result.append(Variation("drop", "+".join(kept), _drop(frozenset(kept))))
-                result.append(Variation("zero", "+".join(kept), _zero(frozenset(kept))))
+        for kept in subsets(names)[:-1]:
+            result.append(Variation("drop", "+".join(kept), _drop(frozenset(kept))))
+            result.append(Variation("zero", "+".join(kept), _zero(frozenset(kept))))
     if "noise" in chosen:
         for name in names:
             result.append(Variation("noise", f"{name} gaussian", _noisy(name, name in eight_bit, _gaussian)))

@@ -20,7 +20,7 @@ def expert_linear_class(modalities: tuple[str, ...], experts: RowExperts) -> typ
             rows = experts.current(x.shape[0])
             a = torch.stack([self.lora_A[name].weight for name in modalities])[rows]  # [R, r, in]
             b = torch.stack([self.lora_B[name].weight for name in modalities])[rows]  # [R, out, r]
-            tokens = x.reshape(len(rows), -1, x.shape[-1])
+            tokens = x.reshape(rows.shape[0], -1, x.shape[-1])
             update = torch.bmm(torch.bmm(tokens, a.transpose(1, 2)), b.transpose(1, 2))
             return self.base_layer(x) + update.reshape(*x.shape[:-1], -1)
 

@@ -31,7 +31,7 @@ class RowExperts:
 
     def current(self, batch: int) -> Tensor:
         """The rows of the running pass; `batch` is a multiple of R (windows are cut row by row)."""
-        if self.rows is None or batch % len(self.rows):
+        if self.rows is None or batch % self.rows.shape[0]:
             raise RuntimeError(f"the rows' experts were not set for a batch of {batch}: call MultiModalNetwork.encode")
         return self.rows
 
@@ -71,7 +71,8 @@ class StackedQKV(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # [N, h, w, in] -> [N, h, w, out]
         rows = self.experts.current(x.shape[0])
-        tokens = x.reshape(len(rows), -1, x.shape[-1])  # windows of one row lie together
+        # Windows of one row lie together. (`len` would fix the number of rows while a graph is traced.)
+        tokens = x.reshape(rows.shape[0], -1, x.shape[-1])
         out = torch.baddbmm(self.bias, tokens, self.weight[rows].transpose(1, 2))
         return out.reshape(*x.shape[:-1], -1)
 

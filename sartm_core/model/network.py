@@ -137,9 +137,8 @@ class MultiModalNetwork(nn.Module):
                 f"network input: expected sides that are multiples of {SIDE_MULTIPLE}, got {height}x{width}."
             )
         self.experts.rows = modality if self.config.experts == "modality" else torch.zeros_like(modality)
-        normalised = (planes.to(self.mean.dtype) - self.mean[modality][:, :, None, None]) / self.std[modality][
-            :, :, None, None
-        ]
+        mean, std = self.mean[modality][:, :, None, None], self.std[modality][:, :, None, None]
+        normalised = ((planes.to(mean.dtype) - mean) / std).to(self.conv_s0.weight.dtype)
         fine, middle, coarse = self.encoder(normalised)["backbone_fpn"]
         return [self.conv_s0(fine), self.conv_s1(middle), coarse]
 

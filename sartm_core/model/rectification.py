@@ -126,6 +126,8 @@ class MeetTheReference(nn.Module):
 
     def forward(self, features: Tensor, sample: Tensor, modality: Tensor, availability: Tensor) -> Tensor:
         """Arguments as in `ReliabilityRouting.forward`, one level: [R, C, h, w] -> [R, C, h, w]"""
+        if torch.compiler.is_compiling():
+            return self._of_one_sample(features, modality)
         row = torch.full(availability.shape, -1, device=sample.device)
         row[sample, modality] = torch.arange(len(sample), device=sample.device)
         reference_row = row[:, self.reference][sample]  # [R], -1 where the reference is absent
@@ -140,3 +142,15 @@ class MeetTheReference(nn.Module):
         meetings = meetings.index_add(0, references, meetings.new_ones(len(references)))[:, None, None, None]
         total = torch.zeros_like(features).index_add(0, references, rectified_reference)
         return torch.where(meetings > 0, total / meetings.clamp_min(1), met)
+
+    def _of_one_sample(self, features: Tensor, modality: Tensor) -> Tensor:
+        """The same for a single sample, without shapes that depend on the rows' content: for an exported graph."""
+        is_reference = (modality == self.reference)[:, None, None, None]
+        is_partner = ~is_reference & is_reference.any(dim=0, keepdim=True)
+        nothing = torch.zeros_like(features)
+        reference = torch.where(is_reference, features, nothing).sum(dim=0, keepdim=True).expand_as(features)
+        rectified_reference, rectified = self.rectification(reference, features)
+        met = torch.where(is_partner, self.fusion(rectified_reference, rectified), features)
+        meetings = is_partner.to(features.dtype).sum(dim=0, keepdim=True)
+        mean = torch.where(is_partner, rectified_reference, nothing).sum(dim=0, keepdim=True) / meetings.clamp_min(1)
+        return torch.where(is_reference & (meetings > 0), mean, met)

@@ -167,6 +167,8 @@ def weighted_sum(features: Tensor, weights: Tensor, sample: Tensor, modality: Te
     Returns:
         [B, C, h, w]
     """
-    scaled = features * weights[sample, modality][:, None, None, None]
+    scaled = features * weights[sample, modality].to(features)[:, None, None, None]
+    if weights.shape[0] == 1:
+        return scaled.sum(dim=0, keepdim=True)
     fused = scaled.new_zeros(weights.shape[0], *features.shape[1:])
     return fused.index_add(0, sample.to(features.device), scaled)

@@ -29,6 +29,7 @@ def encode_depth(modality: DepthModality, raw: NDArray[Any]) -> NDArray[np.float
             f"{raw.shape} of {raw.dtype}. For rendered depth such as HHA set encoding: image in the rig file."
         )
     scale = modality.metres_per_count if np.issubdtype(image.dtype, np.integer) else 1.0
-    metres = image.astype(np.float32) * np.float32(scale)
+    with np.errstate(over="ignore"):
+        metres = image.astype(np.float32) * np.float32(scale)
     metres[~((metres > 0) & (metres <= modality.max_range_m))] = 0.0
     return np.broadcast_to(metres, (3, *metres.shape))

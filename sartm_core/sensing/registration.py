@@ -1,5 +1,6 @@
 """Brings what a sensor delivers into the reference camera's image."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,11 +10,14 @@ from numpy.typing import NDArray
 
 from sartm_core.calibration import LIDAR_LOOKS_AHEAD, Intrinsics
 from sartm_core.errors import SartmError
-from sartm_core.rig import DepthModality, EventModality, LidarModality, Modality, Rig
+from sartm_core.rig import POINT_CLOUD, DepthModality, EventModality, LidarModality, Modality, Rig
 from sartm_core.sensing.depth import encode_depth
 from sartm_core.sensing.events import EVENT, count_events
 from sartm_core.sensing.fit import SPARSE_KINDS
 from sartm_core.sensing.lidar import project_points
+
+COARSEST = 16
+"""How many pixels of the reference a pixel of a depth camera may cover, in each direction."""
 
 _HALF = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
 """From pixels as OpenCV counts them (centres at integers) to those of `Intrinsics`."""
@@ -42,24 +46,23 @@ def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[A
     modality, raw = rig.modality(name), raws[name]
     size = rig.modality(rig.reference).size
     _check_calibrated(rig, modality)
-    if isinstance(modality, LidarModality) and modality.encoding == "projected" and raw.ndim == 2:
+    if isinstance(modality, LidarModality) and modality.message == POINT_CLOUD and raw.ndim == 2:
         pose = (modality.extrinsics or LIDAR_LOOKS_AHEAD).matrix
         return project_points(raw, _reference_intrinsics(rig).matrix, pose, size).transpose(1, 2, 0)
     if isinstance(modality, EventModality) and raw.dtype == EVENT:
         raw = count_events(raw, modality.size)
     if name == rig.reference or (modality.homography is None and modality.intrinsics is None):
         return raw
-    if raw.shape[:2] != modality.size:
-        raise SartmError(
-            f"{name}: its calibration is for images of {modality.size[1]}x{modality.size[0]} (size: in the rig file), "
-            f"got {raw.shape[1]}x{raw.shape[0]}."
-        )
+    _check_size(modality, raw)
     interpolation = cv2.INTER_NEAREST if modality.kind in SPARSE_KINDS else cv2.INTER_LINEAR
     if modality.homography is not None:
         return np.asarray(cv2.warpPerspective(raw, np.array(modality.homography), size[::-1], flags=interpolation))
+    if modality.depth_from == name:
+        return _depth_in_reference(rig, modality, raw)
     if modality.depth_from is not None and modality.depth_from in raws:
-        depth_m = _depth_in_reference(rig, rig.modality(modality.depth_from), raws[modality.depth_from])
-        return depth_m if modality.depth_from == name else _warp_by_depth(rig, modality, raw, depth_m, interpolation)
+        with contextlib.suppress(SartmError):  # a depth image that cannot be used is as good as none
+            depth_m = _depth_in_reference(rig, rig.modality(modality.depth_from), raws[modality.depth_from])
+            return _warp_by_depth(rig, modality, raw, depth_m, interpolation)
     return _warp_by_plane(rig, modality, raw, interpolation)
 
 
@@ -77,6 +80,14 @@ def _check_calibrated(rig: Rig, modality: Modality) -> None:
                 f"{camera.name}: its calibration comes from ROS, and /tf_static does not connect its frame with that "
                 f"of '{rig.reference}'. Publish the transform, or write extrinsics: into the rig file."
             )
+
+
+def _check_size(modality: Modality, raw: NDArray[Any]) -> None:
+    if raw.shape[:2] != modality.size:
+        raise SartmError(
+            f"{modality.name}: its calibration is for images of {modality.size[1]}x{modality.size[0]} (size: in the "
+            f"rig file), got {raw.shape[1]}x{raw.shape[0]}."
+        )
 
 
 def _reference_intrinsics(rig: Rig) -> Intrinsics:
@@ -130,6 +141,7 @@ def _depth_in_reference(rig: Rig, depth: Modality, raw: NDArray[Any]) -> NDArray
     height, width = rig.modality(rig.reference).size
     if depth.intrinsics is None:  # aligned by the driver
         return np.asarray(cv2.resize(measured, (width, height), interpolation=cv2.INTER_NEAREST))
+    _check_size(depth, raw)
     k_reference, k_sensor, pose = _calibration(rig, depth)
     rows, columns = np.nonzero(measured)
     z = measured[rows, columns]
@@ -139,7 +151,12 @@ def _depth_in_reference(rig: Rig, depth: Modality, raw: NDArray[Any]) -> NDArray
     x, y = (k_reference @ points)[:2] / points[2]
     nearness = np.zeros(height * width, np.float32)
     # A pixel of a coarser sensor covers several of the image; were it one, the background would show between them.
-    side = int(np.ceil(k_reference[0, 0] / k_sensor[0, 0]))
+    side = int(np.ceil(min(k_reference[0, 0] / k_sensor[0, 0], 2.0 * COARSEST)))
+    if side > COARSEST:
+        raise SartmError(
+            f"{depth.name}: its focal length of {k_sensor[0, 0]:g} pixels does not go with that of "
+            f"'{rig.reference}', {k_reference[0, 0]:g}: no depth camera is so coarse. Correct its calibration."
+        )
     for down, across in np.ndindex(side, side):
         u, v = np.floor(x + across - (side - 1) / 2), np.floor(y + down - (side - 1) / 2)
         seen = (u >= 0) & (u < width) & (v >= 0) & (v < height)

@@ -40,7 +40,9 @@ def encode_thermal(modality: ThermalModality, raw: NDArray[Any]) -> NDArray[np.u
         plane = _stretch(_kelvin(modality, image), *modality.window_k)
     else:
         # Every fourth pixel in each direction: the percentiles stay within a count, at a sixteenth of the cost.
-        low, high = np.nanpercentile(image[::4, ::4], modality.percentiles)
+        sample = image[::4, ::4]
+        sample = sample[np.isfinite(sample)]
+        low, high = np.percentile(sample, modality.percentiles) if sample.size else (0.0, 1.0)
         plane = _stretch(image.astype(np.float32), float(low), float(high))
     return np.broadcast_to(plane, (3, *plane.shape))
 
@@ -48,9 +50,11 @@ def encode_thermal(modality: ThermalModality, raw: NDArray[Any]) -> NDArray[np.u
 def _kelvin(modality: ThermalModality, image: NDArray[Any]) -> NDArray[np.float32]:
     """Integer counts are scaled; float images are taken to be kelvin already."""
     scale = modality.kelvin_per_count if np.issubdtype(image.dtype, np.integer) else 1.0
-    return image.astype(np.float32) * np.float32(scale)
+    with np.errstate(over="ignore"):
+        return np.nan_to_num(image.astype(np.float32) * np.float32(scale), posinf=0.0, neginf=0.0)
 
 
 def _stretch(image: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
-    scaled = (image - low) * (255.0 / max(high - low, 1e-6))
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = (image - low) * (255.0 / max(high - low, 1e-6))
     return np.nan_to_num(np.clip(scaled, 0, 255)).astype(np.uint8)

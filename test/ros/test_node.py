@@ -160,7 +160,7 @@ def test_after_shutdown_it_is_silent(host, node, feed) -> None:
         ({"bundle": "nosuch"}, "bundle 'nosuch' was not found"),
         ({"rig": "nosuch"}, "no rig is called 'nosuch'"),
         ({"rig": "mfnet"}, "the bundle was trained for the classes road"),
-        ({"backend": "magic"}, "parameter 'backend': expected one of auto, torch, got 'magic'"),
+        ({"backend": "magic"}, "parameter 'backend': expected one of auto, torch, onnx, tensorrt, got 'magic'"),
     ],
 )
 def test_a_start_that_cannot_work_says_why(start, parameters: dict[str, str], expected: str) -> None:

@@ -1,0 +1,220 @@
+"""`sartm export`, `sartm engine build` and `sartm bench`: from a checkpoint to a robot."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
+
+engine_app = typer.Typer(no_args_is_help=True, help="TensorRT engines.")
+
+VerifyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--verify", metavar="DATA", help="Compare masks on a data set's test split, or on 'simulated' frames."
+    ),
+]
+FramesOption = Annotated[int, typer.Option("--verify-frames", help="How many frames --verify takes.", min=1)]
+BundleArgument = Annotated[str, typer.Argument(help="A bundle's folder, or the name of a shipped one.")]
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="best.ckpt or last.ckpt, written by `sartm train`.")],
+    out: Annotated[Path, typer.Option(help="The bundle's folder; a bundle that is there is replaced.")],
+    to: Annotated[str, typer.Option(help="torch: weights; onnx: graphs for ONNX Runtime and TensorRT.")] = "torch",
+    size: Annotated[
+        str | None, typer.Option(help="HEIGHTxWIDTH of the input; default: the last training size.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="Of the graphs: fp32, fp16, or int8 (CPUs).")] = "fp32",
+    opset: Annotated[
+        str, typer.Option(help="Of the graphs: 20 (any TensorRT from 10.3), 23 (CPUs; TensorRT from 10.14), or auto.")
+    ] = "auto",
+    verify: VerifyOption = None,
+    verify_frames: FramesOption = 24,
+) -> None:
+    """Turn a checkpoint into a bundle, all that inference needs."""
+    _one_of("--to", to, ("torch", "onnx"))
+    _one_of("--precision", precision, ("fp32", "fp16", "int8"))
+    _one_of("--opset", opset, ("auto", "20", "23"))
+    with user_errors():
+        from sartm_core.deploy.export import export as run
+
+        options: dict[str, Any] = {
+            "size": _size(size), "form": to, "precision": precision, "opset": None if opset == "auto" else int(opset),
+        }  # fmt: skip
+        if verify is None:
+            bundle = run(checkpoint, out, **options)
+        else:
+            bundle = _export_verified(checkpoint, out, options, verify, verify_frames)
+    form = "weights" if bundle.graphs is None else f"ONNX opset {bundle.graphs.opset}, {bundle.graphs.precision}"
+    stdout.print(
+        f"{out}: bundle '{bundle.name}', rig '{bundle.rig.name}', input {bundle.size[0]}x{bundle.size[1]}, {form}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _export_verified(checkpoint: Path, out: Path, options: dict[str, Any], where: str, count: int) -> Any:
+    """Exports beside `out`, compares with the checkpoint's own network, and only then gives the bundle its name."""
+    from sartm_core.deploy import load_segmenter
+    from sartm_core.deploy.bundle import DESCRIPTION_FILE
+    from sartm_core.deploy.export import describe
+    from sartm_core.deploy.export import export as run
+    from sartm_core.errors import SartmError
+    from sartm_core.evaluation.parity import check, compare, frames_of
+
+    if out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION_FILE).is_file():
+        raise SartmError(f"{out}: holds other things and is no bundle. Choose another folder.")
+    work = out.with_name(f".{out.name}.verify")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        run(checkpoint, work / "reference", size=options["size"])
+        bundle = run(checkpoint, work / "candidate", **options)
+        reference = load_segmenter(work / "reference", "torch", "cpu")
+        candidate = load_segmenter(work / "candidate", device="cpu")
+        with stderr.status("comparing") as status:
+            results = compare(
+                reference, candidate, frames_of(where, bundle.rig, count),
+                lambda done: status.update(f"comparing: {done} of {count} frames"),
+            )  # fmt: skip
+        _print_parity(results)
+        check(results, options["precision"])
+        bundle = bundle.model_copy(update={"parity": {"data": where, "subsets": [asdict(one) for one in results]}})
+        describe(work / "candidate", bundle)
+        shutil.rmtree(out, ignore_errors=True)
+        (work / "candidate").rename(out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return bundle
+
+
+def _print_parity(results: list[Any]) -> None:
+    table = Table(title="beside the checkpoint's own network, float32 on a CPU")
+    table.add_column("modalities")
+    for column in ("equal pixels", "confidence", "routing", "mIoU", "before"):
+        table.add_column(column, justify="right")
+    for one in results:
+        ious = ["" if value is None else f"{value:.4f}" for value in (one.candidate_miou, one.miou)]
+        table.add_row(one.subset, f"{one.agreement:.5f}", f"{one.confidence:.1e}", f"{one.routing:.1e}", *ious)
+    stdout.print(table)
+
+
+@engine_app.command("build")
+def engine_build(
+    bundle: BundleArgument,
+    workspace_mb: Annotated[int, typer.Option(help="Limit of TensorRT's scratch memory.", min=64)] = 4096,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether, and why, engines would be built.")] = False,
+    verify: VerifyOption = None,
+    verify_frames: FramesOption = 24,
+) -> None:
+    """Build the bundle's TensorRT engines on this machine, for later starts; once for each GPU and TensorRT."""
+    with user_errors():
+        from sartm_core.deploy.bundle import read_bundle
+        from sartm_core.deploy.cuda import Cuda
+        from sartm_core.deploy.engine import EngineCache, cache_directory, key_of
+        from sartm_core.deploy.tensorrt_segmenter import TensorRtSegmenter, graph_shapes
+        from sartm_core.errors import SartmError
+        from sartm_core.resources import resolve_bundle
+
+        directory = resolve_bundle(bundle)
+        described = read_bundle(directory)
+        if described.graphs is None:
+            raise SartmError(f"{directory}: holds weights, no graphs. Export the checkpoint again with --to onnx.")
+        cache = EngineCache(cache_directory())
+        if check:
+            cuda = Cuda()
+            for file, shapes in graph_shapes(described).items():
+                name = Path(file).stem
+                reason = cache.why_rebuild(name, key_of(directory / file, shapes, workspace_mb, cuda))
+                stdout.print(
+                    f"{name}: {'up to date' if reason is None else f'would be built: {reason}'}", soft_wrap=True
+                )
+            return
+        segmenter = TensorRtSegmenter(
+            described, directory, cache, workspace_mb, lambda line: stderr.print(line, highlight=False)
+        )
+        if verify is not None:
+            from sartm_core.deploy.onnx_segmenter import OnnxSegmenter
+            from sartm_core.evaluation.parity import check as check_parity
+            from sartm_core.evaluation.parity import compare, frames_of
+
+            reference = OnnxSegmenter(described, directory, "cpu")
+            results = compare(reference, segmenter, frames_of(verify, described.rig, verify_frames))
+            _print_parity(results)
+            check_parity(results, described.graphs.precision)
+    stdout.print(f"ready: {segmenter.backend}; engines in {cache.directory}", soft_wrap=True)
+
+
+@engine_app.callback()
+def _group() -> None:
+    """Keeps `build` a command of its own while it is the only one."""
+
+
+def bench(
+    bundle: BundleArgument,
+    backend: Annotated[str, typer.Option(help="auto, torch, onnx or tensorrt.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or tensorrt (ONNX Runtime's).")] = "auto",
+    subsets: Annotated[
+        bool, typer.Option("--subsets", help="Every choice of modalities, not only 1, 2, ... of them.")
+    ] = False,
+    repetitions: Annotated[int, typer.Option(help="Timed calls of each.", min=3)] = 30,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Measure a bundle on this machine: stages, frame rate, share of the peak, cost of each modality."""
+    with user_errors():
+        import json
+
+        from sartm_core.deploy import load_segmenter
+        from sartm_core.deploy.bench import measure
+        from sartm_core.files import write_text
+
+        segmenter = load_segmenter(bundle, backend, device)
+        with stderr.status("measuring") as status:
+            figures = measure(segmenter, subsets, repetitions, lambda name: status.update(f"measuring {name}"))
+        if out is not None:
+            write_text(out, json.dumps(figures, indent=2) + "\n")
+    if json_output:
+        print_json(figures)
+        return
+    stdout.print(_bench_table(figures))
+    peak = figures["peak"]
+    stdout.print(f"peak of this device, measured: {peak['gflop_per_s']:.0f} GFLOP/s, {peak['gb_per_s']:.1f} GB/s")
+    stdout.print(", ".join(f"{name} {version}" for name, version in figures["versions"].items()), highlight=False)
+
+
+def _bench_table(figures: dict[str, Any]) -> Table:
+    size = figures["size"]
+    table = Table(title=f"{figures['bundle']}, {size[0]}x{size[1]}, {figures['backend']}; ms")
+    table.add_column("modalities")
+    for column in ("prepare", "run p50", "run p95", "finish", "per second", "GFLOP/s", "of peak", "x one"):
+        table.add_column(column, justify="right")
+    for row in figures["rows"]:
+        stages = row["ms"]
+        rate = "" if row["gflop_per_s"] is None else f"{row['gflop_per_s']:.0f}"
+        share = "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}"
+        table.add_row(
+            row["modalities"], f"{stages['prepare']['p50']:.2f}", f"{stages['run']['p50']:.1f}",
+            f"{stages['run']['p95']:.1f}", f"{stages['finish']['p50']:.2f}", f"{row['per_second']:.1f}", rate, share,
+            f"{row['cost']:.2f}",
+        )  # fmt: skip
+    return table
+
+
+def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise typer.BadParameter(f"expected one of {', '.join(choices)}, got {value}", param_hint=option)
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        height, width = (int(side) for side in text.split("x"))
+    except ValueError:
+        raise typer.BadParameter(f"expected HEIGHTxWIDTH such as 448x640, got {text}", param_hint="--size") from None
+    return height, width

@@ -1,0 +1,133 @@
+"""The few calls of CUDA's runtime that an engine needs, so that a robot with TensorRT needs no torch.
+
+Names and signatures are those of CUDA 11.4 to 13; every call is checked.
+"""
+
+import ctypes
+import ctypes.util
+import functools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sartm_core.errors import SartmError
+
+LIBRARIES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so")
+_HOST_TO_DEVICE, _DEVICE_TO_HOST = 1, 2
+_MAJOR, _MINOR = 75, 76  # cudaDevAttrComputeCapability...
+_NON_BLOCKING, _RELAXED = 1, 2  # a stream's flag; cudaStreamCaptureModeRelaxed
+
+
+@functools.cache
+def _library() -> Any:
+    """The runtime, or None."""
+    for name in LIBRARIES:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    return None
+
+
+def why_unusable() -> str | None:
+    """Why there is no GPU to use; None where there is one."""
+    library = _library()
+    if library is None:
+        return f"CUDA's runtime was not found ({', '.join(LIBRARIES)})"
+    count = ctypes.c_int()
+    if library.cudaGetDeviceCount(ctypes.byref(count)) != 0 or count.value == 0:
+        return "no NVIDIA GPU answers"
+    return None
+
+
+class Cuda:
+    """The first GPU and one stream.
+
+    Raises:
+        SartmError: there is none.
+    """
+
+    def __init__(self) -> None:
+        reason = why_unusable()
+        if reason is not None:
+            raise SartmError(f"backend 'tensorrt': {reason}. Use backend onnx with device cpu.")
+        self._library = _library()
+        self.stream = ctypes.c_void_p()
+        self.call("cudaStreamCreateWithFlags", ctypes.byref(self.stream), ctypes.c_uint(_NON_BLOCKING))
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Calls a function of the runtime; raises SartmError with its name and CUDA's words when it fails."""
+        status = getattr(self._library, name)(*arguments)
+        if status != 0:
+            explain = self._library.cudaGetErrorString
+            explain.restype = ctypes.c_char_p
+            raise SartmError(f"CUDA: {name} failed: {explain(status).decode(errors='replace')} ({status}).")
+
+    @property
+    def device_name(self) -> str:
+        """As the driver calls the GPU."""
+        properties = ctypes.create_string_buffer(1 << 14)  # cudaDeviceProp begins with char name[256]
+        version_2 = hasattr(self._library, "cudaGetDeviceProperties_v2")
+        name = "cudaGetDeviceProperties_v2" if version_2 else "cudaGetDeviceProperties"
+        self.call(name, properties, ctypes.c_int(0))
+        return properties.raw[:256].split(b"\0")[0].decode(errors="replace")
+
+    @property
+    def compute_capability(self) -> str:
+        """Such as `8.7` on AGX Orin."""
+        major, minor = ctypes.c_int(), ctypes.c_int()
+        self.call("cudaDeviceGetAttribute", ctypes.byref(major), ctypes.c_int(_MAJOR), ctypes.c_int(0))
+        self.call("cudaDeviceGetAttribute", ctypes.byref(minor), ctypes.c_int(_MINOR), ctypes.c_int(0))
+        return f"{major.value}.{minor.value}"
+
+    def pinned(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """A zeroed array in page-locked memory, which copies without the driver's own staging. Lives for ever."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        pointer = ctypes.c_void_p()
+        self.call("cudaHostAlloc", ctypes.byref(pointer), ctypes.c_size_t(size), ctypes.c_uint(0))
+        assert pointer.value is not None
+        memory = (ctypes.c_byte * size).from_address(pointer.value)
+        array = np.frombuffer(memory, dtype).reshape(shape)
+        array[...] = 0
+        return array
+
+    def device_memory(self, size: int) -> int:
+        """The address of so many bytes on the GPU. Lives for ever."""
+        pointer = ctypes.c_void_p()
+        self.call("cudaMalloc", ctypes.byref(pointer), ctypes.c_size_t(size))
+        assert pointer.value is not None
+        return pointer.value
+
+    def upload(self, address: int, array: NDArray[Any]) -> None:
+        """Copies to the GPU, in the stream."""
+        self._copy(address, array.ctypes.data, array.nbytes, _HOST_TO_DEVICE)
+
+    def download(self, array: NDArray[Any], address: int) -> None:
+        """Copies from the GPU, in the stream."""
+        self._copy(array.ctypes.data, address, array.nbytes, _DEVICE_TO_HOST)
+
+    def _copy(self, to: int, source: int, size: int, kind: int) -> None:
+        self.call(
+            "cudaMemcpyAsync", ctypes.c_void_p(to), ctypes.c_void_p(source), ctypes.c_size_t(size),
+            ctypes.c_int(kind), self.stream,
+        )  # fmt: skip
+
+    def synchronize(self) -> None:
+        """Waits for the stream."""
+        self.call("cudaStreamSynchronize", self.stream)
+
+    def begin_capture(self) -> None:
+        """From now on the stream's work is written down, not done."""
+        self.call("cudaStreamBeginCapture", self.stream, ctypes.c_int(_RELAXED))
+
+    def end_capture(self) -> ctypes.c_void_p:
+        """What was written down, ready to `launch`."""
+        graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
+        self.call("cudaStreamEndCapture", self.stream, ctypes.byref(graph))
+        self.call("cudaGraphInstantiateWithFlags", ctypes.byref(executable), graph, ctypes.c_ulonglong(0))
+        return executable
+
+    def launch(self, executable: ctypes.c_void_p) -> None:
+        """Does the written-down work in the stream."""
+        self.call("cudaGraphLaunch", executable, self.stream)

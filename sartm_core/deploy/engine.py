@@ -1,0 +1,280 @@
+"""TensorRT engines: built on the machine that runs them, cached under everything that they depend on.
+
+TensorRT 8.6, 10 and 11: only names that all of them have, but where the versions part (`_network_flags`). A plan is
+never loaded unless its side file says that this TensorRT made it for this GPU from this graph, and its bytes are what
+was written.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sartm_core.deploy.cuda import Cuda
+from sartm_core.errors import SartmError
+from sartm_core.files import atomic_path, sha256, write_text
+
+log = logging.getLogger("sartm")
+
+Shapes = dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+"""Input -> smallest and largest shape."""
+Say = Callable[[str], None]
+
+DEFAULT_WORKSPACE_MB = 4096
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EngineKey:
+    """All that a plan depends on. The fields' names are used in explanations.
+
+    Attributes:
+        graph: SHA-256 of the ONNX file.
+        tensorrt: version.
+        gpu: name and compute capability.
+        shapes: of the inputs, as text.
+        workspace_mb: limit of the scratch memory.
+    """
+
+    graph: str
+    tensorrt: str
+    gpu: str
+    shapes: str
+    workspace_mb: int
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def cache_directory() -> Path:
+    """`$SARTM_CACHE`, or `~/.cache/sartm`."""
+    return Path(os.environ.get("SARTM_CACHE") or Path.home() / ".cache" / "sartm") / "engines"
+
+
+def tensorrt() -> Any:
+    """NVIDIA's Python package.
+
+    Raises:
+        SartmError: it is not installed, or its libraries are missing.
+    """
+    try:
+        import tensorrt as package
+    except Exception as error:  # libraries of another CUDA raise whatever they like
+        raise SartmError(
+            f"TensorRT's Python package cannot be imported ({error}). On a Jetson it comes with JetPack: use a virtual "
+            "environment with --system-site-packages. On a desktop: pip install tensorrt. Or use backend onnx."
+        ) from error
+    return package
+
+
+class EngineCache:
+    """Plans and their side files in one folder.
+
+    Args:
+        directory: made where needed.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def path(self, name: str, key: EngineKey) -> Path:
+        """Of the plan; the side file has `.json` in place of `.engine`."""
+        return self.directory / f"{name}-{key.digest}.engine"
+
+    def why_rebuild(self, name: str, key: EngineKey) -> str | None:
+        """Why there is no plan to load; None where there is one."""
+        path = self.path(name, key)
+        side = path.with_suffix(".json")
+        if not path.is_file() or not side.is_file():
+            return self._what_changed(name, key)
+        try:
+            described = json.loads(side.read_text(encoding="utf-8"))
+            expected = described["engine_sha256"]
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            return f"{side} is damaged ({error!r})"
+        if described.get("key") != dataclasses.asdict(key):
+            return f"{side} describes another engine"
+        if sha256(path) != expected:
+            return f"{path} is damaged: its SHA-256 is not the one that was written"
+        return None
+
+    def _what_changed(self, name: str, key: EngineKey) -> str:
+        """What differs from the newest engine of that name."""
+        sides = sorted(self.directory.glob(f"{name}-*.json"), key=lambda side: side.stat().st_mtime, reverse=True)
+        wanted = dataclasses.asdict(key)
+        for side in sides:
+            try:
+                before = json.loads(side.read_text(encoding="utf-8"))["key"]
+                changed = [field for field in wanted if before.get(field) != wanted[field]]
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue
+            differences = ", ".join(
+                f"{field} was {_short(before.get(field))}, is {_short(wanted[field])}" for field in changed
+            )
+            return (
+                f"the newest cached engine of '{name}' is another one: {differences}" if changed else "its file is gone"
+            )
+        return f"no engine of '{name}' is cached in {self.directory}"
+
+    def check_writable(self) -> None:
+        """Raises SartmError when nothing can be stored: better now than after minutes of building."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with atomic_path(self.directory / ".writable") as probe:
+                probe.write_bytes(b"")
+            (self.directory / ".writable").unlink()
+        except OSError as error:
+            raise SartmError(
+                f"{self.directory}: engines cannot be stored there ({error.strerror}). Make it writable, or set "
+                "SARTM_CACHE to another folder."
+            ) from error
+
+    def store(self, name: str, key: EngineKey, plan: bytes, seconds: float) -> None:
+        """Writes plan and side file, the side file last."""
+        path = self.path(name, key)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(plan)
+        described = {
+            "key": dataclasses.asdict(key),
+            "engine_sha256": hashlib.sha256(plan).hexdigest(),
+            "build_seconds": round(seconds, 1),
+        }
+        write_text(path.with_suffix(".json"), json.dumps(described, indent=2) + "\n")
+
+
+def key_of(graph: Path, shapes: Shapes, workspace_mb: int, cuda: Cuda) -> EngineKey:
+    """The key of a graph on this machine."""
+    return EngineKey(
+        graph=sha256(graph),
+        tensorrt=str(tensorrt().__version__),
+        gpu=f"{cuda.device_name}, {cuda.compute_capability}",
+        shapes=json.dumps(shapes, sort_keys=True),
+        workspace_mb=workspace_mb,
+    )
+
+
+def load_or_build(graph: Path, shapes: Shapes, cuda: Cuda, cache: EngineCache, workspace_mb: int, say: Say) -> Any:
+    """The engine of a graph: the cached one, or a new one.
+
+    Args:
+        graph: ONNX file; its stem names the engine.
+        shapes: of its inputs.
+        say: gets a line for each step that takes time.
+
+    Raises:
+        SartmError: TensorRT refuses the graph, or the cache cannot be written.
+    """
+    trt = tensorrt()
+    logger = trt.Logger(trt.Logger.WARNING)
+    runtime = trt.Runtime(logger)
+    name, key = graph.stem, key_of(graph, shapes, workspace_mb, cuda)
+    reason = cache.why_rebuild(name, key)
+    if reason is None:
+        engine = runtime.deserialize_cuda_engine(cache.path(name, key).read_bytes())
+        if engine is not None:
+            return engine
+        reason = f"TensorRT {key.tensorrt} does not load the cached one"
+    cache.check_writable()
+    say(f"building TensorRT's engine of '{name}' (minutes): {reason}")
+    started = time.monotonic()
+    plan = build(trt, logger, graph, shapes, workspace_mb, cache.directory / f"timing-{key.tensorrt}.cache", say)
+    seconds = time.monotonic() - started
+    try:
+        cache.store(name, key, plan, seconds)
+        say(f"engine of '{name}' built in {seconds:.0f} s: {cache.path(name, key)}")
+    except OSError as error:
+        say(f"engine of '{name}' built, but not stored ({error.strerror}): the next start builds it again")
+    engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        raise SartmError(f"TensorRT {key.tensorrt} does not load the engine that it has just built from {graph}.")
+    return engine
+
+
+def build(trt: Any, logger: Any, graph: Path, shapes: Shapes, workspace_mb: int, timing_cache: Path, say: Say) -> bytes:
+    """Builds a plan.
+
+    Args:
+        trt: the package.
+        timing_cache: what earlier builds have measured; read and written.
+
+    Raises:
+        SartmError: TensorRT cannot parse or build the graph.
+    """
+    builder = trt.Builder(logger)
+    network = builder.create_network(_network_flags(trt))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(graph.read_bytes()):
+        errors = "; ".join(parser.get_error(index).desc() for index in range(parser.num_errors))
+        raise SartmError(
+            f"{graph}: TensorRT {trt.__version__} cannot parse it: {errors}. Opset 23 needs TensorRT 10.14 or newer: "
+            "export with --opset 20."
+        )
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb << 20)
+    if not _is_strongly_typed(trt):
+        config.set_flag(trt.BuilderFlag.FP16)
+    profile = builder.create_optimization_profile()
+    for name, (smallest, largest) in shapes.items():
+        profile.set_shape(name, smallest, largest, largest)
+    config.add_optimization_profile(profile)
+    known = timing_cache.read_bytes() if timing_cache.is_file() else b""
+    config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)
+    if hasattr(trt, "IProgressMonitor"):
+        config.progress_monitor = _progress(trt, say)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise SartmError(
+            f"{graph}: TensorRT {trt.__version__} built no engine; its log says why. Out of memory? Lower "
+            "--workspace-mb, or close other programs."
+        )
+    try:
+        with atomic_path(timing_cache) as temporary:
+            temporary.write_bytes(bytes(config.get_timing_cache().serialize()))
+    except OSError as error:
+        log.warning("the timing cache was not stored: %s", error)
+    return bytes(plan)
+
+
+def _is_strongly_typed(trt: Any) -> bool:
+    """TensorRT 10 and 11 take the precision from the graph; 8.6 wants a flag."""
+    return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+
+
+def _network_flags(trt: Any) -> int:
+    flags = trt.NetworkDefinitionCreationFlag
+    return 1 << int(flags.STRONGLY_TYPED if _is_strongly_typed(trt) else flags.EXPLICIT_BATCH)
+
+
+def _progress(trt: Any, say: Say) -> Any:
+    """Says each tenth of the outermost phase."""
+
+    class Monitor(trt.IProgressMonitor):
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._steps: dict[str, int] = {}
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            if parent_phase is None:
+                self._steps[phase_name] = num_steps
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            total = self._steps.get(phase_name, 0)
+            if total and step * 10 // total != (step - 1) * 10 // total:
+                say(f"  {phase_name}: {100 * step // total} %")
+            return True
+
+        def phase_finish(self, phase_name: str) -> None:
+            self._steps.pop(phase_name, None)
+
+    return Monitor()
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:12] + "..."

@@ -1,0 +1,154 @@
+"""An ONNX graph in half precision, with float32 islands where half would overflow or lose what matters; or in int8.
+
+The precision is in the graph, so TensorRT 10 and 11 and ONNX Runtime compute the same. (ONNX Runtime's own converter
+writes the casts of shared weights twice and out of order, which its checker refuses.)
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FLOAT32_OPERATORS = frozenset({
+    "LayerNormalization", "InstanceNormalization", "GroupNormalization",  # sums of squares overflow
+    "Softmax", "ReduceMean", "ReduceSum", "ReduceL2", "Sqrt", "Pow", "ArgMax",  # and the statistics that routing reads
+})  # fmt: skip
+UNTOUCHED_INPUTS = {"Resize": (1, 2)}
+"""Inputs that ONNX wants in float32 whatever the data are: Resize's region and scales."""
+ATTENTION_IN_FLOAT32 = 1
+"""`softmax_precision` of ONNX's Attention operator: onnx.TensorProto.FLOAT."""
+LARGEST = float(np.finfo(np.float16).max)
+
+
+def quantize(path: Path) -> None:
+    """Rewrites a graph in place: the linear layers whose weights are constants in int8, for CPUs.
+
+    Activations are quantised as they come. The projections of the experts are gathered at run time and stay float32.
+
+    Args:
+        path: of the ONNX file.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantized = path.with_suffix(".int8")
+    logging.disable(logging.WARNING)  # it recommends what the exporter has done already
+    try:
+        quantize_dynamic(
+            path, quantized, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"], per_channel=True
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+    quantized.replace(path)
+
+
+def halve(path: Path, float32_inputs: set[str], float32_outputs: set[str]) -> None:
+    """Rewrites a graph in place: weights and most operators in fp16.
+
+    Args:
+        path: of the ONNX file.
+        float32_inputs: stay float32 (or integers), with everything up to the first convolution: the normalisation of
+            kelvin and metres needs more digits than fp16 has.
+        float32_outputs: stay float32.
+    """
+    import onnx
+
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    islands = _until_convolution(model.graph, float32_inputs)
+    _Converter(model, islands, float32_inputs, float32_outputs).convert()
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+class _Converter:
+    """One pass over the nodes, which ONNX keeps in order."""
+
+    def __init__(self, model: Any, islands: set[str], float32_inputs: set[str], float32_outputs: set[str]) -> None:
+        import onnx
+
+        self._onnx, self._graph = onnx, model.graph
+        self._islands, self._float32_inputs, self._float32_outputs = islands, float32_inputs, float32_outputs
+        self._float, self._half = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+        self._type = {
+            value.name: value.type.tensor_type.elem_type
+            for values in (model.graph.input, model.graph.output, model.graph.value_info)
+            for value in values
+        }
+        self._weights = {weight.name: weight for weight in model.graph.initializer}
+        self._type |= {name: weight.data_type for name, weight in self._weights.items()}
+        self._floats = {name for name, kind in self._type.items() if kind == self._float}
+        self._copies: dict[tuple[str, int], str] = {}  # (tensor, type) -> the name of it in that type
+        self._nodes: list[Any] = []
+
+    def convert(self) -> None:
+        for value in self._graph.input:
+            if value.name in self._floats and value.name not in self._float32_inputs:
+                value.type.tensor_type.elem_type = self._type[value.name] = self._half
+        for node in self._graph.node:
+            self._convert_node(node)
+        for value in self._graph.output:
+            self._convert_output(value)
+        used = {name for node in self._nodes for name in node.input}
+        kept = [weight for name, weight in self._weights.items() if name in used]
+        for field, content in (("node", self._nodes), ("initializer", kept), ("value_info", [])):
+            self._graph.ClearField(field)
+            getattr(self._graph, field).extend(content)
+
+    def _convert_node(self, node: Any) -> None:
+        is_float32 = node.op_type in FLOAT32_OPERATORS or node.name in self._islands
+        # Constants keep the type that they were written in.
+        is_float32 = is_float32 or node.op_type in ("Constant", "ConstantOfShape")
+        wanted = self._float if is_float32 else self._half
+        untouched = UNTOUCHED_INPUTS.get(node.op_type, ())
+        for index, name in enumerate(node.input):
+            if name in self._floats:
+                node.input[index] = self._as(name, self._float if index in untouched else wanted)
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == self._float:
+                attribute.i = wanted
+        if node.op_type == "Attention" and wanted == self._half:
+            node.attribute.append(self._onnx.helper.make_attribute("softmax_precision", ATTENTION_IN_FLOAT32))
+        self._type |= {name: wanted for name in node.output if name in self._floats}
+        self._nodes.append(node)
+
+    def _as(self, name: str, wanted: int) -> str:
+        """The tensor in a type: itself, a converted weight, or what a Cast makes of it."""
+        if self._type[name] == wanted:
+            return name
+        if (name, wanted) not in self._copies:
+            copy = f"{name}_{'fp16' if wanted == self._half else 'fp32'}"
+            self._copies[name, wanted] = copy
+            self._type[copy] = wanted
+            if name in self._weights:
+                numbers = np.clip(self._onnx.numpy_helper.to_array(self._weights[name]), -LARGEST, LARGEST)
+                self._weights[copy] = self._onnx.numpy_helper.from_array(numbers.astype(np.float16), copy)
+            else:
+                self._nodes.append(self._onnx.helper.make_node("Cast", [name], [copy], name=f"{copy}_cast", to=wanted))
+        return self._copies[name, wanted]
+
+    def _convert_output(self, value: Any) -> None:
+        if value.name not in self._floats:
+            return
+        wanted = self._float if value.name in self._float32_outputs else self._half
+        value.type.tensor_type.elem_type = wanted
+        if self._type[value.name] == wanted:
+            return
+        inner = f"{value.name}_inner"
+        for node in self._nodes:
+            node.input[:] = [inner if name == value.name else name for name in node.input]
+            node.output[:] = [inner if name == value.name else name for name in node.output]
+        cast = self._onnx.helper.make_node("Cast", [inner], [value.name], name=f"{value.name}_cast", to=wanted)
+        self._nodes.append(cast)
+
+
+def _until_convolution(graph: Any, inputs: set[str]) -> set[str]:
+    """Names of the nodes between inputs and the first convolution, and of all that these nodes need."""
+    made_by = {output: node for node in graph.node for output in node.output}
+    reached, kept = set(inputs), []
+    for node in graph.node:
+        if node.op_type != "Conv" and reached.intersection(node.input):
+            reached.update(node.output)
+            kept.append(node)
+    for node in kept:  # grows while it is walked: the ancestors of what is kept
+        kept.extend(made_by[name] for name in node.input if name in made_by and made_by[name] not in kept)
+    return {node.name for node in kept}

@@ -1,0 +1,136 @@
+"""Whether two forms of one model answer alike on real frames: the gate that a graph or an engine has to pass."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sartm_core.datasets.frame import TRUTH
+from sartm_core.datasets.layouts import open_data
+from sartm_core.deploy import Segmenter
+from sartm_core.deploy.host import Planes
+from sartm_core.errors import SartmError
+from sartm_core.evaluation.evaluate import common_modalities
+from sartm_core.evaluation.metrics import SegmentationScore
+from sartm_core.evaluation.variations import subsets
+from sartm_core.rig import Rig
+from sartm_core.sensing import encode
+from sartm_core.simulation import CONDITIONS, SimulatedRig
+
+UNSEEN_SEED = 2_000_000_000
+
+BOUNDS = {"fp32": (0.9999, 0.001), "fp16": (0.995, 0.01), "int8": (0.99, 0.01)}
+"""By precision: the least share of equal pixels, and the largest loss of mean IoU, on every subset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far the candidate is from the reference on one subset of the modalities.
+
+    Attributes:
+        agreement: share of the pixels whose class is the same.
+        confidence, routing: largest absolute difference.
+        miou, candidate_miou: against the truth; None without labels.
+    """
+
+    subset: str
+    agreement: float
+    confidence: float
+    routing: float
+    miou: float | None
+    candidate_miou: float | None
+
+    def passes(self, precision: str) -> bool:
+        """Whether it is within `BOUNDS`."""
+        agreement, loss = BOUNDS[precision]
+        lost = 0.0 if self.miou is None or self.candidate_miou is None else self.miou - self.candidate_miou
+        return self.agreement >= agreement and lost <= loss
+
+
+def frames_of(where: str, rig: Rig, count: int) -> Iterator[tuple[Planes, NDArray[np.uint8] | None]]:
+    """Frames to compare on.
+
+    Args:
+        where: a data set's folder, its test split; or `simulated`: streets that no training has seen.
+        rig: the model's.
+        count: at most so many.
+
+    Raises:
+        SartmError: no such data, or a rig that the simulator does not serve.
+    """
+    if where == "simulated":
+        for index in range(count):
+            condition = list(CONDITIONS.values())[index % len(CONDITIONS)]
+            simulated = SimulatedRig(rig, UNSEEN_SEED + index)
+            captured = simulated.capture(3.0, condition)
+            raws = simulated.registered(captured)
+            yield {m.name: encode(m, raws[m.name], rig.dtype) for m in rig.modalities}, captured.truth
+        return
+    data = open_data(Path(where))
+    shared = common_modalities(rig, data.rig)
+    for frame in list(data.frames("test"))[:count]:
+        names = [name for name in shared if name in frame.modalities]
+        planes = {name: encode(data.rig.modality(name), data.image(frame, name), rig.dtype) for name in names}
+        yield planes, data.truth(frame) if data.path(frame, TRUTH).is_file() else None
+
+
+def compare(
+    reference: Segmenter,
+    candidate: Segmenter,
+    frames: Iterable[tuple[Planes, NDArray[np.uint8] | None]],
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[Parity]:
+    """Segments every frame with both, on every subset of its modalities.
+
+    Args:
+        frames: planes, and the truth [H, W] where it is known.
+        progress: called with the number of frames done.
+    """
+    sums: dict[str, _Sums] = {}
+    for done, (planes, truth) in enumerate(frames, start=1):
+        for subset in subsets(tuple(planes)):
+            chosen = {name: planes[name] for name in subset}
+            classes = len(reference.bundle.rig.classes)
+            sums.setdefault("+".join(subset), _Sums(classes)).add(reference, candidate, chosen, truth)
+        progress(done)
+    if not sums:
+        raise SartmError("parity: expected frames to compare on, got none.")
+    return [one.parity(name) for name, one in sums.items()]
+
+
+def check(results: list[Parity], precision: str) -> None:
+    """Raises SartmError that names the worst subset when a bound is broken."""
+    failed = [one for one in results if not one.passes(precision)]
+    if failed:
+        worst = min(failed, key=lambda one: one.agreement)
+        agreement, loss = BOUNDS[precision]
+        raise SartmError(
+            f"parity: with {worst.subset} {worst.agreement:.4%} of the pixels agree (expected {agreement:.2%} in "
+            f"{precision}; mean IoU may fall by {loss}): the bundle is not written. Try another precision or opset."
+        )
+
+
+class _Sums:
+    def __init__(self, classes: int) -> None:
+        self.equal = self.pixels = 0
+        self.confidence = self.routing = 0.0
+        self.scores = SegmentationScore(classes), SegmentationScore(classes)
+        self.labelled = False
+
+    def add(self, reference: Segmenter, candidate: Segmenter, planes: Planes, truth: NDArray[np.uint8] | None) -> None:
+        one, other = reference.segment(planes), candidate.segment(planes)
+        self.equal += int((one.mask == other.mask).sum())
+        self.pixels += one.mask.size
+        self.confidence = max(self.confidence, float(np.abs(one.confidence - other.confidence).max()))
+        self.routing = max(self.routing, float(np.abs(one.routing - other.routing).max()))
+        if truth is not None and truth.shape == one.mask.shape:
+            self.labelled = True
+            for score, answer in zip(self.scores, (one, other), strict=True):
+                score.update(torch.from_numpy(answer.mask), torch.from_numpy(truth))
+
+    def parity(self, subset: str) -> Parity:
+        ious = [score.mean_iou() if self.labelled else None for score in self.scores]
+        return Parity(subset, self.equal / self.pixels, self.confidence, self.routing, ious[0], ious[1])

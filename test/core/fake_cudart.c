@@ -1,0 +1,173 @@
+// CUDA's runtime as sartm_core/deploy/cuda.py uses it, on a host: "device" memory is poisoned host memory, and a stream
+// does nothing before it is synchronised, so that a missing launch or synchronisation shows in the results.
+//
+//   FAKE_CUDA_DEVICES     number of GPUs (default 1)
+//   FAKE_CUDA_NAME        of the GPU (default "Fake GPU")
+//   FAKE_CUDA_CAPABILITY  such as 8.7
+//   FAKE_CUDA_FAILS       a function that fails as if the GPU's memory was full
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, CAPTURE_FORBIDS = 900 };
+enum { HOST_TO_DEVICE = 1, DEVICE_TO_HOST = 2 };
+enum { MAX_BLOCKS = 4096, NAME_SIZE = 256, POISON = 0xA5 };
+
+typedef struct {
+    void (*function)(void *);  // NULL: a copy
+    void *argument, *to;
+    const void *from;
+    size_t size;
+} Work;
+
+typedef struct {
+    Work *items;
+    size_t count, room;
+} List;
+
+typedef struct {
+    int capturing;
+    List queue, captured;
+} Stream;
+
+typedef struct {
+    char *begin;
+    size_t size;
+    int on_device;
+} Block;
+
+static Block blocks[MAX_BLOCKS];
+static int block_count;
+
+static int fails(const char *name) {
+    const char *wanted = getenv("FAKE_CUDA_FAILS");
+    return wanted != NULL && strcmp(wanted, name) == 0;
+}
+
+static void append(List *list, Work work) {
+    if (list->count == list->room) {
+        list->room = list->room ? 2 * list->room : 16;
+        list->items = realloc(list->items, list->room * sizeof(Work));
+    }
+    list->items[list->count++] = work;
+}
+
+static int allocate(void **pointer, size_t size, int on_device) {
+    if (block_count == MAX_BLOCKS) return OUT_OF_MEMORY;
+    *pointer = malloc(size ? size : 1);
+    memset(*pointer, POISON, size);
+    blocks[block_count++] = (Block){*pointer, size, on_device};
+    return SUCCESS;
+}
+
+static size_t room(const void *address, int on_device) {
+    const char *where = address;
+    for (int i = 0; i < block_count; i++)
+        if (blocks[i].on_device == on_device && where >= blocks[i].begin && where < blocks[i].begin + blocks[i].size)
+            return (size_t)(blocks[i].begin + blocks[i].size - where);
+    return 0;
+}
+
+// Bytes from this address to the end of its device memory; 0 where it is none.
+size_t fake_device_room(const void *address) { return room(address, 1); }
+
+int fake_is_capturing(Stream *stream) { return stream->capturing; }
+
+// A kernel: runs in the stream's turn, again at each launch where it was captured.
+void fake_enqueue(Stream *stream, void (*function)(void *), void *argument) {
+    append(stream->capturing ? &stream->captured : &stream->queue, (Work){function, argument, NULL, NULL, 0});
+}
+
+int cudaGetDeviceCount(int *count) {
+    const char *devices = getenv("FAKE_CUDA_DEVICES");
+    *count = devices ? atoi(devices) : 1;
+    return *count ? SUCCESS : 100;
+}
+
+int cudaGetDeviceProperties_v2(char *properties, int device) {
+    const char *name = getenv("FAKE_CUDA_NAME");
+    snprintf(properties, NAME_SIZE, "%s", name ? name : "Fake GPU");
+    return device == 0 ? SUCCESS : INVALID_VALUE;
+}
+
+int cudaDeviceGetAttribute(int *value, int attribute, int device) {
+    const char *capability = getenv("FAKE_CUDA_CAPABILITY");
+    int major = 8, minor = 7;
+    if (capability) sscanf(capability, "%d.%d", &major, &minor);
+    if (device != 0 || (attribute != 75 && attribute != 76)) return INVALID_VALUE;
+    *value = attribute == 75 ? major : minor;
+    return SUCCESS;
+}
+
+const char *cudaGetErrorString(int status) {
+    switch (status) {
+    case INVALID_VALUE: return "invalid argument";
+    case OUT_OF_MEMORY: return "out of memory";
+    case CAPTURE_FORBIDS: return "operation not permitted when stream is capturing";
+    default: return "unknown error";
+    }
+}
+
+int cudaMalloc(void **pointer, size_t size) {
+    return fails("cudaMalloc") ? OUT_OF_MEMORY : allocate(pointer, size, 1);
+}
+
+int cudaHostAlloc(void **pointer, size_t size, unsigned flags) {
+    (void)flags;
+    return fails("cudaHostAlloc") ? OUT_OF_MEMORY : allocate(pointer, size, 0);
+}
+
+int cudaStreamCreateWithFlags(Stream **stream, unsigned flags) {
+    (void)flags;
+    *stream = calloc(1, sizeof(Stream));
+    return SUCCESS;
+}
+
+int cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, Stream *stream) {
+    // Both ends must be whole inside memory of this runtime: what is not page-locked is never copied.
+    if (kind != HOST_TO_DEVICE && kind != DEVICE_TO_HOST) return INVALID_VALUE;
+    if (room(to, kind == HOST_TO_DEVICE) < size || room(from, kind == DEVICE_TO_HOST) < size) return INVALID_VALUE;
+    append(stream->capturing ? &stream->captured : &stream->queue, (Work){NULL, NULL, to, from, size});
+    return SUCCESS;
+}
+
+int cudaStreamSynchronize(Stream *stream) {
+    if (stream->capturing) return CAPTURE_FORBIDS;
+    for (size_t i = 0; i < stream->queue.count; i++) {
+        Work *work = &stream->queue.items[i];
+        if (work->function)
+            work->function(work->argument);
+        else
+            memcpy(work->to, work->from, work->size);
+    }
+    stream->queue.count = 0;
+    return SUCCESS;
+}
+
+int cudaStreamBeginCapture(Stream *stream, int mode) {
+    (void)mode;
+    if (stream->capturing) return INVALID_VALUE;
+    stream->capturing = 1;
+    stream->captured = (List){0};
+    return SUCCESS;
+}
+
+int cudaStreamEndCapture(Stream *stream, List **graph) {
+    if (!stream->capturing) return INVALID_VALUE;
+    stream->capturing = 0;
+    *graph = malloc(sizeof(List));
+    **graph = stream->captured;
+    return SUCCESS;
+}
+
+int cudaGraphInstantiateWithFlags(List **executable, List *graph, unsigned long long flags) {
+    (void)flags;
+    *executable = graph;
+    return graph ? SUCCESS : INVALID_VALUE;
+}
+
+int cudaGraphLaunch(List *executable, Stream *stream) {
+    if (executable == NULL || stream->capturing) return INVALID_VALUE;
+    for (size_t i = 0; i < executable->count; i++) append(&stream->queue, executable->items[i]);
+    return SUCCESS;
+}

@@ -1,0 +1,319 @@
+"""The ONNX form of a bundle: the same answers as torch, in graphs that TensorRT takes, without torch on the robot."""
+
+import collections
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sartm_core.deploy import load_segmenter
+from sartm_core.deploy.bundle import DESCRIPTION_FILE, ENCODER_FILE, HEAD_FILE, WEIGHTS_FILE, Bundle, NetworkShape
+from sartm_core.deploy.export import _write_graphs, describe
+from sartm_core.deploy.onnx_segmenter import OnnxSegmenter
+from sartm_core.errors import SartmError
+from sartm_core.evaluation.parity import Parity, check, compare, frames_of
+from sartm_core.evaluation.variations import subsets
+from sartm_core.files import sha256
+from sartm_core.model.network import MultiModalNetwork
+from sartm_core.model.presets import preset_for_rig
+from sartm_core.resources import resolve_bundle
+from sartm_core.rig import Rig, load_rig
+
+SIZE = (64, 96)
+
+
+def make_bundle(
+    folder: Path, rig: Rig, preset: str = "any_sensor", opset: int | None = None, precision: Any = "fp32",
+    backbone: str = "nano",
+) -> Path:  # fmt: skip
+    """An untrained network as a bundle: weights, or graphs where `opset` is given. Equal arguments, equal network."""
+    torch.manual_seed(0)
+    network = MultiModalNetwork(preset_for_rig(preset, backbone, rig, 4, {"text_width": 16}), form="inference").eval()
+    for name, parameter in network.named_parameters():
+        if name.endswith("qkv.weight"):
+            torch.nn.init.normal_(parameter, std=0.05)
+        elif name.endswith("qkv.bias"):
+            torch.nn.init.zeros_(parameter)
+    network.set_statistics(torch.rand(len(rig.names), 3) * 100, torch.rand(len(rig.names), 3) * 50 + 20)
+    folder.mkdir()
+    graphs = None
+    if opset is None:
+        save_file(network.state_dict(), folder / WEIGHTS_FILE)
+    else:
+        graphs = _write_graphs(network, SIZE, rig.dtype, opset, precision, folder)
+    shape = NetworkShape(preset=preset, backbone=backbone, lora_rank=4, changes={"text_width": 16})
+    bundle = Bundle(
+        format=2, name="untrained", rig=rig, network=shape, size=SIZE, fit="stretch", graphs=graphs,
+        files={path.name: sha256(path) for path in folder.iterdir()}, recipe={}, figures={}, versions={},
+    )  # fmt: skip
+    describe(folder, bundle)
+    return folder
+
+
+def planes_for(rig: Rig, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {m.name: rng.integers(0, 256, (3, *m.size)).astype(rig.dtype) for m in rig.modalities}
+
+
+@pytest.fixture(scope="module")
+def rig() -> Rig:
+    return load_rig("sim")
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory, rig: Rig) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("onnx") / "bundle", rig, opset=23)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory, rig: Rig) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("torch") / "bundle", rig)
+
+
+@pytest.fixture
+def copied(graphs: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(graphs, tmp_path / "bundle"))
+
+
+@pytest.mark.parametrize(("preset", "opset"), [("any_sensor", 20), ("mle_sam", 20), ("sartm", 23)])
+def test_the_answers_are_torchs_on_every_subset(preset: str, opset: int, rig: Rig, tmp_path: Path) -> None:
+    torch_segmenter = load_segmenter(make_bundle(tmp_path / "torch", rig, preset))
+    onnx_segmenter = load_segmenter(make_bundle(tmp_path / "onnx", rig, preset, opset))
+    assert (torch_segmenter.backend, onnx_segmenter.backend) == ("torch on cpu, fp32", "onnx on CPU")
+    planes = planes_for(rig)
+    for names in subsets(rig.names):
+        chosen = {name: planes[name] for name in names}
+        wanted, got = torch_segmenter.segment(chosen), onnx_segmenter.segment(chosen)
+        assert (wanted.mask == got.mask).mean() >= 0.9999, names
+        np.testing.assert_allclose(got.confidence, wanted.confidence, atol=1e-4)
+        np.testing.assert_allclose(got.routing, wanted.routing, atol=1e-5)
+        assert (got.mask.dtype, got.confidence.dtype, got.routing.dtype) == (np.uint8, np.float32, np.float32)
+
+
+def test_logits_are_torchs_to_a_thousandth(graphs: Path, weights: Path, rig: Rig) -> None:
+    model = onnx.load(graphs / HEAD_FILE)
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    largest = next(node for node in model.graph.node if node.op_type == "ArgMax")
+    logits = made_by[largest.input[0]].input[0]  # what is enlarged before the argmax
+    model.graph.output.append(onnx.helper.make_tensor_value_info(logits, onnx.TensorProto.FLOAT, None))
+    head = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    encoder = onnxruntime.InferenceSession(graphs / ENCODER_FILE, providers=["CPUExecutionProvider"])
+    segmenter = load_segmenter(weights)
+    batch, rows = segmenter.prepare(planes_for(rig))  # type: ignore[attr-defined]
+    modality = np.array(rows)
+    features = encoder.run(None, {"planes": batch, "modality": modality})
+    got = head.run([logits], dict(zip(("ffp", "ifp", "sfm"), features, strict=True)) | {"modality": modality})[0]
+    with torch.inference_mode():
+        network = segmenter.network  # type: ignore[attr-defined]
+        encoded = network.encode(torch.from_numpy(batch), torch.tensor(rows))
+        available = torch.ones(1, len(rows), dtype=torch.bool)
+        wanted = network.decode(encoded, torch.zeros(len(rows), dtype=torch.long), torch.tensor(rows), available).logits
+    assert float(wanted.abs().max()) > 0.1
+    np.testing.assert_allclose(got, wanted.numpy(), atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("opset", "most_shapes"), [(20, 12), (23, 0)])
+def test_graphs_hold_nothing_that_tensorrt_stumbles_over(
+    opset: int, most_shapes: int, rig: Rig, tmp_path: Path
+) -> None:
+    folder = make_bundle(tmp_path / "tiny", rig, opset=opset, backbone="tiny")
+    operators: collections.Counter[str] = collections.Counter()
+    for file in (ENCODER_FILE, HEAD_FILE):
+        model = onnx.load(folder / file)
+        onnx.checker.check_model(model, full_check=True)
+        assert {entry.domain: entry.version for entry in model.opset_import} == {"": opset}
+        assert len(model.functions) == 0
+        operators += collections.Counter(node.op_type for node in model.graph.node)
+    assert operators["If"] == operators["Loop"] == 0
+    assert operators["Shape"] <= most_shapes
+    assert operators["Attention"] == (0 if opset == 20 else 12 + 7)  # Hiera tiny's blocks and the decoder's
+    cubic = [
+        node for node in onnx.load(folder / ENCODER_FILE).graph.node
+        if node.op_type == "Resize" and any(a.name == "mode" and a.s == b"cubic" for a in node.attribute)
+    ]  # fmt: skip
+    assert cubic == []  # the position embedding is a constant
+
+
+def test_a_rig_of_one_modality(rig: Rig, tmp_path: Path) -> None:
+    alone = rig.only(["thermal"])
+    got = load_segmenter(make_bundle(tmp_path / "onnx", alone, opset=23)).segment(planes_for(alone))
+    wanted = load_segmenter(make_bundle(tmp_path / "torch", alone)).segment(planes_for(alone))
+    assert (got.mask == wanted.mask).mean() >= 0.9999
+    assert got.routing.tolist() == [[1.0], [1.0], [1.0]]
+
+
+def test_answers_are_not_overwritten_by_the_next(graphs: Path, rig: Rig) -> None:
+    segmenter = load_segmenter(graphs)
+    first = segmenter.segment(planes_for(rig, 1), size=SIZE)
+    kept = first.mask.copy(), first.confidence.copy(), first.routing.copy()
+    segmenter.segment({"depth": planes_for(rig, 2)["depth"]}, size=SIZE)
+    for array, copy in zip((first.mask, first.confidence, first.routing), kept, strict=True):
+        assert np.array_equal(array, copy)
+
+
+class TestPrecision:
+    """On the shipped, trained model and simulated streets that it has never seen."""
+
+    @pytest.fixture(scope="class")
+    def trained(self) -> Any:
+        return load_segmenter("first_light")
+
+    def exported(self, trained: Any, folder: Path, precision: Any, opset: int) -> Path:
+        folder.mkdir()
+        rig, size = trained.bundle.rig, trained.bundle.size
+        graphs = _write_graphs(load_segmenter("first_light").network, size, rig.dtype, opset, precision, folder)  # type: ignore[attr-defined]
+        files = {path.name: sha256(path) for path in folder.iterdir()}
+        describe(folder, trained.bundle.model_copy(update={"graphs": graphs, "files": files}))
+        return folder
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(("precision", "opset"), [("fp32", 23), ("fp16", 20), ("int8", 23)])
+    def test_masks_agree_within_the_gates_bounds(
+        self, trained: Any, precision: str, opset: int, tmp_path: Path
+    ) -> None:
+        folder = self.exported(trained, tmp_path / "bundle", precision, opset)
+        results = compare(trained, load_segmenter(folder), frames_of("simulated", trained.bundle.rig, 6))
+        assert len(results) == 7
+        check(results, precision)
+        least = {"fp32": 0.9999, "fp16": 0.995, "int8": 0.99}[precision]
+        assert min(one.agreement for one in results) >= least
+        if precision == "fp16":
+            kinds = {
+                value.name: value.type.tensor_type.elem_type for file in (ENCODER_FILE, HEAD_FILE)
+                for value in onnx.load(folder / file).graph.output
+            }  # fmt: skip
+            half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+            assert {kinds[name] for name in ("ffp", "ifp", "sfm")} == {half}
+            assert {kinds[name] for name in ("confidence", "routing")} == {single}
+
+    def test_normalisation_and_sums_stay_in_single_precision(self, rig: Rig, tmp_path: Path) -> None:
+        folder = make_bundle(tmp_path / "half", rig, opset=20, precision="fp16")
+        model = onnx.shape_inference.infer_shapes(onnx.load(folder / ENCODER_FILE))
+        kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+        kinds |= {weight.name: weight.data_type for weight in model.graph.initializer}
+        checked = 0
+        for node in model.graph.node:
+            if node.op_type in ("Sub", "Div", "LayerNormalization", "Softmax"):
+                assert {kinds[name] for name in node.output if name in kinds} <= {onnx.TensorProto.FLOAT}, node.name
+                checked += 1
+        assert checked > 20
+        halves = sum(weight.data_type == onnx.TensorProto.FLOAT16 for weight in model.graph.initializer)
+        assert halves > 0.3 * len(model.graph.initializer)
+
+
+class TestTheGate:
+    def test_another_answer_is_refused_and_the_subset_named(self, graphs: Path, weights: Path, rig: Rig) -> None:
+        class Wrong(OnnxSegmenter):
+            def segment(self, planes: Any, size: Any = None) -> Any:
+                answer = super().segment(planes, size)
+                answer.mask[: len(answer.mask) // 20] ^= 1 if "depth" not in planes else 0
+                return answer
+
+        reference, right = load_segmenter(weights), load_segmenter(graphs)
+        frames = [(planes_for(rig, seed), None) for seed in range(2)]
+        results = compare(reference, right, frames)
+        check(results, "fp32")
+        wrong = compare(reference, Wrong(right.bundle, graphs, "cpu"), frames)
+        with pytest.raises(SartmError, match=r"with (rgb|thermal|rgb\+thermal) 9\d\.\d+% of the pixels agree"):
+            check(wrong, "fp32")
+
+    def test_a_loss_of_accuracy_is_refused_even_where_masks_agree(self) -> None:
+        fine = Parity("rgb", 0.99995, 0.0, 0.0, 0.500, 0.4995)
+        check([fine], "fp32")
+        with pytest.raises(SartmError, match="mean IoU may fall by"):
+            check([Parity("rgb", 0.99995, 0.0, 0.0, 0.500, 0.498)], "fp32")
+
+
+def test_a_robot_with_graphs_needs_no_torch(graphs: Path) -> None:
+    code = f"""
+import sys, numpy as np
+from sartm_core.deploy import load_segmenter
+segmenter = load_segmenter({str(graphs)!r})
+planes = {{m.name: np.zeros((3, *m.size), segmenter.bundle.rig.dtype) for m in segmenter.bundle.rig.modalities}}
+segmenter.segment(planes)
+heavy = {{"torch", "sam2", "peft", "lightning", "transformers", "hydra", "onnx"}} & set(sys.modules)
+print(sorted(heavy))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+class TestBrokenBundles:
+    def test_a_graph_that_was_changed(self, copied: Path) -> None:
+        data = bytearray((copied / HEAD_FILE).read_bytes())
+        data[len(data) // 2] ^= 1
+        (copied / HEAD_FILE).write_bytes(data)
+        with pytest.raises(SartmError, match=r"head\.onnx: expected SHA-256 .* the file is damaged"):
+            load_segmenter(copied)
+
+    def test_a_graph_that_is_missing(self, copied: Path) -> None:
+        (copied / ENCODER_FILE).unlink()
+        with pytest.raises(SartmError, match=r"encoder\.onnx is missing"):
+            load_segmenter(copied)
+
+    def test_a_description_without_the_graphs_hashes(self, copied: Path) -> None:
+        described = json.loads((copied / DESCRIPTION_FILE).read_text())
+        del described["files"][HEAD_FILE]
+        (copied / DESCRIPTION_FILE).write_text(json.dumps(described))
+        with pytest.raises(SartmError, match=r"files: expected head\.onnx among them"):
+            load_segmenter(copied)
+
+    def test_files_outside_of_the_bundle_are_refused(self, copied: Path) -> None:
+        described = json.loads((copied / DESCRIPTION_FILE).read_text())
+        described["files"]["../secret"] = "0" * 64
+        (copied / DESCRIPTION_FILE).write_text(json.dumps(described))
+        with pytest.raises(SartmError, match="files"):
+            load_segmenter(copied)
+
+    def test_a_graph_that_onnx_runtime_cannot_read(self, copied: Path) -> None:
+        (copied / HEAD_FILE).write_bytes(b"no graph")
+        described = json.loads((copied / DESCRIPTION_FILE).read_text())
+        described["files"][HEAD_FILE] = sha256(copied / HEAD_FILE)
+        (copied / DESCRIPTION_FILE).write_text(json.dumps(described))
+        with pytest.raises(SartmError, match=r"head\.onnx: ONNX Runtime cannot load it.*Export the bundle again"):
+            load_segmenter(copied)
+
+
+class TestBackends:
+    def test_weights_are_not_for_onnx_nor_graphs_for_torch(self, graphs: Path) -> None:
+        with pytest.raises(SartmError, match=r"holds ONNX graphs, which backend 'torch' does not run.*--to torch"):
+            load_segmenter(graphs, backend="torch")
+        with pytest.raises(SartmError, match=r"holds weights, which backend 'onnx' does not run.*--to onnx"):
+            load_segmenter(resolve_bundle("first_light"), backend="onnx")
+
+    @pytest.mark.skipif(
+        "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this ONNX Runtime has CUDA"
+    )
+    def test_a_device_that_this_build_lacks(self, graphs: Path) -> None:
+        with pytest.raises(SartmError, match=r"device 'cuda': this ONNX Runtime has no CUDAExecutionProvider"):
+            load_segmenter(graphs, backend="onnx", device="cuda")
+
+    def test_a_silent_fallback_is_an_error(self, graphs: Path, monkeypatch) -> None:
+        """Without CUDA's libraries ONNX Runtime answers with a CPU session and a warning."""
+        names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+        with pytest.raises(SartmError, match=r"ONNX Runtime fell back to CPUExecutionProvider: the libraries of CUDA"):
+            load_segmenter(graphs, backend="onnx", device="cuda")
+
+
+def test_bench_reports_every_stage_and_the_cost_of_each_modality(graphs: Path) -> None:
+    from sartm_core.deploy.bench import measure
+
+    figures = measure(load_segmenter(graphs), every_subset=True, repetitions=3)
+    assert [row["modalities"].count("+") + 1 for row in figures["rows"]] == [1, 1, 1, 2, 2, 2, 3]
+    assert figures["rows"][0]["cost"] == 1.0
+    for row in figures["rows"]:
+        assert set(row["ms"]) == {"prepare", "run", "finish"}
+        assert 0 < row["share_of_peak"] < 1.5
+        assert row["gflop"] > 0
+    assert json.loads(json.dumps(figures))["versions"]["onnxruntime"] == onnxruntime.__version__
