@@ -62,18 +62,19 @@ def network_of(rig: Rig, backbone: str) -> MultiModalNetwork:
     return network
 
 
-def as_published(rig: Rig, backbone: str, size: tuple[int, int]) -> Callable[[], object]:
-    """The way of the papers' code: one pass after another, each through its LoRA layers."""
-    network = MultiModalNetwork(preset_for_rig("any_sensor", backbone, rig, 8, {})).eval()
+def as_published(rig: Rig, backbone: str, size: tuple[int, int], device: str = "cpu") -> Callable[[], object]:
+    """The way of the papers' code: float32, one pass after another, each through its LoRA layers."""
+    network = MultiModalNetwork(preset_for_rig("any_sensor", backbone, rig, 8, {})).eval().to(device)
     count = len(rig.names)
-    planes, modality = torch.rand(count, 3, *size) * 255, torch.arange(count)
-    sample, available = torch.zeros(count, dtype=torch.long), torch.ones(1, count, dtype=torch.bool)
+    planes, modality = torch.rand(count, 3, *size, device=device) * 255, torch.arange(count, device=device)
+    sample = torch.zeros(count, dtype=torch.long, device=device)
+    available = torch.ones(1, count, dtype=torch.bool, device=device)
 
     def run() -> object:
         with torch.inference_mode():
             each = [network.encode(planes[row : row + 1], modality[row : row + 1]) for row in range(count)]
             features = [torch.cat(level) for level in zip(*each, strict=True)]
-            return network.decode(features, sample, modality, available)
+            return network.decode(features, sample, modality, available).logits.argmax(dim=1).cpu()
 
     return run
 
@@ -83,6 +84,21 @@ def quantized(folder: Path) -> Path:
     out = Path(shutil.copytree(folder, folder.with_name("int8")))
     quantize(out / ENCODER_FILE)
     return out
+
+
+def add_gpu_rows(
+    table: Table, network: MultiModalNetwork, rig: Rig, backbone: str, size: tuple[int, int], folder: Path, planes: Any
+) -> None:
+    """Captured passes against the way of the papers' code on the same GPU; frame rates in the last column."""
+    published_ms = median_ms(as_published(rig, backbone, size, "cuda"))
+    table.add_row(
+        "cuda: eager float32, a pass each, LoRA unmerged", f"{published_ms:.1f}", "", f"{1e3 / published_ms:.0f} Hz"
+    )
+    for precision in ("fp16", "bf16"):
+        segmenter = TorchSegmenter(described(rig, backbone, size, None), folder, "cuda", precision)
+        milliseconds = median_ms(lambda s=segmenter: s.segment(planes))  # type: ignore[misc]
+        ratio = f"{published_ms / milliseconds:.2f} x eager"
+        table.add_row(f"cuda: graph, {precision}", f"{milliseconds:.1f}", ratio, f"{1e3 / milliseconds:.0f} Hz")
 
 
 def main() -> None:
@@ -135,6 +151,8 @@ def main() -> None:
         row("onnx 23, a pass each (with a head each)", segmenter, lambda: [segmenter.segment(one) for one in alone])
         row("onnx 23, encoder's linear layers in int8", int8 := OnnxSegmenter(bundle, quantized(folder), "cpu"),
             lambda: int8.segment(planes))  # fmt: skip
+        if torch.cuda.is_available():
+            add_gpu_rows(table, network, rig, options.backbone, (height, width), Path(temporary) / "torch", planes)
     console.print(table)
 
 

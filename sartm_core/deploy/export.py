@@ -78,7 +78,7 @@ def export(
     try:
         graphs = None
         if form == "onnx":
-            graphs = _write_graphs(network, size, rig.dtype, opset or default_opset, precision, part)
+            graphs = write_onnx(network, size, rig.dtype, opset or default_opset, precision, part)
         else:
             save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, part / WEIGHTS_FILE)
         figures = checkpoint.with_name("figures.json")
@@ -110,9 +110,20 @@ def describe(directory: Path, bundle: Bundle) -> None:
     write_text(directory / DESCRIPTION_FILE, bundle.model_dump_json(indent=2) + "\n")
 
 
-def _write_graphs(
+def write_onnx(
     network: MultiModalNetwork, size: Size, dtype: np.dtype[Any], opset: int, precision: Precision, directory: Path
 ) -> Graphs:
+    """Writes `encoder.onnx` and `head.onnx`.
+
+    Args:
+        network: in its inference form; not to be used for other sizes afterwards.
+        size: height, width of the input.
+        dtype: of the planes.
+        opset, precision, directory: see `export`.
+
+    Raises:
+        SartmError: torch's exporter fails.
+    """
     encoder, head = directory / ENCODER_FILE, directory / HEAD_FILE
     planes = torch.uint8 if dtype == np.uint8 else torch.float32
     try:

@@ -49,7 +49,7 @@ class HostSide:
             if modality.name in planes:
                 array = planes[modality.name]
                 fit = Fit(self.bundle.fit, array.shape[1:], self.bundle.size)
-                self._batch[len(rows)] = fit.planes(array, modality.kind)
+                fit.planes(array, modality.kind, out=self._batch[len(rows)])
                 rows.append(index)
         return self._batch[: len(rows)], rows
 

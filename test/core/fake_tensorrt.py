@@ -38,6 +38,7 @@ class Control:
     build_fails: bool = False
     context_fails: bool = False
     execution_fails: bool = False
+    capture_fails: bool = False
     refuse_plans: int = 0
     builds: list["IBuilderConfig"] = dataclasses.field(default_factory=list)
     network_flags: list[int] = dataclasses.field(default_factory=list)
@@ -64,9 +65,10 @@ def make(runtime: Any, version: str) -> tuple[types.ModuleType, Control]:
     module.__spec__ = importlib.machinery.ModuleSpec("tensorrt", None)  # find_spec wants one
     module.__version__ = version  # type: ignore[attr-defined]
     old = _control.major < 10
+    flags = _OldNetworkFlag if old else _NetworkFlag10 if _control.major == 10 else _NetworkFlag11
     for value in _PUBLIC:
         setattr(module, value.__name__, value)
-    setattr(module, "NetworkDefinitionCreationFlag", _OldNetworkFlag if old else _NewNetworkFlag)  # noqa: B010
+    setattr(module, "NetworkDefinitionCreationFlag", flags)  # noqa: B010
     setattr(module, "BuilderFlag", _OldBuilderFlag if old else _NewBuilderFlag)  # noqa: B010
     if old:
         del module.IProgressMonitor  # came with TensorRT 9
@@ -91,8 +93,12 @@ class DataType(enum.Enum):
     FLOAT, HALF, INT8, INT32, BOOL, UINT8, FP8, BF16, INT64 = range(9)
 
 
-class _NewNetworkFlag(enum.IntEnum):
+class _NetworkFlag10(enum.IntEnum):
     STRONGLY_TYPED = 1
+
+
+class _NetworkFlag11(enum.IntEnum):
+    STRONGLY_TYPED = 0
 
 
 class _OldNetworkFlag(enum.IntEnum):
@@ -410,7 +416,7 @@ class IExecutionContext(_Strict):
         capturing = bool(runtime.fake_is_capturing(stream))
         inputs = {name for name, tensor in self._engine._tensors.items() if tensor.mode == TensorIOMode.INPUT}
         complete = set(self._shapes) == inputs and set(self._addresses) == set(self._engine._tensors)
-        if _control.execution_fails or not complete or (capturing and not self._ready):
+        if _control.execution_fails or not complete or (capturing and (_control.capture_fails or not self._ready)):
             return False
         self._ready = True
         kernel = _KERNEL(_kernel(weakref.ref(self), dict(self._shapes), dict(self._addresses)))

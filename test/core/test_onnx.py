@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from sartm_core.deploy import load_segmenter
 from sartm_core.deploy.bundle import DESCRIPTION_FILE, ENCODER_FILE, HEAD_FILE, WEIGHTS_FILE, Bundle, NetworkShape
-from sartm_core.deploy.export import _write_graphs, describe
+from sartm_core.deploy.export import describe, write_onnx
 from sartm_core.deploy.onnx_segmenter import OnnxSegmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.parity import Parity, check, compare, frames_of
@@ -49,7 +49,7 @@ def make_bundle(
     if opset is None:
         save_file(network.state_dict(), folder / WEIGHTS_FILE)
     else:
-        graphs = _write_graphs(network, SIZE, rig.dtype, opset, precision, folder)
+        graphs = write_onnx(network, SIZE, rig.dtype, opset, precision, folder)
     shape = NetworkShape(preset=preset, backbone=backbone, lora_rank=4, changes={"text_width": 16})
     bundle = Bundle(
         format=2, name="untrained", rig=rig, network=shape, size=SIZE, fit="stretch", graphs=graphs,
@@ -171,7 +171,7 @@ class TestPrecision:
     def exported(self, trained: Any, folder: Path, precision: Any, opset: int) -> Path:
         folder.mkdir()
         rig, size = trained.bundle.rig, trained.bundle.size
-        graphs = _write_graphs(load_segmenter("first_light").network, size, rig.dtype, opset, precision, folder)  # type: ignore[attr-defined]
+        graphs = write_onnx(load_segmenter("first_light").network, size, rig.dtype, opset, precision, folder)  # type: ignore[attr-defined]
         files = {path.name: sha256(path) for path in folder.iterdir()}
         describe(folder, trained.bundle.model_copy(update={"graphs": graphs, "files": files}))
         return folder

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from std_msgs.msg import String
 
+from sartm_core.deploy import load_segmenter
+from sartm_core.deploy.export import describe, write_onnx
+from sartm_core.files import sha256
 from sartm_core.rig import Rig
 from sartm_core.simulation import SimulatedFrame
 from sartm_ros.messages import raw_array, stamp_ns
@@ -198,3 +202,22 @@ def test_a_configuration_that_fails_can_be_mended_and_tried_again(host, start) -
     assert host.until(lambda: host.heard["/perception/labels"] != [], 10)
     assert process.interrupt() == 0
     assert "Traceback" not in process.log()
+
+
+def test_a_bundle_of_graphs_runs_without_torch_and_says_what_was_chosen(host, start, feed, tmp_path: Path) -> None:
+    shipped = load_segmenter("first_light")
+    bundle, folder, size = shipped.bundle, tmp_path / "graphs", (64, 96)
+    folder.mkdir()
+    graphs = write_onnx(shipped.network, size, bundle.rig.dtype, 20, "fp32", folder)
+    files = {path.name: sha256(path) for path in folder.iterdir()}
+    describe(folder, bundle.model_copy(update={"graphs": graphs, "files": files, "size": size}))
+    process = start("sartm_ros.node", bundle=str(folder))
+    assert host.until(lambda: host.heard["/perception/labels"] != [], 40), process.log()
+    feed(6, "rgb", "thermal", "depth")
+    assert host.until(lambda: len(host.heard[MASKS]) >= 3, 10), process.log()
+    assert (host.heard[MASKS][-1].height, host.heard[MASKS][-1].width) == (256, 320)
+    assert "backend onnx: TensorRT's Python package is not installed" in process.log()
+    assert "bundle 'first_light', onnx on CPU, is loaded" in process.log()
+    libraries = Path(f"/proc/{process.popen.pid}/maps").read_text()
+    assert "onnxruntime" in libraries
+    assert "libtorch" not in libraries
