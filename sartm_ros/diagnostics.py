@@ -160,7 +160,7 @@ def explain_no_clock() -> str:
 def _status(name: str, level: bytes, text: str, values: dict[str, Any]) -> DiagnosticStatus:
     shown = {key: f"{value:.3f}" if isinstance(value, float) else str(value) for key, value in values.items()}
     pairs = [KeyValue(key=key, value=value) for key, value in shown.items() if value != "None"]
-    return DiagnosticStatus(name=name, level=level, message=text, values=pairs)
+    return DiagnosticStatus(name=name, level=level, message=text, hardware_id=name.split(":")[0], values=pairs)
 
 
 def _rate_hz(times_ns: deque[int]) -> float:

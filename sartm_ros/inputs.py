@@ -23,8 +23,9 @@ _RELIABILITY = {"best_effort": ReliabilityPolicy.BEST_EFFORT, "reliable": Reliab
 _LATCHED_QOS = QoSProfile(
     depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
-DEPTH = 5
-"""Messages that wait for the node's thread; the synchroniser, not the middleware, decides what is too old."""
+DEPTH, EVENT_DEPTH = 5, 200
+"""Messages that wait for the node's thread; the synchroniser, not the middleware, decides what is too old. Event cameras
+send a thousand packets a second, and a lost one is a hole in the picture."""
 
 
 def check_installed(rig: Rig) -> None:
@@ -55,7 +56,7 @@ class Inputs:
     ) -> None:
         self._node = node
         self._rig = rig
-        self._qos = QoSProfile(depth=DEPTH, reliability=_RELIABILITY[reliability])
+        self._reliability = _RELIABILITY[reliability]
         self._on_message, self._on_camera_info, self._on_mismatch = on_message, on_camera_info, on_mismatch
         self._open: dict[str, list[Any]] = {}
         self._transforms: Any = None
@@ -87,6 +88,9 @@ class Inputs:
             self._node.destroy_subscription(subscription)
 
     def _subscribe(self, modality: Modality) -> list[Any]:
+        depth = EVENT_DEPTH if modality.kind == "event" else DEPTH
+        qos = QoSProfile(depth=depth, reliability=self._reliability)
+
         def create(kind: Any, topic: str, callback: OnMessage) -> Any:
             def mismatch(event: Any) -> None:
                 policy = qos_policy_name_from_kind(event.last_policy_kind)
@@ -101,7 +105,7 @@ class Inputs:
                 kind,
                 topic,
                 functools.partial(callback, modality.name),
-                self._qos,
+                qos,
                 event_callbacks=SubscriptionEventCallbacks(incompatible_qos=mismatch),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )

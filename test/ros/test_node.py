@@ -184,10 +184,12 @@ def test_a_lifecycle_manager_can_take_it_through_its_states(host, start) -> None
         Transition.TRANSITION_ACTIVATE,
         Transition.TRANSITION_DEACTIVATE,
         Transition.TRANSITION_CLEANUP,
+        Transition.TRANSITION_CONFIGURE,
+        Transition.TRANSITION_ACTIVATE,
     ):
         assert change_state(host, transition), process.log()
         states.append(state(host))
-    assert states == ["inactive", "active", "inactive", "active", "inactive", "unconfigured"]
+    assert states == ["inactive", "active", "inactive", "active", "inactive", "unconfigured", "inactive", "active"]
     assert process.interrupt() == 0
 
 
