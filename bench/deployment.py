@@ -142,7 +142,9 @@ def main() -> None:
             folder = Path(temporary) / f"onnx{opset}"
             folder.mkdir()
             dtype = torch.uint8 if rig.dtype == np.uint8 else torch.float32
-            features = write_graphs(network, (height, width), dtype, opset, (folder / ENCODER_FILE, folder / HEAD_FILE))
+            features = write_graphs(
+                network, (height, width), dtype, opset, {"encoder": folder / ENCODER_FILE, "head": folder / HEAD_FILE}
+            )
             graphs = Graphs(opset=opset, precision="fp32", features=features)
             bundle = described(rig, options.backbone, (height, width), graphs)
             segmenter = OnnxSegmenter(bundle, folder, "cpu")

@@ -25,6 +25,9 @@ IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedIm
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
 EVENT_PACKET, EVENT_ARRAY = "event_camera_msgs/msg/EventPacket", "dvs_msgs/msg/EventArray"
 
+SPARSE_KINDS = frozenset({"depth", "lidar", "event"})
+"""Kinds whose empty pixels are 0: mixing them with measured ones would invent measurements."""
+
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 

@@ -24,8 +24,8 @@ _LATCHED_QOS = QoSProfile(
     depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
 DEPTH, EVENT_DEPTH = 5, 200
-"""Messages that wait for the node's thread; the synchroniser, not the middleware, decides what is too old. Event cameras
-send a thousand packets a second, and a lost one is a hole in the picture."""
+"""Messages that wait for the node's thread; the synchroniser, not the middleware, decides what is too old. Events come
+in up to a thousand packets a second, and a lost one is a hole in the picture."""
 
 
 def check_installed(rig: Rig) -> None:

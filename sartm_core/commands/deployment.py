@@ -129,13 +129,16 @@ def engine_build(
             cuda = Cuda()
             for file, shapes in graph_shapes(described).items():
                 name = Path(file).stem
-                reason = cache.why_rebuild(name, key_of(directory / file, shapes, workspace_mb, cuda))
+                reason = cache.why_rebuild(name, key_of(directory / file, shapes, cuda))
                 stdout.print(
-                    f"{name}: {'up to date' if reason is None else f'would be built: {reason}'}", soft_wrap=True
+                    f"{name}: {'up to date' if reason is None else f'would be built: {reason}'}",
+                    soft_wrap=True,
+                    markup=False,
+                    highlight=False,
                 )
             return
         segmenter = TensorRtSegmenter(
-            described, directory, cache, workspace_mb, lambda line: stderr.print(line, highlight=False)
+            described, directory, cache, workspace_mb, lambda line: stderr.print(line, markup=False, highlight=False)
         )
         if verify is not None:
             from sartm_core.deploy.onnx_segmenter import OnnxSegmenter
@@ -146,7 +149,7 @@ def engine_build(
             results = compare(reference, segmenter, frames_of(verify, described.rig, verify_frames))
             _print_parity(results)
             check_parity(results, described.graphs.precision)
-    stdout.print(f"ready: {segmenter.backend}; engines in {cache.directory}", soft_wrap=True)
+    stdout.print(f"ready: {segmenter.backend}; engines in {cache.directory}", soft_wrap=True, markup=False)
 
 
 @engine_app.callback()

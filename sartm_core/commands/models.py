@@ -1,5 +1,6 @@
 """`sartm model`: what networks are made of."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ def model_info(
     ],
     backbone: Annotated[str, typer.Option(help="nano, tiny, small, base_plus or large.")] = "base_plus",
     modalities: Annotated[str, typer.Option(help="Names, separated by commas.")] = "rgb,thermal",
+    half_size: Annotated[str, typer.Option(help="Those of them that pass the encoder at half size.")] = "",
     classes: Annotated[int, typer.Option(help="Number of classes.")] = 9,
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the input.")] = "448x640",
     lora_rank: Annotated[int, typer.Option(help="Rank of every expert.")] = 16,
@@ -32,7 +34,9 @@ def model_info(
         from sartm_core.model.info import describe
         from sartm_core.model.presets import preset
 
-        info = describe(preset(preset_name, backbone, names, classes, lora_rank), (height, width))
+        config = preset(preset_name, backbone, names, classes, lora_rank)
+        config = replace(config, half_size=tuple(name.strip() for name in half_size.split(",") if name.strip()))
+        info = describe(config, (height, width))
     if json_output:
         print_json(info)
         return
@@ -47,10 +51,10 @@ def model_info(
     costs = Table(title=f"GFLOP at {height}x{width} (1 multiply-add = 2), experts merged")
     costs.add_column("part")
     costs.add_column("", justify="right")
-    costs.add_row("encoder, each modality", f"{info['gflop']['encoder_per_modality']:.1f}")
+    costs.add_row("encoder, the first modality", f"{info['gflop']['encoder_per_modality']:.1f}")
     costs.add_row("routing and decoders", f"{info['gflop']['after_the_encoder']:.1f}")
     for count, cost in enumerate(info["gflop"]["whole"], start=1):
-        costs.add_row(f"whole, {count} present", f"{cost:.1f}")
+        costs.add_row(f"whole, {count} present", f"{cost:.1f}  ({cost / info['gflop']['whole'][0]:.2f} x one)")
     stdout.print(costs)
 
 

@@ -10,8 +10,7 @@ from pydantic import Field, model_validator
 
 from sartm_core.checked_yaml import Checked
 from sartm_core.frames import UNLABELLED
-from sartm_core.rig import Modality
-from sartm_core.sensing.fit import SPARSE_KINDS
+from sartm_core.rig import SPARSE_KINDS, Modality
 
 PHOTOMETRIC_KINDS = frozenset({"rgb", "thermal", "nir"})
 """Kinds whose values are brightness; ranges, counts and angles mean what they say."""

@@ -14,7 +14,7 @@ from sartm_core.rig import Rig, Size
 FORMAT = 2
 DESCRIPTION_FILE = "bundle.json"
 WEIGHTS_FILE = "weights.safetensors"
-ENCODER_FILE, HEAD_FILE = "encoder.onnx", "head.onnx"
+ENCODER_FILE, ENCODER_HALF_FILE, HEAD_FILE = "encoder.onnx", "encoder_half.onnx", "head.onnx"
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 """A file of the bundle's own folder."""
@@ -42,11 +42,13 @@ class Graphs(Checked):
         precision: that the graphs compute in; normalisation, LayerNorm, softmax and the routing stay float32. In
             int8 are linear layers of the encoder, for CPUs.
         features: channels, height, width of what goes from one to the other, by name.
+        half_size: modalities that `encoder_half.onnx` is for; the others are for `encoder.onnx`.
     """
 
     opset: int
     precision: Literal["fp32", "fp16", "int8"]
     features: dict[str, tuple[int, int, int]]
+    half_size: tuple[str, ...] = ()
 
 
 class Bundle(Checked):
@@ -79,6 +81,15 @@ class Bundle(Checked):
     versions: dict[str, str]
 
 
+def encoder_files(bundle: Bundle) -> dict[str, list[int]]:
+    """The encoders' graphs that a bundle holds, full size first -> which modalities pass each."""
+    assert bundle.graphs is not None
+    rows: dict[str, list[int]] = {ENCODER_FILE: [], ENCODER_HALF_FILE: []}
+    for index, name in enumerate(bundle.rig.names):
+        rows[ENCODER_HALF_FILE if name in bundle.graphs.half_size else ENCODER_FILE].append(index)
+    return {file: indices for file, indices in rows.items() if indices}
+
+
 def read_bundle(directory: Path) -> Bundle:
     """Reads and checks `bundle.json` and the hashes of the other files.
 
@@ -98,7 +109,7 @@ def read_bundle(directory: Path) -> Bundle:
     if found != FORMAT:
         raise SartmError(f"{path}: expected format {FORMAT}, got {found}. Export with this version of sartm.")
     bundle = check(content, Bundle, str(path))
-    needed = {WEIGHTS_FILE} if bundle.graphs is None else {ENCODER_FILE, HEAD_FILE}
+    needed = {WEIGHTS_FILE} if bundle.graphs is None else {HEAD_FILE, *encoder_files(bundle)}
     if missing := sorted(needed - set(bundle.files)):
         raise SartmError(f"{path}: files: expected {missing[0]} among them. Export the bundle again.")
     for name, expected in bundle.files.items():

@@ -6,6 +6,7 @@ was written.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -37,19 +38,17 @@ class EngineKey:
         tensorrt: version.
         gpu: name and compute capability.
         shapes: of the inputs, as text.
-        workspace_mb: limit of the scratch memory.
     """
 
     graph: str
     tensorrt: str
     gpu: str
     shapes: str
-    workspace_mb: int
 
     @property
     def digest(self) -> str:
         """16 hexadecimal digits."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        return _digest(dataclasses.asdict(self))
 
 
 def cache_directory() -> Path:
@@ -89,6 +88,12 @@ class EngineCache:
 
     def why_rebuild(self, name: str, key: EngineKey) -> str | None:
         """Why there is no plan to load; None where there is one."""
+        try:
+            return self._why_rebuild(name, key)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _why_rebuild(self, name: str, key: EngineKey) -> str | None:
         path = self.path(name, key)
         side = path.with_suffix(".json")
         if not path.is_file() or not side.is_file():
@@ -96,7 +101,7 @@ class EngineCache:
         try:
             described = json.loads(side.read_text(encoding="utf-8"))
             expected = described["engine_sha256"]
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             return f"{side} is damaged ({error!r})"
         if described.get("key") != dataclasses.asdict(key):
             return f"{side} describes another engine"
@@ -114,12 +119,10 @@ class EngineCache:
                 changed = [field for field in wanted if before.get(field) != wanted[field]]
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue
-            differences = ", ".join(
-                f"{field} was {_short(before.get(field))}, is {_short(wanted[field])}" for field in changed
-            )
-            return (
-                f"the newest cached engine of '{name}' is another one: {differences}" if changed else "its file is gone"
-            )
+            if not changed:
+                return "its file is gone"
+            told = ", ".join(f"{field} was {_told(field, before)}, is {_told(field, wanted)}" for field in changed)
+            return f"the newest cached engine of '{name}' is another one: {told}"
         return f"no engine of '{name}' is cached in {self.directory}"
 
     def check_writable(self) -> None:
@@ -128,14 +131,17 @@ class EngineCache:
             self.directory.mkdir(parents=True, exist_ok=True)
             with atomic_path(self.directory / ".writable") as probe:
                 probe.write_bytes(b"")
-            (self.directory / ".writable").unlink()
+            (self.directory / ".writable").unlink(missing_ok=True)
         except OSError as error:
-            raise SartmError(
-                f"{self.directory}: engines cannot be stored there ({error.strerror}). Make it writable, or set "
-                "SARTM_CACHE to another folder."
-            ) from error
+            raise self._unusable(error) from error
 
-    def store(self, name: str, key: EngineKey, plan: bytes, seconds: float) -> None:
+    def _unusable(self, error: OSError) -> SartmError:
+        return SartmError(
+            f"{self.directory}: engines cannot be stored there ({error.strerror}). Make it readable and writable, or "
+            "set SARTM_CACHE to another folder."
+        )
+
+    def store(self, name: str, key: EngineKey, plan: bytes, seconds: float, workspace_mb: int) -> None:
         """Writes plan and side file, the side file last."""
         path = self.path(name, key)
         with atomic_path(path) as temporary:
@@ -144,18 +150,18 @@ class EngineCache:
             "key": dataclasses.asdict(key),
             "engine_sha256": hashlib.sha256(plan).hexdigest(),
             "build_seconds": round(seconds, 1),
+            "workspace_mb": workspace_mb,
         }
         write_text(path.with_suffix(".json"), json.dumps(described, indent=2) + "\n")
 
 
-def key_of(graph: Path, shapes: Shapes, workspace_mb: int, cuda: Cuda) -> EngineKey:
+def key_of(graph: Path, shapes: Shapes, cuda: Cuda) -> EngineKey:
     """The key of a graph on this machine."""
     return EngineKey(
         graph=sha256(graph),
         tensorrt=str(tensorrt().__version__),
         gpu=f"{cuda.device_name}, {cuda.compute_capability}",
         shapes=json.dumps(shapes, sort_keys=True),
-        workspace_mb=workspace_mb,
     )
 
 
@@ -171,9 +177,9 @@ def load_or_build(graph: Path, shapes: Shapes, cuda: Cuda, cache: EngineCache, w
         SartmError: TensorRT refuses the graph, or the cache cannot be written.
     """
     trt = tensorrt()
-    logger = trt.Logger(trt.Logger.WARNING)
+    logger = _logger(trt)
     runtime = trt.Runtime(logger)
-    name, key = graph.stem, key_of(graph, shapes, workspace_mb, cuda)
+    name, key = graph.stem, key_of(graph, shapes, cuda)
     reason = cache.why_rebuild(name, key)
     if reason is None:
         engine = runtime.deserialize_cuda_engine(cache.path(name, key).read_bytes())
@@ -183,10 +189,11 @@ def load_or_build(graph: Path, shapes: Shapes, cuda: Cuda, cache: EngineCache, w
     cache.check_writable()
     say(f"building TensorRT's engine of '{name}' (minutes): {reason}")
     started = time.monotonic()
-    plan = build(trt, logger, graph, shapes, workspace_mb, cache.directory / f"timing-{key.tensorrt}.cache", say)
+    timings = cache.directory / f"timing-{_digest([key.tensorrt, key.gpu])}.cache"
+    plan = build(trt, logger, graph, shapes, workspace_mb, timings, say)
     seconds = time.monotonic() - started
     try:
-        cache.store(name, key, plan, seconds)
+        cache.store(name, key, plan, seconds, workspace_mb)
         say(f"engine of '{name}' built in {seconds:.0f} s: {cache.path(name, key)}")
     except OSError as error:
         say(f"engine of '{name}' built, but not stored ({error.strerror}): the next start builds it again")
@@ -224,7 +231,8 @@ def build(trt: Any, logger: Any, graph: Path, shapes: Shapes, workspace_mb: int,
         profile.set_shape(name, smallest, largest, largest)
     config.add_optimization_profile(profile)
     known = timing_cache.read_bytes() if timing_cache.is_file() else b""
-    config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)
+    if not config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False):
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)  # of another driver, perhaps
     if hasattr(trt, "IProgressMonitor"):
         config.progress_monitor = _progress(trt, say)
     plan = builder.build_serialized_network(network, config)
@@ -233,12 +241,20 @@ def build(trt: Any, logger: Any, graph: Path, shapes: Shapes, workspace_mb: int,
             f"{graph}: TensorRT {trt.__version__} built no engine; its log says why. Out of memory? Lower "
             "--workspace-mb, or close other programs."
         )
-    try:
-        with atomic_path(timing_cache) as temporary:
-            temporary.write_bytes(bytes(config.get_timing_cache().serialize()))
-    except OSError as error:
-        log.warning("the timing cache was not stored: %s", error)
+    timings = config.get_timing_cache()
+    if timings is not None:
+        try:
+            with atomic_path(timing_cache) as temporary:
+                temporary.write_bytes(bytes(timings.serialize()))
+        except OSError as error:
+            log.warning("the timing cache was not stored: %s", error)
     return bytes(plan)
+
+
+@functools.cache
+def _logger(trt: Any) -> Any:
+    """One for the whole process: TensorRT keeps the first that it gets and complains about others."""
+    return trt.Logger(trt.Logger.WARNING)
 
 
 def _is_strongly_typed(trt: Any) -> bool:
@@ -275,6 +291,10 @@ def _progress(trt: Any, say: Say) -> Any:
     return Monitor()
 
 
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:12] + "..."
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _told(field: str, key: dict[str, Any]) -> str:
+    value = str(key.get(field))
+    return f"{value[:12]}..." if field == "graph" else value

@@ -13,6 +13,7 @@ import sartm_core
 from sartm_core.deploy.bundle import (
     DESCRIPTION_FILE,
     ENCODER_FILE,
+    ENCODER_HALF_FILE,
     FORMAT,
     HEAD_FILE,
     WEIGHTS_FILE,
@@ -68,8 +69,9 @@ def export(
     network.merge_experts()
     network.eval()
     size = size or recipe.stages[-1].size
-    if any(side % SIDE_MULTIPLE for side in size):
-        raise SartmError(f"size: expected multiples of {SIDE_MULTIPLE}, got {size[0]}x{size[1]}.")
+    multiple = SIDE_MULTIPLE * (2 if network.config.half_size else 1)
+    if any(side % multiple for side in size):
+        raise SartmError(f"size: expected multiples of {multiple}, got {size[0]}x{size[1]}.")
     default_opset = ANYWHERE if precision == "fp16" else NATIVE_ATTENTION
 
     part = out.with_name(f".{out.name}.part")
@@ -124,18 +126,22 @@ def write_onnx(
     Raises:
         SartmError: torch's exporter fails.
     """
-    encoder, head = directory / ENCODER_FILE, directory / HEAD_FILE
+    files = {"encoder": ENCODER_FILE, "encoder_half": ENCODER_HALF_FILE, "head": HEAD_FILE}
+    paths = {name: directory / file for name, file in files.items()}
     planes = torch.uint8 if dtype == np.uint8 else torch.float32
     try:
-        features = write_graphs(network, size, planes, opset, (encoder, head))
+        features = write_graphs(network, size, planes, opset, paths)
     except Exception as error:  # whatever the exporter raises
         raise SartmError(
             f"the network cannot be written as ONNX by torch {torch.__version__}: {error}. Tested with torch 2.13; or "
             "export --to torch."
         ) from error
+    encoders = [path for path in (paths["encoder"], paths["encoder_half"]) if path.is_file()]
     if precision == "fp16":
-        halve(encoder, {"planes"}, set())
-        halve(head, set(), {"confidence", "routing"})
-    if precision == "int8":
-        quantize(encoder)
-    return Graphs(opset=opset, precision=precision, features=features)
+        halve(paths["head"], set(), {"confidence", "routing"})
+    for encoder in encoders:
+        if precision == "fp16":
+            halve(encoder, {"planes"}, set())
+        elif precision == "int8":
+            quantize(encoder)
+    return Graphs(opset=opset, precision=precision, features=features, half_size=network.config.half_size)

@@ -1,6 +1,7 @@
 """The network as two ONNX graphs: the encoder, run on however many modalities are there, and the head.
 
     encoder.onnx  planes [R, 3, h, w], modality int64 [R] -> ffp, ifp, sfm
+    encoder_half.onnx  the same, for the modalities that pass at half size; where there are any
     head.onnx     ffp, ifp, sfm [R, ...], modality int64 [R] -> mask uint8 [h, w], confidence float32 [h/4, w/4],
                   routing float32 [3, M]
 
@@ -27,14 +28,15 @@ HEAD_OUTPUTS = ("mask", "confidence", "routing")
 
 
 class EncoderGraph(nn.Module):
-    """See the module. Args: network, in its inference form."""
+    """See the module. Args: network, in its inference form; half: for the modalities of half size."""
 
-    def __init__(self, network: MultiModalNetwork) -> None:
+    def __init__(self, network: MultiModalNetwork, half: bool) -> None:
         super().__init__()
         self.network = network
+        self.at_half_size = half
 
     def forward(self, planes: Tensor, modality: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.network.encode(planes, modality))
+        return tuple(self.network.encode_alike(planes, modality, self.at_half_size))
 
 
 class HeadGraph(nn.Module):
@@ -82,8 +84,13 @@ class _Constant(nn.Module):
 def bake_positions(network: MultiModalNetwork, size: Size) -> None:
     """Makes the position embeddings of encoder and decoder constants: they would be computed anew for each frame."""
     trunk, decoder = network.encoder.trunk, network.decoder
-    embedding = trunk._get_pos_embed((size[0] // 4, size[1] // 4)).detach().clone()
-    trunk._get_pos_embed = lambda hw: embedding
+    embeddings = {
+        (size[0] // stride, size[1] // stride): trunk._get_pos_embed((size[0] // stride, size[1] // stride))
+        .detach()
+        .clone()
+        for stride in ((4, 8) if network.config.half_size else (4,))
+    }
+    trunk._get_pos_embed = lambda hw: embeddings[int(hw[0]), int(hw[1])]
     decoder.position = _Constant(decoder.position((size[0] // 16, size[1] // 16)).detach().clone())
 
 
@@ -105,27 +112,33 @@ def _quiet() -> Iterator[None]:
 
 @torch.no_grad()
 def write_graphs(
-    network: MultiModalNetwork, size: Size, dtype: torch.dtype, opset: int, paths: tuple[Path, Path]
+    network: MultiModalNetwork, size: Size, dtype: torch.dtype, opset: int, paths: dict[str, Path]
 ) -> dict[str, tuple[int, int, int]]:
-    """Traces both graphs in float32.
+    """Traces the graphs in float32.
 
     Args:
         network: in its inference form, on the CPU; its position embedding is fixed afterwards.
         size: height, width of the input.
         dtype: of the planes.
         opset: of ONNX.
-        paths: of the encoder's and the head's file.
+        paths: of `encoder`, `encoder_half` and `head`; an encoder that no modality needs is not written.
 
     Returns:
         Channels, height, width of each of `FEATURES`.
     """
     bake_positions(network, size)
-    modalities = len(network.config.modalities)
-    planes, modality = torch.zeros(modalities, 3, *size, dtype=dtype), torch.arange(modalities)
-    encoder, head = EncoderGraph(network).eval(), HeadGraph(network, size).eval()
-    features = encoder(planes, modality)
-    _write(encoder, (planes, modality), ENCODER_INPUTS, FEATURES, opset, paths[0])
-    _write(head, (*features, modality), HEAD_INPUTS, HEAD_OUTPUTS, opset, paths[1])
+    names = network.config.modalities
+    shapes: list[Tensor] = []
+    for key, half in (("encoder", False), ("encoder_half", True)):
+        rows = [index for index, name in enumerate(names) if (name in network.config.half_size) == half]
+        if rows:
+            encoder, modality = EncoderGraph(network, half).eval(), torch.tensor(rows)
+            planes = torch.zeros(len(rows), 3, *size, dtype=dtype)
+            shapes = list(encoder(planes, modality))
+            _write(encoder, (planes, modality), ENCODER_INPUTS, FEATURES, opset, paths[key])
+    features = [level[:1].expand(len(names), -1, -1, -1).contiguous() for level in shapes]
+    head = HeadGraph(network, size).eval()
+    _write(head, (*features, torch.arange(len(names))), HEAD_INPUTS, HEAD_OUTPUTS, opset, paths["head"])
     return {
         name: (level.shape[1], level.shape[2], level.shape[3]) for name, level in zip(FEATURES, features, strict=True)
     }

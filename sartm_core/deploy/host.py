@@ -22,11 +22,13 @@ class HostSide:
 
     Args:
         bundle: says rig, size and fit.
+        half_size: modalities that pass the encoder at half size: their rows come last.
         batch: [M, 3, h, w] of the rig's dtype, where the planes are put; pinned memory, for example.
     """
 
-    def __init__(self, bundle: Bundle, batch: NDArray[Any] | None = None) -> None:
+    def __init__(self, bundle: Bundle, half_size: tuple[str, ...], batch: NDArray[Any] | None = None) -> None:
         self.bundle = bundle
+        self._order = sorted(enumerate(bundle.rig.modalities), key=lambda entry: entry[1].name in half_size)
         shape = (len(bundle.rig.modalities), 3, *bundle.size)
         self._batch = np.zeros(shape, bundle.rig.dtype) if batch is None else batch
 
@@ -45,7 +47,7 @@ class HostSide:
         """
         _check(planes, self.bundle.rig.names)
         rows: list[int] = []
-        for index, modality in enumerate(self.bundle.rig.modalities):
+        for index, modality in self._order:
             if modality.name in planes:
                 array = planes[modality.name]
                 fit = Fit(self.bundle.fit, array.shape[1:], self.bundle.size)

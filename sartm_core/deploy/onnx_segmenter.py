@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.deploy.bundle import ENCODER_FILE, HEAD_FILE, Bundle
+from sartm_core.deploy.bundle import HEAD_FILE, Bundle, encoder_files
 from sartm_core.deploy.host import HostSide, Planes
 from sartm_core.errors import SartmError
 from sartm_core.frames import Segmentation
 
-FEATURES = ("ffp", "ifp", "sfm")
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -45,11 +44,20 @@ class OnnxSegmenter:
 
     def __init__(self, bundle: Bundle, directory: Path, device: str, threads: int = 0) -> None:
         self.bundle = bundle
-        host = HostSide(bundle)
+        assert bundle.graphs is not None
+        host = HostSide(bundle, bundle.graphs.half_size)
         self.prepare, self.finish = host.prepare, host.finish
         self._device = "cpu" if device == "cpu" else "cuda"
-        self._encoder = _session(directory / ENCODER_FILE, device, threads)
+        self._encoders = [
+            (_session(directory / file, device, threads), frozenset(rows))
+            for file, rows in encoder_files(bundle).items()
+        ]
         self._head = _session(directory / HEAD_FILE, device, threads)
+        halves = {one.name: one.type == "tensor(float16)" for one in self._head.get_inputs()}
+        self._features = {
+            name: _Features(len(bundle.rig.names), shape, halves[name], self._device)
+            for name, shape in bundle.graphs.features.items()
+        }
         self.backend = f"onnx on {PROVIDERS[device].removesuffix('ExecutionProvider')}"
 
     def segment(self, planes: Planes, size: tuple[int, int] | None = None) -> Segmentation:
@@ -58,20 +66,47 @@ class OnnxSegmenter:
     def run_network(self, batch: NDArray[Any], rows: list[int]) -> list[NDArray[Any]]:
         """[R, 3, h, w] and the modality of each row -> mask, confidence, routing. Features stay on the device."""
         modality = np.array(rows, np.int64)
-        encoding = self._encoder.io_binding()
-        encoding.bind_cpu_input("planes", batch)
-        encoding.bind_cpu_input("modality", modality)
-        for name in FEATURES:
-            encoding.bind_output(name, self._device)
-        self._encoder.run_with_iobinding(encoding)
+        first = 0
+        for encoder, theirs in self._encoders:  # the rows of one encoder lie together, see HostSide.prepare
+            count = sum(row in theirs for row in rows)
+            if count:
+                encoding = encoder.io_binding()
+                encoding.bind_cpu_input("planes", batch[first : first + count])
+                encoding.bind_cpu_input("modality", modality[first : first + count])
+                for name, features in self._features.items():
+                    encoding.bind_output(name, **features.rows(first, count))
+                encoder.run_with_iobinding(encoding)
+                first += count
         head = self._head.io_binding()
-        for name, features in zip(FEATURES, encoding.get_outputs(), strict=True):
-            head.bind_ortvalue_input(name, features)
+        for name, features in self._features.items():
+            head.bind_input(name, **features.rows(0, len(rows)))
         head.bind_cpu_input("modality", modality)
         for name in ("mask", "confidence", "routing"):
             head.bind_output(name, "cpu")
         self._head.run_with_iobinding(head)
         return list(head.copy_outputs_to_cpu())
+
+
+class _Features:
+    """Memory of one level for all rows, written by the encoders and read by the head where it is."""
+
+    def __init__(self, count: int, shape: tuple[int, int, int], half: bool, device: str) -> None:
+        import onnxruntime
+
+        self._dtype = np.dtype(np.float16 if half else np.float32)
+        self._shape, self._device = shape, device
+        self._value = onnxruntime.OrtValue.ortvalue_from_shape_and_type([count, *shape], self._dtype, device, 0)
+
+    def rows(self, first: int, count: int) -> dict[str, Any]:
+        """Where some of the rows lie, as ONNX Runtime's bindings take it."""
+        row_bytes = int(np.prod(self._shape)) * self._dtype.itemsize
+        return {
+            "device_type": self._device,
+            "device_id": 0,
+            "element_type": self._dtype,
+            "shape": [count, *self._shape],
+            "buffer_ptr": self._value.data_ptr() + first * row_bytes,
+        }
 
 
 def _session(path: Path, device: str, threads: int) -> Any:

@@ -1,14 +1,15 @@
-"""The TensorRT backend: two engines, one stream, buffers that never move, one CUDA graph per number of modalities."""
+"""The TensorRT backend: an engine for each graph, one stream, fixed buffers, a CUDA graph per number of modalities."""
 
 import ctypes
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.deploy.bundle import ENCODER_FILE, HEAD_FILE, Bundle
+from sartm_core.deploy.bundle import HEAD_FILE, Bundle, encoder_files
 from sartm_core.deploy.cuda import Cuda
 from sartm_core.deploy.engine import (
     DEFAULT_WORKSPACE_MB,
@@ -24,9 +25,6 @@ from sartm_core.errors import SartmError
 from sartm_core.frames import LEVELS, Segmentation
 
 log = logging.getLogger("sartm")
-
-ROW_INPUTS = ("planes", "modality", "ffp", "ifp", "sfm")
-"""Inputs whose first side is the number of rows."""
 
 
 class TensorRtSegmenter:
@@ -52,83 +50,103 @@ class TensorRtSegmenter:
         say: Say = log.info,
     ) -> None:
         self.bundle = bundle
+        assert bundle.graphs is not None
         trt = tensorrt()
         self._cuda = Cuda()
-        self._engines = load_engines(bundle, directory, self._cuda, cache or EngineCache(cache_directory()),
-                                     workspace_mb, say)  # fmt: skip
+        cache = cache or EngineCache(cache_directory())
+        self._engines = load_engines(bundle, directory, self._cuda, cache, workspace_mb, say)
+        self._rows_of = list(encoder_files(bundle).values())
         count, (height, width) = len(bundle.rig.names), bundle.size
         self._batch = self._cuda.pinned((count, 3, height, width), bundle.rig.dtype)
-        self._modality = self._cuda.pinned((count,), _numpy(trt, self._engines[0], "modality"))
+        self._modality = self._cuda.pinned((count,), _numpy(trt, self._engines[-1], "modality"))
         self._mask = self._cuda.pinned((height, width), np.uint8)
         small = (height // CONFIDENCE_STRIDE, width // CONFIDENCE_STRIDE)
         self._confidence = self._cuda.pinned(small, np.float32)
         self._routing = self._cuda.pinned((len(LEVELS), count), np.float32)
-        host = HostSide(bundle, self._batch)
+        host = HostSide(bundle, bundle.graphs.half_size, self._batch)
         self.prepare, self.finish = host.prepare, host.finish
         self._outputs = {"mask": self._mask, "confidence": self._confidence, "routing": self._routing}
-        self._addresses = self._allocate(trt)
-        self._captured: dict[int, tuple[ctypes.c_void_p, Any]] = {}
+        self._row_bytes = {"planes": self._batch[0].nbytes}
+        for name, shape in bundle.graphs.features.items():
+            self._row_bytes[name] = int(np.prod(shape)) * _numpy(trt, self._engines[-1], name).itemsize
+        self._addresses = {name: self._cuda.device_memory(count * size) for name, size in self._row_bytes.items()}
+        self._addresses |= {name: self._cuda.device_memory(array.nbytes) for name, array in self._outputs.items()}
+        # TensorRT wants aligned addresses, so no engine reads its modalities out of the middle of another's.
+        self._modalities = [self._cuda.device_memory(self._modality.nbytes) for _ in self._engines]
+        self._captured: dict[tuple[int, ...], tuple[ctypes.c_void_p, Any]] = {}
         self.backend = f"tensorrt {trt.__version__} on {self._cuda.device_name}"
 
     def segment(self, planes: Planes, size: tuple[int, int] | None = None) -> Segmentation:
         return self.finish(planes, size, *self.run_network(*self.prepare(planes)))
 
     def run_network(self, batch: NDArray[Any], rows: list[int]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Upload, encoder, head, download; `batch` is the pinned one, of which `prepare` has filled the first rows."""
+        """Upload, encoders, head, download; `batch` is the pinned one, of which `prepare` has filled the first rows."""
         self._modality[: len(rows)] = rows
-        if len(rows) not in self._captured:
-            self._captured[len(rows)] = self._capture(len(rows))
-        self._cuda.launch(self._captured[len(rows)][0])
+        counts = tuple(sum(row in theirs for row in rows) for theirs in self._rows_of)
+        if counts not in self._captured:
+            self._captured[counts] = self._capture(counts)
+        self._cuda.launch(self._captured[counts][0])
         self._cuda.synchronize()
         return self._mask.copy(), self._confidence.copy(), self._routing.copy()
 
-    def _allocate(self, trt: Any) -> dict[str, int]:
-        """Device memory of every tensor, for all rows; the encoder's outputs are the head's inputs."""
-        addresses: dict[str, int] = {}
-        for engine in self._engines:
-            for index in range(engine.num_io_tensors):
-                name = engine.get_tensor_name(index)
-                if name not in addresses:
-                    shape = [len(self.bundle.rig.names) if side < 0 else side for side in engine.get_tensor_shape(name)]
-                    size = int(np.prod(shape)) * np.dtype(_numpy(trt, engine, name)).itemsize
-                    addresses[name] = self._cuda.device_memory(size)
-        return addresses
-
-    def _capture(self, rows: int) -> tuple[ctypes.c_void_p, Any]:
-        """The work for so many rows as one CUDA graph; the contexts have to live as long as it does."""
-        contexts = [self._context(engine, rows) for engine in self._engines]
-        self._enqueue(rows, contexts)  # TensorRT sets things up in the first run, which must not be captured
+    def _capture(self, counts: tuple[int, ...]) -> tuple[ctypes.c_void_p, Any]:
+        """The work for so many rows of each encoder as one CUDA graph; the contexts have to live as long as it does."""
+        steps: list[_Step] = []
+        for index, count in enumerate(counts):  # the rows of one encoder lie together, see HostSide.prepare
+            if count:
+                steps.append(self._step(index, sum(counts[:index]), count))
+        steps.append(self._step(len(counts), 0, sum(counts)))
+        self._enqueue(steps)  # TensorRT sets things up in the first run, which must not be captured
         self._cuda.synchronize()
         self._cuda.begin_capture()
-        self._enqueue(rows, contexts)
-        return self._cuda.end_capture(), contexts
+        try:
+            self._enqueue(steps)
+        except Exception:
+            self._cuda.end_capture()  # else the stream would go on writing down instead of working
+            raise
+        return self._cuda.end_capture(), steps
 
-    def _context(self, engine: Any, rows: int) -> Any:
+    def _step(self, index: int, first: int, count: int) -> "_Step":
+        """An engine that works on some of the rows."""
+        engine = self._engines[index]
         context = engine.create_execution_context()
         if context is None:
             raise SartmError("TensorRT: no execution context: the GPU's memory is full. Close other programs.")
-        for index in range(engine.num_io_tensors):
-            name = engine.get_tensor_name(index)
+        for number in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(number)
             shape = tuple(engine.get_tensor_shape(name))
-            if name in ROW_INPUTS and shape[0] < 0 and _is_input(engine, name):
-                context.set_input_shape(name, (rows, *shape[1:]))
-            context.set_tensor_address(name, self._addresses[name])
-        return context
+            if _is_input(engine, name) and shape[0] < 0:
+                context.set_input_shape(name, (count, *shape[1:]))
+            if name == "modality":
+                context.set_tensor_address(name, self._modalities[index])
+            else:
+                context.set_tensor_address(name, self._addresses[name] + first * self._row_bytes.get(name, 0))
+        return _Step(context, self._modalities[index], first, count)
 
-    def _enqueue(self, rows: int, contexts: list[Any]) -> None:
-        self._cuda.upload(self._addresses["planes"], self._batch[:rows])
-        self._cuda.upload(self._addresses["modality"], self._modality[:rows])
-        for context in contexts:
-            if not context.execute_async_v3(self._cuda.stream.value or 0):
+    def _enqueue(self, steps: "list[_Step]") -> None:
+        self._cuda.upload(self._addresses["planes"], self._batch[: steps[-1].count])
+        for step in steps:
+            self._cuda.upload(step.modality, self._modality[step.first : step.first + step.count])
+            if not step.context.execute_async_v3(self._cuda.stream.value or 0):
                 raise SartmError("TensorRT: the engine does not run; its log says why.")
         for name, array in self._outputs.items():
             self._cuda.download(array, self._addresses[name])
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """An execution context, where its modalities go, and which rows it works on."""
+
+    context: Any
+    modality: int
+    first: int
+    count: int
+
+
 def load_engines(
     bundle: Bundle, directory: Path, cuda: Cuda, cache: EngineCache, workspace_mb: int, say: Say
 ) -> list[Any]:
-    """The engines of encoder and head, cached or built."""
+    """The engines of the encoders and, last, of the head; cached or built."""
     return [
         load_or_build(directory / file, shapes, cuda, cache, workspace_mb, say)
         for file, shapes in graph_shapes(bundle).items()
@@ -136,18 +154,19 @@ def load_engines(
 
 
 def graph_shapes(bundle: Bundle) -> dict[str, Shapes]:
-    """File -> input -> smallest and largest shape; rows run from 1 to the number of modalities."""
+    """File -> input -> smallest and largest shape; rows run from 1 to the number of modalities that pass there."""
     assert bundle.graphs is not None
-    count, (height, width) = len(bundle.rig.names), bundle.size
 
-    def rows(*shape: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def rows(count: int, *shape: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return (1, *shape), (count, *shape)
 
-    features = {name: rows(*shape) for name, shape in bundle.graphs.features.items()}
-    return {
-        ENCODER_FILE: {"planes": rows(3, height, width), "modality": rows()},
-        HEAD_FILE: {**features, "modality": rows()},
+    files: dict[str, Shapes] = {
+        file: {"planes": rows(len(theirs), 3, *bundle.size), "modality": rows(len(theirs))}
+        for file, theirs in encoder_files(bundle).items()
     }
+    count = len(bundle.rig.names)
+    features = {name: rows(count, *shape) for name, shape in bundle.graphs.features.items()}
+    return files | {HEAD_FILE: {**features, "modality": rows(count)}}
 
 
 def _is_input(engine: Any, name: str) -> bool:

@@ -1,5 +1,6 @@
 """The torch backend: the network itself with merged experts, on a CPU or with CUDA."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,16 @@ class TorchSegmenter:
         # Kelvin and metres are normalised in float32: half precision has 0.25 K at room temperature.
         self.network.mean, self.network.std = (weights[name].to(self.device) for name in ("mean", "std"))
         self.backend = f"torch on {self.device.type}, {precision}"
-        self._graphs: dict[int, _CudaGraph] = {}
-        self._encoder, self._head = EncoderGraph(self.network), HeadGraph(self.network, bundle.size)
+        self._graphs: dict[tuple[int, int], _CudaGraph] = {}
+        self._half = [name in config.half_size for name in bundle.rig.names]
+        self._encoders = EncoderGraph(self.network, half=False), EncoderGraph(self.network, half=True)
+        self._head = HeadGraph(self.network, bundle.size)
         if on_gpu:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             bake_positions(self.network, bundle.size)
         batch = torch.zeros((len(bundle.rig.names), 3, *bundle.size), dtype=_torch_dtype(bundle.rig.dtype))
         self._batch = batch.pin_memory() if on_gpu else batch
-        host = HostSide(bundle, self._batch.numpy())
+        host = HostSide(bundle, config.half_size, self._batch.numpy())
         self.prepare, self.finish = host.prepare, host.finish
 
     def segment(self, planes: Planes, size: tuple[int, int] | None = None) -> Segmentation:
@@ -70,18 +73,28 @@ class TorchSegmenter:
         """[R, 3, h, w] and the modality of each row -> mask [h, w], confidence [h/4, w/4], routing [3, M]."""
         # The pinned tensor whose first rows `planes` are: torch does not see that a NumPy view of it is pinned.
         batch, modality = self._batch[: len(rows)], torch.tensor(rows)
-        if self.device.type == "cuda":
-            count = len(modality)
-            if count not in self._graphs:
-                self._graphs[count] = _CudaGraph(self._network_answer, batch, modality)
-            answer = self._graphs[count](batch, modality)
+        full = sum(not self._half[row] for row in rows)
+        key = (full, len(rows))
+        if self.device.type == "cpu":
+            answer = self._network_answer(batch, modality, full)
         else:
-            answer = self._network_answer(batch, modality)
+            if key not in self._graphs:
+                run = functools.partial(self._network_answer, full=full)
+                self._graphs[key] = _CudaGraph(run, batch, modality)
+            answer = self._graphs[key](batch, modality)
         mask, confidence, routing = (tensor.cpu().numpy() for tensor in answer)
         return mask, confidence, routing
 
-    def _network_answer(self, batch: Tensor, modality: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self._head(*self._encoder(batch, modality), modality)
+    def _network_answer(self, batch: Tensor, modality: Tensor, full: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The first rows pass at full size, the others at half."""
+        parts = [slice(0, full), slice(full, len(modality))]
+        levels = [
+            encoder(batch[part], modality[part])
+            for encoder, part in zip(self._encoders, parts, strict=True)
+            if part.start < part.stop
+        ]
+        features = levels[0] if len(levels) == 1 else [torch.cat(level) for level in zip(*levels, strict=True)]
+        return self._head(*features, modality)
 
 
 class _CudaGraph:

@@ -40,7 +40,7 @@ def describe(config: NetworkConfig, size: tuple[int, int]) -> dict[str, Any]:
         frozen[part] = frozen.get(part, 0) + parameter.numel()
     network.merge_experts()
     network.eval().requires_grad_(False).to("meta")
-    encoder = _gflop(network, size, rows=1, decode=False)
+    encoder = _gflop(network, size, rows=1, decode=False)  # of the first modality
     whole = [_gflop(network, size, rows=count, decode=True) for count in range(1, len(config.modalities) + 1)]
     gflop = {"encoder_per_modality": encoder, "after_the_encoder": whole[0] - encoder, "whole": whole}
     return {"parameters": parameters, "frozen": frozen, "gflop": gflop}

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sartm_core.errors import SartmError
@@ -52,6 +53,13 @@ def _auxiliary(config: NetworkConfig, channels: tuple[int, int, int]) -> nn.Modu
     if config.auxiliary == "none":
         return None
     return heads[config.auxiliary](channels, config.classes, min(channels[2], HEAD_WIDTH))
+
+
+def _halved(planes: Tensor, sparse: Tensor) -> Tensor:
+    """Means of 2x2 pixels; of sparse planes (bool [R, 1, 1, 1]) of those that were measured."""
+    mean = F.avg_pool2d(planes, 2)
+    measured = F.avg_pool2d((planes != 0).any(dim=1, keepdim=True).to(planes.dtype), 2)
+    return torch.where(sparse & (measured > 0), mean / measured.clamp_min(0.25), mean)
 
 
 class MultiModalNetwork(nn.Module):
@@ -132,15 +140,36 @@ class MultiModalNetwork(nn.Module):
             SartmError: a side is no multiple of 32.
         """
         height, width = planes.shape[2:]
-        if not torch.compiler.is_compiling() and (height % SIDE_MULTIPLE or width % SIDE_MULTIPLE):
-            raise SartmError(
-                f"network input: expected sides that are multiples of {SIDE_MULTIPLE}, got {height}x{width}."
-            )
+        multiple = SIDE_MULTIPLE * (2 if self.config.half_size else 1)
+        if height % multiple or width % multiple:
+            raise SartmError(f"network input: expected sides that are multiples of {multiple}, got {height}x{width}.")
+        if not self.config.half_size:
+            return self.encode_alike(planes, modality, half=False)
+        is_half = torch.tensor([name in self.config.half_size for name in self.config.modalities])
+        is_half = is_half.to(modality.device)[modality]
+        order, levels = [], []
+        for half in (False, True):
+            rows = (is_half == half).nonzero().squeeze(1)
+            if len(rows):
+                order.append(rows)
+                levels.append(self.encode_alike(planes[rows], modality[rows], half))
+        back = torch.cat(order).argsort()
+        return [torch.cat(parts)[back] for parts in zip(*levels, strict=True)]
+
+    def encode_alike(self, planes: Tensor, modality: Tensor, half: bool) -> list[Tensor]:
+        """`encode` for rows that all pass at full, or all at half size; the features have the same sizes either way."""
         self.experts.rows = modality if self.config.experts == "modality" else torch.zeros_like(modality)
         mean, std = self.mean[modality][:, :, None, None], self.std[modality][:, :, None, None]
-        normalised = ((planes.to(mean.dtype) - mean) / std).to(self.conv_s0.weight.dtype)
+        numbers = planes.to(mean.dtype)
+        if half:
+            sparse = torch.tensor([name in self.config.sparse for name in self.config.modalities])
+            numbers = _halved(numbers, sparse.to(modality.device)[modality].to(numbers.device)[:, None, None, None])
+        normalised = ((numbers - mean) / std).to(self.conv_s0.weight.dtype)
         fine, middle, coarse = self.encoder(normalised)["backbone_fpn"]
-        return [self.conv_s0(fine), self.conv_s1(middle), coarse]
+        features = [self.conv_s0(fine), self.conv_s1(middle), coarse]
+        if not half:
+            return features
+        return [F.interpolate(level, scale_factor=2.0, mode="bilinear", align_corners=False) for level in features]
 
     def forward(self, planes: Tensor, availability: Tensor) -> NetworkOutput:
         """Segments B samples.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_type_hints
 
 from sartm_core.errors import SartmError
-from sartm_core.rig import Rig
+from sartm_core.rig import SPARSE_KINDS, Rig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,8 @@ class NetworkConfig:
         hypernetworks: one `shared` by all class tokens, or one `per_class` as in the papers.
         auxiliary: the second head: `fpn` (SARTM), `mlp` (MLE-SAM) and `segformer` (the same), `deeplab`, or `none`.
         inference: whose scores are used: `mask`, `auxiliary`, or their `mean`.
+        half_size: modalities that pass the encoder at half the size, for a quarter of the cost.
+        sparse: modalities whose empty pixels are 0.
     """
 
     backbone: str
@@ -47,6 +49,8 @@ class NetworkConfig:
     hypernetworks: Literal["shared", "per_class"]
     auxiliary: Literal["fpn", "mlp", "segformer", "deeplab", "none"]
     inference: Literal["mask", "auxiliary", "mean"]
+    half_size: tuple[str, ...] = ()
+    sparse: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.modalities or self.classes < 1 or self.lora_rank < 1:
@@ -58,6 +62,9 @@ class NetworkConfig:
             raise SartmError(f"network: expected top_k from 1 to {len(self.modalities)}, got {self.top_k}.")
         if self.reference not in self.modalities:
             raise SartmError(f"network: the reference '{self.reference}' is none of {', '.join(self.modalities)}.")
+        unknown = sorted({*self.half_size, *self.sparse} - set(self.modalities))
+        if unknown:
+            raise SartmError(f"network.half_size: '{unknown[0]}' is none of {', '.join(self.modalities)}.")
         if self.auxiliary == "none" and self.inference != "mask":
             raise SartmError(f"network: inference '{self.inference}' needs an auxiliary head; set inference to 'mask'.")
 
@@ -141,12 +148,22 @@ def preset_for_rig(
     Raises:
         SartmError: unknown preset or field, or a value that does not fit.
     """
-    config = replace(preset(name, backbone, rig.names, len(rig.classes), lora_rank), reference=rig.reference)
-    changes = changes or {}
+    config = replace(
+        preset(name, backbone, rig.names, len(rig.classes), lora_rank),
+        reference=rig.reference,
+        sparse=tuple(m.name for m in rig.modalities if m.kind in SPARSE_KINDS),
+    )
+    changes = dict(changes or {})
+    half_size = changes.pop("half_size", ())
+    if not isinstance(half_size, list | tuple):
+        raise SartmError(f"network.half_size: expected a list of modalities, got {half_size!r}.")
+    config = replace(config, half_size=tuple(half_size))
     free = {"experts", "rectification", "fusion", "top_k", "text_width", "hypernetworks", "auxiliary", "inference"}
     unknown = sorted(set(changes) - free)
     if unknown:
-        raise SartmError(f"network: '{unknown[0]}' cannot be changed; these can: {', '.join(sorted(free))}.")
+        raise SartmError(
+            f"network: '{unknown[0]}' cannot be changed; these can: {', '.join(sorted({*free, 'half_size'}))}."
+        )
     hints = get_type_hints(NetworkConfig)
     for field, value in changes.items():
         choices = get_args(hints[field])

@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartm_core.frames import UNLABELLED
+from sartm_core.rig import SPARSE_KINDS
 
 FitMode = Literal["stretch", "letterbox", "crop"]
-
-SPARSE_KINDS = frozenset({"depth", "lidar", "event"})
-"""Kinds whose empty pixels are 0: mixing them with measured ones would invent measurements."""
 
 AVERAGE_FROM = 1.5
 """From this reduction on pixels are averaged; below, interpolation loses nothing and takes a fifth of the time."""

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from sartm_core.calibration import LIDAR_LOOKS_AHEAD, Intrinsics
 from sartm_core.errors import SartmError
-from sartm_core.rig import POINT_CLOUD, DepthModality, EventModality, LidarModality, Modality, Rig
+from sartm_core.rig import POINT_CLOUD, SPARSE_KINDS, DepthModality, EventModality, LidarModality, Modality, Rig
 from sartm_core.sensing.depth import encode_depth
 from sartm_core.sensing.events import EVENT, count_events
-from sartm_core.sensing.fit import SPARSE_KINDS
 from sartm_core.sensing.lidar import project_points
 
 COARSEST = 16

@@ -13,9 +13,11 @@ from sartm_core.errors import SartmError
 from sartm_core.model import lora
 from sartm_core.model.backbone import BACKBONES, build_image_encoder
 from sartm_core.model.decoder import ClassTokenDecoder
+from sartm_core.model.info import describe
 from sartm_core.model.network import MultiModalNetwork
-from sartm_core.model.presets import PRESETS, any_sensor, mle_sam, preset
+from sartm_core.model.presets import PRESETS, any_sensor, mle_sam, preset, preset_for_rig
 from sartm_core.model.routing import TopKRouting, weighted_sum
+from sartm_core.rig import load_rig
 
 MODALITIES = ("rgb", "thermal", "depth")
 
@@ -354,3 +356,56 @@ def test_impossible_networks_are_refused(change: dict, expected: str) -> None:
 def test_unknown_preset() -> None:
     with pytest.raises(SartmError, match="preset 'magic' is unknown. Known: any_sensor, sartm"):
         preset("magic", "nano", MODALITIES, 5, 4)
+
+
+class TestHalfSize:
+    @pytest.fixture
+    def networks(self) -> tuple[MultiModalNetwork, MultiModalNetwork]:
+        """The same weights, all modalities at full size, and depth at half."""
+        both = []
+        for half_size in ((), ("depth",)):
+            torch.manual_seed(0)
+            config = preset("any_sensor", "nano", ("rgb", "thermal", "depth"), 5, 4)
+            config = dataclasses.replace(config, half_size=half_size, sparse=("depth",))
+            both.append(MultiModalNetwork(config).eval())
+        return both[0], both[1]
+
+    def test_the_others_are_encoded_as_before_and_rows_keep_their_order(self, networks) -> None:
+        full, half = networks
+        planes, modality = torch.rand(5, 3, 64, 128) * 255, torch.tensor([2, 0, 2, 1, 0])
+        with torch.inference_mode():
+            wanted, got = full.encode(planes, modality), half.encode(planes, modality)
+        for one, other in zip(wanted, got, strict=True):
+            assert one.shape == other.shape
+            torch.testing.assert_close(one[[1, 3, 4]], other[[1, 3, 4]])
+            assert not torch.allclose(one[[0, 2]], other[[0, 2]])
+            assert not torch.allclose(other[0], other[2])
+
+    def test_empty_pixels_do_not_thin_out_what_a_sparse_sensor_measured(self, networks) -> None:
+        """One measured pixel of four counts for all four; in a dense image it would be a quarter."""
+        _, half = networks
+        sparse, dense = torch.zeros(1, 3, 64, 128), torch.zeros(1, 3, 64, 128)
+        sparse[:, :, ::2, ::2] = 8.0
+        dense[:] = 8.0
+        with torch.inference_mode():
+            measured, whole = (half.encode(planes, torch.tensor([2])) for planes in (sparse, dense))
+        for one, other in zip(measured, whole, strict=True):
+            torch.testing.assert_close(one, other)
+
+    def test_sides_are_multiples_of_64(self, networks) -> None:
+        with pytest.raises(SartmError, match="multiples of 64, got 96x128"):
+            networks[1].encode(torch.zeros(1, 3, 96, 128), torch.tensor([0]))
+
+    def test_an_unknown_modality_is_refused(self) -> None:
+        with pytest.raises(SartmError, match="half_size: 'radar' is none of rgb"):
+            preset_for_rig("any_sensor", "nano", load_rig("sim"), 4, {"half_size": ["radar"]})
+
+    def test_three_more_modalities_at_half_size_cost_less_than_one_at_full(self) -> None:
+        names = ("rgb", "depth", "lidar", "event")
+        config = preset("any_sensor", "tiny", names, 25, 8)
+        cost = {}
+        for half_size in ((), names[1:]):
+            whole = describe(dataclasses.replace(config, half_size=half_size), (448, 640))["gflop"]["whole"]
+            cost[half_size] = [value / whole[0] for value in whole]
+        assert cost[names[1:]][3] < cost[()][1]
+        assert cost[names[1:]][3] < 1.9

@@ -28,16 +28,17 @@ from sartm_core.model.presets import preset_for_rig
 from sartm_core.resources import resolve_bundle
 from sartm_core.rig import Rig, load_rig
 
-SIZE = (64, 96)
+SIZE = (64, 128)
 
 
 def make_bundle(
     folder: Path, rig: Rig, preset: str = "any_sensor", opset: int | None = None, precision: Any = "fp32",
-    backbone: str = "nano",
+    backbone: str = "nano", half_size: tuple[str, ...] = (),
 ) -> Path:  # fmt: skip
     """An untrained network as a bundle: weights, or graphs where `opset` is given. Equal arguments, equal network."""
     torch.manual_seed(0)
-    network = MultiModalNetwork(preset_for_rig(preset, backbone, rig, 4, {"text_width": 16}), form="inference").eval()
+    changes = {"text_width": 16, "half_size": list(half_size)}
+    network = MultiModalNetwork(preset_for_rig(preset, backbone, rig, 4, changes), form="inference").eval()
     for name, parameter in network.named_parameters():
         if name.endswith("qkv.weight"):
             torch.nn.init.normal_(parameter, std=0.05)
@@ -50,7 +51,7 @@ def make_bundle(
         save_file(network.state_dict(), folder / WEIGHTS_FILE)
     else:
         graphs = write_onnx(network, SIZE, rig.dtype, opset, precision, folder)
-    shape = NetworkShape(preset=preset, backbone=backbone, lora_rank=4, changes={"text_width": 16})
+    shape = NetworkShape(preset=preset, backbone=backbone, lora_rank=4, changes=changes)
     bundle = Bundle(
         format=2, name="untrained", rig=rig, network=shape, size=SIZE, fit="stretch", graphs=graphs,
         files={path.name: sha256(path) for path in folder.iterdir()}, recipe={}, figures={}, versions={},
@@ -150,6 +151,32 @@ def test_a_rig_of_one_modality(rig: Rig, tmp_path: Path) -> None:
     wanted = load_segmenter(make_bundle(tmp_path / "torch", alone)).segment(planes_for(alone))
     assert (got.mask == wanted.mask).mean() >= 0.9999
     assert got.routing.tolist() == [[1.0], [1.0], [1.0]]
+
+
+@pytest.mark.parametrize("half_size", [("thermal", "depth"), ("rgb",), ("rgb", "thermal", "depth")])
+def test_modalities_of_half_size_pass_a_graph_of_their_own(
+    half_size: tuple[str, ...], rig: Rig, tmp_path: Path
+) -> None:
+    torch_segmenter = load_segmenter(make_bundle(tmp_path / "torch", rig, half_size=half_size))
+    folder = make_bundle(tmp_path / "onnx", rig, opset=23, half_size=half_size)
+    assert (folder / "encoder_half.onnx").is_file()
+    assert (folder / ENCODER_FILE).is_file() == (len(half_size) < 3)
+    onnx_segmenter = load_segmenter(folder)
+    planes = planes_for(rig)
+    for names in subsets(rig.names):
+        chosen = {name: planes[name] for name in names}
+        wanted, got = torch_segmenter.segment(chosen), onnx_segmenter.segment(chosen)
+        assert (wanted.mask == got.mask).mean() >= 0.9999, names
+        np.testing.assert_allclose(got.routing, wanted.routing, atol=1e-5)
+        network = torch_segmenter.network  # type: ignore[attr-defined]
+        batch, rows = torch_segmenter.prepare(chosen)  # type: ignore[attr-defined]
+        assert [rig.names[row] in half_size for row in rows] == sorted(rig.names[row] in half_size for row in rows)
+        whole = torch.zeros(1, 3, *batch.shape[1:])
+        whole[0, rows] = torch.from_numpy(batch).to(whole)
+        available = torch.zeros(1, 3, dtype=torch.bool)
+        available[0, rows] = True
+        with torch.inference_mode():  # training's own way, rows in the rig's order
+            np.testing.assert_allclose(got.routing, network(whole, available).routing[0], atol=1e-5)
 
 
 def test_answers_are_not_overwritten_by_the_next(graphs: Path, rig: Rig) -> None:

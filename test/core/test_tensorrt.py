@@ -23,13 +23,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from onnx import parser as onnx_parser
 from typer.testing import CliRunner
 
 from sartm_core.cli import app
 from sartm_core.deploy import choose_backend, cuda, load_segmenter
 from sartm_core.deploy.bundle import ENCODER_FILE, HEAD_FILE, Bundle, Graphs, read_bundle
 from sartm_core.deploy.engine import EngineCache, EngineKey, key_of, load_or_build
-from sartm_core.deploy.export import describe
+from sartm_core.deploy.export import describe, write_onnx
 from sartm_core.deploy.graphs import write_graphs
 from sartm_core.deploy.onnx_segmenter import OnnxSegmenter
 from sartm_core.deploy.precision import halve
@@ -37,8 +38,37 @@ from sartm_core.deploy.tensorrt_segmenter import TensorRtSegmenter, graph_shapes
 from sartm_core.deploy.torch_segmenter import TorchSegmenter
 from sartm_core.errors import SartmError
 from sartm_core.files import sha256
+from sartm_core.model.network import MultiModalNetwork
+from sartm_core.model.presets import preset_for_rig
 
 HERE = Path(__file__).parent
+ONE_MODALITY = {
+    ENCODER_FILE: """
+        encoder (uint8[1, 3, 64, 96] planes, int64[1] modality)
+        => (float[1, 3, 16, 24] ffp, float[1, 3, 8, 12] ifp, float[1, 3, 4, 6] sfm) {
+            image = Cast<to = 1>(planes)
+            ffp = AveragePool<kernel_shape = [4, 4], strides = [4, 4]>(image)
+            ifp = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(ffp)
+            sfm = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(ifp)
+        }""",
+    HEAD_FILE: """
+        head (float[1, 3, 16, 24] ffp, float[1, 3, 8, 12] ifp, float[1, 3, 4, 6] sfm, int64[1] modality)
+        => (uint8[64, 96] mask, float[16, 24] confidence, float[3, 1] routing) {
+            channel = Constant<value_ints = [1]>()
+            best = ReduceMax(ffp, channel)
+            leading = Constant<value_ints = [0, 1]>()
+            small = Squeeze(best, leading)
+            confidence = Sigmoid(small)
+            scales = Constant<value_floats = [1.0, 1.0, 4.0, 4.0]>()
+            large = Resize<mode = "nearest">(best, , scales)
+            scores = Squeeze(large, leading)
+            mask = Cast<to = 2>(scores)
+            which = Cast<to = 1>(modality)
+            ones = Constant<value = float[3, 1] {1, 1, 1}>()
+            routing = Add(ones, which)
+        }""",
+}
+"""Graphs with the interface of an export for a rig of one camera."""
 SIZE = (64, 96)
 NEWEST, NEW, OLD = "11.4.0.106", "10.16.1.11", "8.6.1"
 
@@ -56,6 +86,8 @@ def _load_fake() -> Any:
 
 fake = _load_fake()
 
+pytestmark = pytest.mark.slow  # the export of the graphs takes ten seconds
+
 
 @pytest.fixture(scope="module")
 def cudart(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -63,9 +95,7 @@ def cudart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiler is None:
         pytest.skip("no C compiler (cc, gcc) for the stand-in of CUDA's runtime: apt install gcc")
     out = tmp_path_factory.mktemp("cuda") / "libcudart.so.12"
-    subprocess.run(
-        [compiler, "-Wall", "-Werror", "-O1", "-shared", "-fPIC", HERE / "fake_cudart.c", "-o", out], check=True
-    )
+    subprocess.run([compiler, "-O1", "-shared", "-fPIC", HERE / "fake_cudart.c", "-o", out], check=True)
     return out
 
 
@@ -75,14 +105,16 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shipped = load_segmenter("first_light", "torch", "cpu")
     assert isinstance(shipped, TorchSegmenter)
     directory = tmp_path_factory.mktemp("graphs")
-    features = write_graphs(shipped.network, SIZE, torch.float32, 20, (directory / ENCODER_FILE, directory / HEAD_FILE))
+    features = write_graphs(
+        shipped.network, SIZE, torch.float32, 20, {"encoder": directory / ENCODER_FILE, "head": directory / HEAD_FILE}
+    )
     graphs = Graphs(opset=20, precision="fp32", features=features)
     describe_graphs(directory, shipped.bundle.model_copy(update={"size": SIZE, "graphs": graphs}))
     return directory
 
 
 def describe_graphs(directory: Path, bundle: Bundle) -> None:
-    files = {name: sha256(directory / name) for name in (ENCODER_FILE, HEAD_FILE)}
+    files = {path.name: sha256(path) for path in directory.glob("*.onnx")}
     describe(directory, bundle.model_copy(update={"files": files}))
 
 
@@ -176,8 +208,8 @@ class OneEngine:
         self.lines = []
         return load_or_build(self.graph, self.shapes, cuda.Cuda(), self.cache, workspace_mb, self.lines.append)
 
-    def key(self, workspace_mb: int = 256) -> EngineKey:
-        return key_of(self.graph, self.shapes, workspace_mb, cuda.Cuda())
+    def key(self) -> EngineKey:
+        return key_of(self.graph, self.shapes, cuda.Cuda())
 
     @property
     def plan(self) -> Path:
@@ -221,6 +253,27 @@ class TestSegmenter:
             planes = random_planes(bundle, names, seed)
             assert_same(segmenter.segment(planes), onnx.segment(planes))
 
+    def test_modalities_of_half_size(self, trt: Any, bundle: Bundle, tmp_path: Path, cache: EngineCache) -> None:
+        """Three engines; the encoders write beside one another what the head reads."""
+        torch.manual_seed(0)
+        rig, half = bundle.rig, ("thermal", "depth")
+        config = preset_for_rig("any_sensor", "nano", rig, 4, {"half_size": list(half)})
+        network = MultiModalNetwork(config, form="inference").eval()
+        for name, parameter in network.named_parameters():
+            if "qkv" in name:
+                torch.nn.init.normal_(parameter, std=0.05)
+        size = (64, 128)
+        graphs = write_onnx(network, size, rig.dtype, 20, "fp32", tmp_path)
+        assert graphs.half_size == half
+        describe_graphs(tmp_path, bundle.model_copy(update={"size": size, "graphs": graphs}))
+        described = read_bundle(tmp_path)
+        segmenter = TensorRtSegmenter(described, tmp_path, cache, say=lambda line: None)
+        assert len(list(cache.directory.glob("*.engine"))) == 3
+        reference = OnnxSegmenter(described, tmp_path, "cpu", threads=1)
+        for names in [*subsets(described), *reversed(subsets(described))]:
+            planes = random_planes(described, names, 1)
+            assert_same(segmenter.segment(planes), reference.segment(planes))
+
     def test_half_precision(self, trt: Any, bundle_folder: Path, tmp_path: Path, cache: EngineCache) -> None:
         folder = Path(shutil.copytree(bundle_folder, tmp_path / "half"))
         halve(folder / ENCODER_FILE, {"planes"}, set())
@@ -232,6 +285,23 @@ class TestSegmenter:
         for names in subsets(described):
             planes = random_planes(described, names, 1)
             assert_same(segmenter.segment(planes), reference.segment(planes))
+
+    def test_one_modality_and_eight_bits(self, trt: Any, bundle: Bundle, tmp_path: Path, cache: EngineCache) -> None:
+        """The number of rows is no variable then."""
+        for file, text in ONE_MODALITY.items():
+            model = onnx_parser.parse_model(f'<ir_version: 9, opset_import: ["": 20]> {text}')
+            (tmp_path / file).write_bytes(model.SerializeToString())
+        features = {"ffp": (3, 16, 24), "ifp": (3, 8, 12), "sfm": (3, 4, 6)}
+        changes = {"rig": bundle.rig.only(("rgb",)), "graphs": Graphs(opset=20, precision="fp32", features=features)}
+        describe_graphs(tmp_path, bundle.model_copy(update=changes))
+        described = read_bundle(tmp_path)
+        segmenter = TensorRtSegmenter(described, tmp_path, cache, say=lambda line: None)
+        reference = OnnxSegmenter(described, tmp_path, "cpu", threads=1)
+        for seed in range(3):
+            planes = {"rgb": np.random.default_rng(seed).integers(0, 256, (3, *SIZE), dtype=np.uint8)}
+            answer = segmenter.segment(planes)
+            assert_same(answer, reference.segment(planes))
+            assert len(np.unique(answer.mask)) > 10
 
     def test_each_call_sees_its_own_planes(self, trt: Any, start: Start, onnx: OnnxSegmenter, bundle: Bundle) -> None:
         segmenter = start()
@@ -323,7 +393,6 @@ class TestFailures:
         trt.execution_fails = False
         assert_same(segmenter.segment(planes), onnx.segment(planes))
 
-    @pytest.mark.xfail(reason="reported: the stream goes on capturing")
     def test_a_segmenter_works_again_after_a_failure_while_capturing(
         self, trt: Any, start: Start, onnx: OnnxSegmenter, bundle: Bundle
     ) -> None:
@@ -478,16 +547,15 @@ class TestCache:
 
     @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(EngineKey)])
     def test_every_difference_is_named(self, cache: EngineCache, field: str) -> None:
-        key = EngineKey(graph="a" * 64, tensorrt=NEW, gpu="Orin, 8.7", shapes="{}", workspace_mb=256)
-        cache.store("encoder", key, b"plan", 60.0)
+        key = EngineKey(graph="a" * 64, tensorrt=NEW, gpu="Orin, 8.7", shapes="{}")
+        cache.store("encoder", key, b"plan", 60.0, 4096)
         assert cache.why_rebuild("encoder", key) is None
-        other = dataclasses.replace(key, **{field: 512 if field == "workspace_mb" else "another"})
+        other = dataclasses.replace(key, **{field: "another"})
         reason = cache.why_rebuild("encoder", other)
         assert reason is not None
         assert reason.startswith("the newest cached engine of 'encoder' is another one: ")
         assert re.findall(r"(\w+) was ", reason) == [field]
 
-    @pytest.mark.xfail(reason="reported: both sides are cut to the same 12 characters")
     @pytest.mark.parametrize(
         ("field", "values"),
         [
@@ -496,8 +564,8 @@ class TestCache:
         ],
     )
     def test_a_difference_is_shown_not_only_named(self, cache: EngineCache, field: str, values: list[str]) -> None:
-        key = EngineKey(graph="a" * 64, tensorrt=NEW, gpu="Orin, 8.7", shapes="{}", workspace_mb=256)
-        cache.store("encoder", dataclasses.replace(key, **{field: values[0]}), b"plan", 60.0)
+        key = EngineKey(graph="a" * 64, tensorrt=NEW, gpu="Orin, 8.7", shapes="{}")
+        cache.store("encoder", dataclasses.replace(key, **{field: values[0]}), b"plan", 60.0, 4096)
         reason = cache.why_rebuild("encoder", dataclasses.replace(key, **{field: values[1]}))
         found = re.search(f"{field} was (.*), is (.*)", reason or "")
         assert found is not None
@@ -516,7 +584,7 @@ class TestCache:
         "mode",
         [
             0o555,
-            pytest.param(0o000, marks=pytest.mark.xfail(reason="reported: PermissionError from why_rebuild")),
+            0o000,
         ],
         ids=["read only", "closed"],
     )
@@ -577,7 +645,6 @@ class TestCache:
         assert any("No space left on device" in line for line in one.lines)
         assert list(one.cache.directory.iterdir()) == []
 
-    @pytest.mark.xfail(reason="reported: the probe's removal fails where another program has removed it")
     def test_two_programs_may_start_at_once(self, trt: Any, one: OneEngine, monkeypatch: pytest.MonkeyPatch) -> None:
         """The other one removes the probe between our writing and our removing."""
         replace = os.replace
@@ -643,7 +710,7 @@ class TestBuilding:
         start()
         assert trt.timing_known[0] == b""
         assert trt.timing_known[1] == b"8.7 timings:+"  # the head's build knows the encoder's
-        (kept,) = cache.directory.glob(f"timing-*{NEW}*")
+        (kept,) = cache.directory.glob("timing-*.cache")
         assert kept.read_bytes() == b"8.7 timings:++"
 
     def test_timings_that_cannot_be_stored_cost_nothing(
@@ -661,7 +728,6 @@ class TestBuilding:
         assert "the timing cache was not stored" in caplog.text
         assert one.cache.why_rebuild("encoder", one.key()) is None
 
-    @pytest.mark.xfail(reason="reported: AttributeError after the build: set_timing_cache's answer is not looked at")
     def test_timings_of_another_gpu_are_no_obstacle(
         self, install: Install, one: OneEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -697,14 +763,12 @@ class TestCommand:
             in (self.run(str(bundle_folder), "--check"))
         )
 
-    @pytest.mark.xfail(reason="reported: rich takes them for markup")
     def test_brackets_in_a_folders_name_are_printed(
         self, trt: Any, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.setenv("SARTM_CACHE", str(tmp_path / "lab[red]"))
         assert "lab[red]" in self.run(str(bundle_folder), "--check")
 
-    @pytest.mark.xfail(reason="reported: the workspace is part of the key")
     def test_a_robot_uses_what_was_built_with_another_workspace(self, trt: Any, bundle_folder: Path) -> None:
         """The message of a failed build advises to lower it; nobody can say so again when the node starts."""
         self.run(str(bundle_folder), "--workspace-mb", "1024")
