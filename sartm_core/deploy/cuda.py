@@ -6,6 +6,7 @@ Names and signatures are those of CUDA 11.4 to 13; every call is checked.
 import ctypes
 import ctypes.util
 import functools
+import weakref
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,14 @@ def why_unusable() -> str | None:
     return None
 
 
+def _give_back(library: Any, owned: list[tuple[str, ctypes.c_void_p]]) -> None:
+    """The youngest first; while the process ends the driver may be gone already, and nobody can mend a failure."""
+    for free, pointer in reversed(owned):
+        getattr(library, free)(pointer)
+
+
 class Cuda:
-    """The first GPU and one stream.
+    """The first GPU and one stream. What is allocated is given back when this object and every pinned array are gone.
 
     Raises:
         SartmError: there is none.
@@ -53,8 +60,11 @@ class Cuda:
         if reason is not None:
             raise SartmError(f"backend 'tensorrt': {reason}. Use backend onnx with device cpu.")
         self._library = _library()
+        self._owned: list[tuple[str, ctypes.c_void_p]] = []  # what frees it, and it
+        weakref.finalize(self, _give_back, self._library, self._owned)
         self.stream = ctypes.c_void_p()
         self.call("cudaStreamCreateWithFlags", ctypes.byref(self.stream), ctypes.c_uint(_NON_BLOCKING))
+        self._owned.append(("cudaStreamDestroy", self.stream))
 
     def call(self, name: str, *arguments: Any) -> None:
         """Calls a function of the runtime; raises SartmError with its name and CUDA's words when it fails."""
@@ -82,21 +92,24 @@ class Cuda:
         return f"{major.value}.{minor.value}"
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """A zeroed array in page-locked memory, which copies without the driver's own staging. Lives for ever."""
+        """A zeroed array in page-locked memory, which copies without the driver's own staging."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         pointer = ctypes.c_void_p()
         self.call("cudaHostAlloc", ctypes.byref(pointer), ctypes.c_size_t(size), ctypes.c_uint(0))
         assert pointer.value is not None
+        self._owned.append(("cudaFreeHost", pointer))
         memory = (ctypes.c_byte * size).from_address(pointer.value)
+        memory.owner = self  # the array keeps its memory
         array = np.frombuffer(memory, dtype).reshape(shape)
         array[...] = 0
         return array
 
     def device_memory(self, size: int) -> int:
-        """The address of so many bytes on the GPU. Lives for ever."""
+        """The address of so many bytes on the GPU."""
         pointer = ctypes.c_void_p()
         self.call("cudaMalloc", ctypes.byref(pointer), ctypes.c_size_t(size))
         assert pointer.value is not None
+        self._owned.append(("cudaFree", pointer))
         return pointer.value
 
     def upload(self, address: int, array: NDArray[Any]) -> None:
@@ -126,6 +139,8 @@ class Cuda:
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
         self.call("cudaStreamEndCapture", self.stream, ctypes.byref(graph))
         self.call("cudaGraphInstantiateWithFlags", ctypes.byref(executable), graph, ctypes.c_ulonglong(0))
+        self.call("cudaGraphDestroy", graph)
+        self._owned.append(("cudaGraphExecDestroy", executable))
         return executable
 
     def launch(self, executable: ctypes.c_void_p) -> None:

@@ -117,6 +117,23 @@ int cudaHostAlloc(void **pointer, size_t size, unsigned flags) {
     return fails("cudaHostAlloc") ? OUT_OF_MEMORY : allocate(pointer, size, 0);
 }
 
+static int release(void *pointer, int on_device) {
+    for (int i = 0; i < block_count; i++)
+        if (blocks[i].begin == pointer && blocks[i].on_device == on_device) {
+            free(pointer);
+            blocks[i] = blocks[--block_count];
+            return SUCCESS;
+        }
+    return INVALID_VALUE;
+}
+
+int cudaFree(void *pointer) { return release(pointer, 1); }
+
+int cudaFreeHost(void *pointer) { return release(pointer, 0); }
+
+// Blocks that nobody has given back.
+int fake_blocks(void) { return block_count; }
+
 int cudaStreamCreateWithFlags(Stream **stream, unsigned flags) {
     (void)flags;
     *stream = calloc(1, sizeof(Stream));
@@ -164,6 +181,21 @@ int cudaGraphInstantiateWithFlags(List **executable, List *graph, unsigned long 
     (void)flags;
     *executable = graph;
     return graph ? SUCCESS : INVALID_VALUE;
+}
+
+// The executable is the graph itself here.
+int cudaGraphDestroy(List *graph) { return graph ? SUCCESS : INVALID_VALUE; }
+
+int cudaGraphExecDestroy(List *executable) {
+    free(executable->items);
+    free(executable);
+    return SUCCESS;
+}
+
+int cudaStreamDestroy(Stream *stream) {
+    free(stream->queue.items);
+    free(stream);
+    return SUCCESS;
 }
 
 int cudaGraphLaunch(List *executable, Stream *stream) {

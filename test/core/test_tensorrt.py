@@ -7,6 +7,7 @@ the captured graphs that the backend gives them; `test_tensorrt_bindings.py` com
 import ctypes
 import dataclasses
 import errno
+import gc
 import importlib.util
 import itertools
 import json
@@ -273,6 +274,20 @@ class TestSegmenter:
         for names in [*subsets(described), *reversed(subsets(described))]:
             planes = random_planes(described, names, 1)
             assert_same(segmenter.segment(planes), reference.segment(planes))
+
+    def test_what_it_took_it_gives_back(self, trt: Any, start: Start, bundle: Bundle) -> None:
+        """A node that is cleaned up frees the GPU; an answer that somebody keeps stays what it was."""
+        blocks = ctypes.CDLL(cuda.LIBRARIES[0]).fake_blocks
+        before = blocks()
+        segmenter = start()
+        planes = random_planes(bundle, bundle.rig.names, 1)
+        answer = segmenter.segment(planes, size=bundle.size)
+        kept = answer.mask.copy()
+        assert blocks() > before
+        del segmenter
+        gc.collect()
+        assert blocks() == before
+        assert np.array_equal(answer.mask, kept)
 
     def test_half_precision(self, trt: Any, bundle_folder: Path, tmp_path: Path, cache: EngineCache) -> None:
         folder = Path(shutil.copytree(bundle_folder, tmp_path / "half"))
