@@ -30,7 +30,7 @@ class PerceptionNode(LifecycleNode):
     Inputs, outputs, parameters, services and diagnostics: docs/node.md.
 
     Args:
-        load: makes a segmenter of the parameters bundle, backend and device, as `load_segmenter` does.
+        load: makes a segmenter of the parameters bundle, backend, device and threads, as `load_segmenter` does.
     """
 
     def __init__(self, load: Load = load_segmenter) -> None:
@@ -55,7 +55,8 @@ class PerceptionNode(LifecycleNode):
 
     def _configure(self, settings: Settings) -> None:
         started = time.perf_counter()
-        segmenter = self._load(settings.bundle, settings.backend, settings.device, say=self.get_logger().info)
+        say = self.get_logger().info
+        segmenter = self._load(settings.bundle, settings.backend, settings.device, settings.threads, say=say)
         bundle_rig = segmenter.bundle.rig
         rig = load_rig(settings.rig) if settings.rig else bundle_rig
         check_serves(bundle_rig, rig)

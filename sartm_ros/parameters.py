@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
 
 from sartm_core.errors import SartmError
@@ -24,13 +24,13 @@ class Spec:
         name: `<modality>.` at its beginning stands for one parameter of each modality.
         default: None: as the rig file says; such parameters exist as soon as the node is configured.
         doc: as `ros2 param describe` shows it.
-        low, high: range of a float.
+        low, high: range of a number.
         choices: the only values of a string.
         live: whether it takes effect at once; the others are read when the node is configured.
     """
 
     name: str
-    default: bool | float | str | None
+    default: bool | int | float | str | None
     doc: str
     low: float | None = None
     high: float | None = None
@@ -43,6 +43,7 @@ TABLE = (
     Spec("rig", "", "Rig file or name of a shipped rig; empty: the rig that the bundle was trained with."),
     Spec("backend", "auto", "What runs the network.", choices=("auto", "torch", "onnx", "tensorrt")),
     Spec("device", "auto", "Where the network runs.", choices=("auto", "cpu", "cuda", "tensorrt")),
+    Spec("threads", 0, "CPU threads that the network may use; 0: all cores.", 0, 256),
     Spec("autostart", True, "Configure and activate without waiting for a lifecycle manager."),
     Spec("input_reliability", "best_effort", "QoS of the inputs' subscriptions.", choices=("best_effort", "reliable")),
     Spec(
@@ -72,6 +73,7 @@ class Settings:
     rig: str
     backend: str
     device: str
+    threads: int
     autostart: bool
     input_reliability: str
     sync_policy: str
@@ -159,7 +161,10 @@ class Parameters:
     def _declare(self, name: str, spec: Spec, default: Any, of_rig: bool = False) -> None:
         descriptor = ParameterDescriptor(description=spec.doc, additional_constraints=_constraint(spec))
         if spec.low is not None and spec.high is not None:
-            descriptor.floating_point_range = [FloatingPointRange(from_value=spec.low, to_value=spec.high)]
+            if isinstance(spec.default, int):
+                descriptor.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high), step=1)]
+            else:
+                descriptor.floating_point_range = [FloatingPointRange(from_value=spec.low, to_value=spec.high)]
         self._specs[name] = spec
         if of_rig:
             self._of_rig[name] = spec

@@ -161,6 +161,7 @@ def bench(
     bundle: BundleArgument,
     backend: Annotated[str, typer.Option(help="auto, torch, onnx or tensorrt.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or tensorrt (ONNX Runtime's).")] = "auto",
+    threads: Annotated[int, typer.Option(help="Of the CPU; 0: all cores.", min=0)] = 0,
     subsets: Annotated[
         bool, typer.Option("--subsets", help="Every choice of modalities, not only 1, 2, ... of them.")
     ] = False,
@@ -176,7 +177,7 @@ def bench(
         from sartm_core.deploy.bench import measure
         from sartm_core.files import write_text
 
-        segmenter = load_segmenter(bundle, backend, device)
+        segmenter = load_segmenter(bundle, backend, device, threads)
         with stderr.status("measuring") as status:
             figures = measure(segmenter, subsets, repetitions, lambda name: status.update(f"measuring {name}"))
         if out is not None:

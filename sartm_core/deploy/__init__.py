@@ -45,7 +45,11 @@ class Segmenter(Protocol):
 
 
 def load_segmenter(
-    bundle: str | Path, backend: str = "auto", device: str = "auto", say: Callable[[str], None] = log.info
+    bundle: str | Path,
+    backend: str = "auto",
+    device: str = "auto",
+    threads: int = 0,
+    say: Callable[[str], None] = log.info,
 ) -> Segmenter:
     """Loads a bundle.
 
@@ -54,6 +58,7 @@ def load_segmenter(
         backend: `torch` for a bundle with weights; `onnx` or `tensorrt` for one with graphs; or `auto`, see
             `choose_backend`.
         device: `cpu`, `cuda`, or `auto`; for `onnx` also `tensorrt`, ONNX Runtime's own TensorRT provider.
+        threads: of the CPU that the network may use; 0: all cores. For torch it holds for the whole process.
         say: gets a line for what was chosen and why, and for each step that takes minutes.
 
     Raises:
@@ -75,7 +80,7 @@ def load_segmenter(
     if backend == "torch":
         from sartm_core.deploy.torch_segmenter import TorchSegmenter
 
-        return TorchSegmenter(described, directory, device)
+        return TorchSegmenter(described, directory, device, threads=threads)
     if backend == "tensorrt":
         from sartm_core.deploy.tensorrt_segmenter import TensorRtSegmenter
 
@@ -83,7 +88,7 @@ def load_segmenter(
     from sartm_core.deploy.onnx_segmenter import OnnxSegmenter, available_devices
 
     chosen = ("cuda" if "cuda" in available_devices() else "cpu") if device == "auto" else device
-    return OnnxSegmenter(described, directory, chosen)
+    return OnnxSegmenter(described, directory, chosen, threads)
 
 
 def choose_backend(bundle: Bundle, device: str) -> tuple[str, str]:

@@ -32,10 +32,13 @@ class TorchSegmenter:
         directory: where the weights lie.
         device: `cpu`, `cuda` or `auto`.
         precision: `fp32`, `fp16`, `bf16`, or `auto`: fp16 with CUDA, fp32 on a CPU.
+        threads: of the CPU; 0: as torch is set.
     """
 
-    def __init__(self, bundle: Bundle, directory: Path, device: str, precision: str = "auto") -> None:
+    def __init__(self, bundle: Bundle, directory: Path, device: str, precision: str = "auto", threads: int = 0) -> None:
         self.bundle = bundle
+        if threads:
+            torch.set_num_threads(threads)
         self.device = _device(device)
         on_gpu = self.device.type == "cuda"
         precision = ("fp16" if on_gpu else "fp32") if precision == "auto" else precision

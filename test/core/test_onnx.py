@@ -209,7 +209,7 @@ class TestPrecision:
         self, trained: Any, precision: str, opset: int, tmp_path: Path
     ) -> None:
         folder = self.exported(trained, tmp_path / "bundle", precision, opset)
-        results = compare(trained, load_segmenter(folder), frames_of("simulated", trained.bundle.rig, 6))
+        results = compare(trained, load_segmenter(folder), frames_of("simulated", trained.bundle.rig, 3))
         assert len(results) == 7
         check(results, precision)
         least = {"fp32": 0.9999, "fp16": 0.995, "int8": 0.99}[precision]
@@ -331,6 +331,11 @@ class TestBackends:
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
         with pytest.raises(SartmError, match=r"ONNX Runtime fell back to CPUExecutionProvider: the libraries of CUDA"):
             load_segmenter(graphs, backend="onnx", device="cuda")
+
+
+def test_the_networks_threads_can_be_limited(graphs: Path) -> None:
+    segmenter = load_segmenter(graphs, threads=1)
+    assert segmenter._head.get_session_options().intra_op_num_threads == 1  # type: ignore[attr-defined]
 
 
 def test_bench_reports_every_stage_and_the_cost_of_each_modality(graphs: Path) -> None:
