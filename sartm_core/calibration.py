@@ -31,7 +31,7 @@ class _Finite(Checked):
 
 
 class Intrinsics(_Finite):
-    """A pinhole camera without distortion (rectified images), as in CameraInfo's K.
+    """A pinhole camera without distortion (rectified images); CameraInfo's cx and cy are half a pixel less.
 
     Attributes:
         fx, fy: focal lengths, pixels.

@@ -1,5 +1,6 @@
 """Calibrations out of CameraInfo and /tf_static, for modalities with `calibration: ros`. Duck-typed, as messages.py."""
 
+import contextlib
 from collections import deque
 from typing import Any
 
@@ -36,10 +37,6 @@ class Calibrator:
         """Whether /tf_static is of use."""
         return bool(self._wants_extrinsics)
 
-    def wants_camera_info(self, name: str) -> bool:
-        """Whether a modality's CameraInfo is of use."""
-        return name in self._wants_intrinsics
-
     def camera_info(self, name: str, message: Any) -> str | None:
         """Takes the intrinsics of a camera's rectified images, scaled to the size that the rig file gives them.
 
@@ -58,7 +55,8 @@ class Calibrator:
         size = (int(message.height), int(message.width))
         wanted = self.rig.modality(name).size
         try:
-            intrinsics = Intrinsics(fx=k[0, 0], fy=k[1, 1], cx=k[0, 2], cy=k[1, 2])
+            # CameraInfo counts pixels by their centres, Intrinsics by the corner of the first.
+            intrinsics = Intrinsics(fx=k[0, 0], fy=k[1, 1], cx=k[0, 2] + 0.5, cy=k[1, 2] + 0.5)
             intrinsics = intrinsics if 0 in size else intrinsics.scaled(size, wanted)
         except ValidationError:
             raise SartmError(
@@ -87,19 +85,22 @@ class Calibrator:
                 pose = Extrinsics(
                     translation_m=(move.x, move.y, move.z), rotation_xyzw=(turn.x, turn.y, turn.z, turn.w)
                 )
+                inverse = pose.inverse()
             except ValidationError:
                 continue  # no rotation: tf2 ignores such transforms as well
             parent, child = stamped.header.frame_id.lstrip("/"), stamped.child_frame_id.lstrip("/")
             self._poses.setdefault(parent, {})[child] = pose
-            self._poses.setdefault(child, {})[parent] = pose.inverse()
+            self._poses.setdefault(child, {})[parent] = inverse
         self._connect()
 
     def _connect(self) -> None:
         origin = self._frames.get(self.rig.reference)
         for name in self._wants_extrinsics:
             if origin is not None and name in self._frames:
-                pose = self._pose(origin.lstrip("/"), self._frames[name].lstrip("/"))
-                if pose is not None:
+                with contextlib.suppress(ValidationError):  # products of huge translations
+                    pose = self._pose(origin.lstrip("/"), self._frames[name].lstrip("/"))
+                    if pose is None:
+                        continue
                     self.rig = self.rig.calibrated(name, extrinsics=pose)
 
     def _pose(self, origin: str, target: str) -> Extrinsics | None:

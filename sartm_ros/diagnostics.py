@@ -19,6 +19,9 @@ SLOW_PERCENT = 20.0
 MESSAGES_TO_JUDGE = 20
 """After so many messages without a match something is wrong with the stamps."""
 
+OUTAGE_NS = 2_000_000_000
+"""A silence of this long (or of 5 periods, if they are longer) is no part of a rate."""
+
 IMPLAUSIBLE_S = 3600.0
 """Beyond this a stamp is not of this clock: a recording that is played without use_sim_time. No latency then."""
 
@@ -33,9 +36,18 @@ class InputMonitor:
         self.broken = 0
 
     def arrived(self, stamp_ns: int, now_ns: int) -> None:
-        """Notes one message."""
+        """Notes one message. After an outage, or a jump back, the rate is that of what follows."""
+        if self.arrivals_ns:
+            gap_ns = max(now_ns - self.arrivals_ns[-1], stamp_ns - self.stamps_ns[-1])
+            if stamp_ns < self.stamps_ns[-1] - OUTAGE_NS or gap_ns > max(OUTAGE_NS, 5 * self._period_ns()):
+                self.arrivals_ns.clear()
+                self.stamps_ns.clear()
         self.arrivals_ns.append(now_ns)
         self.stamps_ns.append(stamp_ns)
+
+    def _period_ns(self) -> float:
+        rate = _rate_hz(self.arrivals_ns)
+        return 1e9 / rate if rate else 0.0
 
     def values(self, now_ns: int) -> dict[str, float]:
         """The numbers for greenwave_monitor."""
@@ -61,14 +73,21 @@ class PipelineMonitor:
     def __init__(self) -> None:
         self.masks = 0
         self.failed = 0
+        self.unusable = 0
+        """Sets without a mask since the last mask."""
         self._milliseconds: dict[str, deque[float]] = {stage: deque(maxlen=WINDOW) for stage in self.STAGES}
 
     def finished(self, **seconds: float) -> None:
         """Notes one mask; seconds per stage."""
         self.masks += 1
+        self.unusable = 0
         for stage, value in seconds.items():
             if abs(value) < IMPLAUSIBLE_S:
                 self._milliseconds[stage].append(value * 1e3)
+
+    def stuck(self) -> bool:
+        """Whether several sets in a row have given no mask."""
+        return self.unusable >= 3
 
     def values(self) -> dict[str, float]:
         """p50 and p95 of every stage, milliseconds."""
@@ -109,7 +128,9 @@ def diagnostic_array(
         message.status.append(_status(f"{name}: input {modality}", level, slow or state, values))
     values = {key: value for key, value in counts.items() if key != "streams"}
     values |= {"masks": pipeline.masks, "dropped": dropped, "failed": pipeline.failed, **pipeline.values()}
-    if "present" in states.values():
+    if pipeline.stuck():
+        level, text = DiagnosticStatus.ERROR, "messages come, but none can be used"
+    elif "present" in states.values():
         level, text = DiagnosticStatus.OK, "running"
     elif set(states.values()) == {"disabled"}:
         level, text = DiagnosticStatus.OK, "disabled"
@@ -140,12 +161,14 @@ def explain_silence(node: Node, modality: Modality) -> str:
 def explain_mismatch(counts: dict[str, Any], stream: Stream, anchor: str) -> str | None:
     """Why a stream that speaks never belongs to a set; None while there is nothing to say."""
     skew_ms = counts["skew_ms"]
-    if counts["received"] < MESSAGES_TO_JUDGE or counts["matched"] or skew_ms is None:
+    if counts["never_matched"] < MESSAGES_TO_JUDGE or skew_ms is None:
         return None
+    side = "after" if skew_ms > 0 else "before"
+    mended_s = stream.offset_s - skew_ms / 1e3
     return (
-        f"{counts['received']} messages came, none matched: its nearest stamps are {abs(skew_ms) / 1e3:.3f} s "
-        f"{'after' if skew_ms > 0 else 'before'} those of {anchor}, its tolerance is {stream.tolerance_s:g} s. "
-        f"Synchronise the clocks; against a constant delay set {stream.name}.offset_s: {-skew_ms / 1e3:.3f}."
+        f"{counts['never_matched']} messages came, none matched: its nearest stamps are {abs(skew_ms) / 1e3:.3f} s "
+        f"{side} those of {anchor}, its tolerance is {stream.tolerance_s:g} s. Synchronise the clocks; against a "
+        f"constant delay set {stream.name}.offset_s: {mended_s:.3f}."
     )
 
 

@@ -64,7 +64,7 @@ class FilterSynchronizer:
                 self._counts["refused"] += 1
                 return
             self._last_arrival_ns[name] = now_ns
-            seconds, nanoseconds = divmod(stamp_ns + round(stream.offset_s * NS_PER_S), NS_PER_S)
+            seconds, nanoseconds = divmod(max(0, stamp_ns + round(stream.offset_s * NS_PER_S)), NS_PER_S)
             header = SimpleNamespace(stamp=Time(sec=seconds, nanosec=nanoseconds))
             self._filters[name].signalMessage(SimpleNamespace(header=header, name=name, message=message))
             ready, self._ready = self._ready, []
@@ -96,7 +96,12 @@ class FilterSynchronizer:
     def statistics(self) -> dict[str, Any]:
         """As far as message_filters lets one see: the anchor, sets, resets, and received and matched per stream."""
         streams = {
-            name: {"received": self._received[name], "matched": self._matched[name], "skew_ms": None}
+            name: {
+                "received": self._received[name],
+                "matched": self._matched[name],
+                "skew_ms": None,
+                "never_matched": 0,
+            }
             for name in self._streams
         }
         return {"anchor": self._anchor, "resets": 0, **self._counts, "streams": streams}

@@ -44,7 +44,7 @@ TABLE = (
     Spec("backend", "auto", "What runs the network.", choices=("auto", "torch", "onnx", "tensorrt")),
     Spec("device", "auto", "Where the network runs.", choices=("auto", "cpu", "cuda", "tensorrt")),
     Spec("threads", 0, "CPU threads that the network may use; 0: all cores.", 0, 256),
-    Spec("autostart", True, "Configure and activate without waiting for a lifecycle manager."),
+    Spec("autostart", True, "Configure and activate without waiting for a lifecycle manager; read at the start."),
     Spec("input_reliability", "best_effort", "QoS of the inputs' subscriptions.", choices=("best_effort", "reliable")),
     Spec(
         "sync_policy",
@@ -74,7 +74,6 @@ class Settings:
     backend: str
     device: str
     threads: int
-    autostart: bool
     input_reliability: str
     sync_policy: str
     silence_warning_s: float
@@ -165,10 +164,10 @@ class Parameters:
                 descriptor.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high), step=1)]
             else:
                 descriptor.floating_point_range = [FloatingPointRange(from_value=spec.low, to_value=spec.high)]
+        self._node.declare_parameter(name, default, descriptor)
         self._specs[name] = spec
         if of_rig:
             self._of_rig[name] = spec
-        self._node.declare_parameter(name, default, descriptor)
 
     def _on_set(self, changes: Sequence[Any]) -> SetParametersResult:
         """Refuses what cannot work, and passes on what can change while the node runs."""
@@ -181,7 +180,7 @@ class Parameters:
                 reason = "it is read when the node is configured: deactivate and clean up first"
                 return SetParametersResult(successful=False, reason=reason)
         live = {name: value for name, value in values.items() if self._specs[name].live}
-        if live and self._rig is not None and all(self._node.has_parameter(name) for name in self._of_rig):
+        if live and self._rig is not None:
             self._on_tuning(self._tuning(live))
         return SetParametersResult(successful=True)
 

@@ -47,7 +47,7 @@ class Pipeline:
     """
 
     def __init__(self, rig: Rig, segmenter: Segmenter) -> None:
-        self.rig = rig
+        self.rig = self.configured_rig = rig
         self.segmenter = segmenter
         self._reference_size = rig.modality(rig.reference).size
         self._event_streams = {

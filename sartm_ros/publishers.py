@@ -60,8 +60,10 @@ class Publishers:
 
     def destroy(self) -> None:
         """Takes all topics away."""
+        # Not every rclpy has it; without, the node goes on managing publishers that are gone.
+        destroy = getattr(self._node, "destroy_lifecycle_publisher", self._node.destroy_publisher)
         for publisher in self._all:
-            self._node.destroy_publisher(publisher)
+            destroy(publisher)
 
     def publish_diagnostics(self, message: DiagnosticArray) -> None:
         """For robot monitors and greenwave_monitor."""

@@ -52,13 +52,15 @@ class Session:
         self, node: LifecycleNode, pipeline: Pipeline, outputs: Publishers, settings: Settings, tuning: Tuning
     ) -> None:
         self._node, self._pipeline, self._outputs = node, pipeline, outputs
-        self._rig = pipeline.rig
+        # What an earlier session has learnt of the calibration may have been corrected since.
+        self._rig = pipeline.rig = pipeline.configured_rig
         self._silence_warning_s = settings.silence_warning_s
         self._tuning = tuning
         self._calibrator = Calibrator(self._rig)
         self._warned: set[tuple[str, str]] = set()
         self._states: dict[str, str] = {}
         self._unreadable: set[str] = set()
+        self._unusable: set[str] = set()
         self._resets = 0
         self._camera_info: CameraInfo | None = None
         self._frame_id = ""
@@ -122,24 +124,22 @@ class Session:
             self._warn_once(name, "its messages have no time stamp (0) and are refused. Let the driver stamp them.")
         if name == self._rig.reference:
             self._frame_id = message.header.frame_id
-        self._calibrator.frame(name, message.header.frame_id)
         try:
-            to_match = self._pipeline.arrived(name, message)
+            self._calibrator.frame(name, message.header.frame_id)
+            if self._pipeline.arrived(name, message):
+                self._synchronizer.add(name, stamp, message, now_ns)
             self._unreadable.discard(name)
         except Exception as error:  # no message, whatever it holds, may end the node
             self._unreadable.add(name)
             self._count_broken(name, str(error) if isinstance(error, SartmError) else repr(error))
-            return
-        if to_match:
-            self._synchronizer.add(name, stamp, message, now_ns)
 
     def _on_camera_info(self, name: str, message: CameraInfo) -> None:
         if name == self._rig.reference:
             self._camera_info = message
         try:
             remark = self._calibrator.camera_info(name, message)
-        except SartmError as error:
-            self._warn_once(name, str(error))
+        except Exception as error:
+            self._warn_once(name, str(error) if isinstance(error, SartmError) else repr(error))
             return
         if remark is not None:
             self._warn_once(name, remark)
@@ -160,10 +160,15 @@ class Session:
             result = self._pipeline.run(stamp, messages, {s.name: s.offset_s for s in self._tuning.streams})
             for name, reason in result.broken.items():
                 self._count_broken(name, reason)
+            self._unusable = (self._unusable | set(result.broken)) - set(result.frames.planes)
             if result.segmentation is not None:
                 self._publish(result, messages, submitted_ns)
+            else:
+                self._monitor.unusable += 1
+                self._report_changes(self._states_of(result, messages))
         except Exception as error:  # whatever it is, the next set may be fine
             self._monitor.failed += 1
+            self._monitor.unusable += 1
             self._node.get_logger().error(
                 f"a set of {', '.join(messages)} failed: {error!r}", throttle_duration_sec=5.0
             )
@@ -224,7 +229,8 @@ class Session:
             )
         now_ns = self._now_ns()
         states = {name: self._synchronizer.state(name, now_ns) for name in self._rig.names}
-        states |= dict.fromkeys(self._unreadable, "broken")
+        broken = self._unreadable | self._unusable
+        states = {name: "broken" if state == "present" and name in broken else state for name, state in states.items()}
         message = diagnostic_array(self._node, states, self._monitors, self._monitor, counts, self._worker.dropped)
         self._outputs.publish_diagnostics(message)
 

@@ -112,7 +112,7 @@ def phase_text(phase: Phase, start_ns: int) -> str:
 
 def camera_info(make: MessageFactory, intrinsics: Intrinsics, size: tuple[int, int], stamped: Any) -> Any:
     """A sensor_msgs/CameraInfo without distortion."""
-    k = intrinsics.matrix
+    k = intrinsics.matrix - [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]  # CameraInfo counts pixels by their centres
     region = make("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
     return make(
         "sensor_msgs/msg/CameraInfo",

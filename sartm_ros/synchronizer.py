@@ -56,6 +56,8 @@ class _Queue:
     gaps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=2))
     period_ns: int | None = None
     skew_ns: int | None = None
+    received_before: int = 0
+    matched_before: int = 0
     received: int = 0
     matched: int = 0
     unmatched: int = 0
@@ -99,6 +101,9 @@ class _Queue:
         if at is None or abs(self.stamps[at] - stamp_ns) > self.stream.tolerance_s * NS_PER_S:
             return None
         return at
+
+    def never_matched(self) -> bool:
+        return self.matched == self.matched_before
 
     def must_come(self) -> bool:
         return self.stream.required and self.stream.enabled
@@ -170,8 +175,10 @@ class Synchronizer:
             queue = self._queues[stream.name]
             if (stream.offset_s, stream.enabled) != (queue.stream.offset_s, queue.stream.enabled):
                 queue.clear()  # its stamps were shifted by the old offset
+                queue.skew_ns, queue.received_before, queue.matched_before = None, queue.received, queue.matched
                 if stream.name == self._anchor:
                     self._waiting.clear()
+                    self._last_output_ns = None  # shifted back, its next stamps would all be late
             queue.stream = stream
 
     def set_waits(self, max_wait_s: float, stale_after_s: float) -> None:
@@ -193,7 +200,8 @@ class Synchronizer:
         """The anchor, counters (sets, incomplete, held_back, late, resets, handovers), and for each stream.
 
         `streams`: received, matched, unmatched, refused, and `skew_ms`: the stamp of its message that was nearest to
-        the last set, less the set's (None before).
+        the last set, less the set's (None before), and `never_matched`: messages since its offset or switch was last
+        changed, if none of them matched.
         """
         with self._lock:
             streams = {
@@ -203,6 +211,7 @@ class Synchronizer:
                     "unmatched": queue.unmatched,
                     "refused": queue.refused,
                     "skew_ms": None if queue.skew_ns is None else queue.skew_ns / 1e6,
+                    "never_matched": queue.received - queue.received_before if queue.never_matched() else 0,
                 }
                 for name, queue in self._queues.items()
             }

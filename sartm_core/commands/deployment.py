@@ -61,14 +61,11 @@ def export(
 def _export_verified(checkpoint: Path, out: Path, options: dict[str, Any], where: str, count: int) -> Any:
     """Exports beside `out`, compares with the checkpoint's own network, and only then gives the bundle its name."""
     from sartm_core.deploy import load_segmenter
-    from sartm_core.deploy.bundle import DESCRIPTION_FILE
-    from sartm_core.deploy.export import describe
+    from sartm_core.deploy.export import describe, free_folder
     from sartm_core.deploy.export import export as run
-    from sartm_core.errors import SartmError
     from sartm_core.evaluation.parity import check, compare, frames_of
 
-    if out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION_FILE).is_file():
-        raise SartmError(f"{out}: holds other things and is no bundle. Choose another folder.")
+    out = free_folder(out)
     work = out.with_name(f".{out.name}.verify")
     shutil.rmtree(work, ignore_errors=True)
     try:
@@ -148,7 +145,13 @@ def engine_build(
             reference = OnnxSegmenter(described, directory, "cpu")
             results = compare(reference, segmenter, frames_of(verify, described.rig, verify_frames))
             _print_parity(results)
-            check_parity(results, described.graphs.precision)
+            try:
+                check_parity(results, described.graphs.precision, "the engines are removed")
+            except SartmError:
+                cuda = Cuda()
+                for file, shapes in graph_shapes(described).items():
+                    cache.remove(Path(file).stem, key_of(directory / file, shapes, cuda))
+                raise
     stdout.print(f"ready: {segmenter.backend}; engines in {cache.directory}", soft_wrap=True, markup=False)
 
 
@@ -187,7 +190,8 @@ def bench(
         return
     stdout.print(_bench_table(figures))
     peak = figures["peak"]
-    stdout.print(f"peak of this device, measured: {peak['gflop_per_s']:.0f} GFLOP/s, {peak['gb_per_s']:.1f} GB/s")
+    if peak["gflop_per_s"] is not None:
+        stdout.print(f"peak of this device, measured: {peak['gflop_per_s']:.0f} GFLOP/s, {peak['gb_per_s']:.1f} GB/s")
     stdout.print(", ".join(f"{name} {version}" for name, version in figures["versions"].items()), highlight=False)
 
 

@@ -16,6 +16,9 @@ from sartm_core.resources import resolve_bundle
 
 log = logging.getLogger("sartm")
 
+NATIVE_ATTENTION_FROM = (10, 14)
+"""The first TensorRT that reads opset 23's Attention."""
+
 BACKENDS = ("auto", "torch", "onnx", "tensorrt")
 
 
@@ -82,6 +85,8 @@ def load_segmenter(
 
         return TorchSegmenter(described, directory, device, threads=threads)
     if backend == "tensorrt":
+        if device not in ("auto", "cuda"):
+            raise SartmError(f"backend 'tensorrt' runs on a GPU, not on device '{device}'. Use backend onnx.")
         from sartm_core.deploy.tensorrt_segmenter import TensorRtSegmenter
 
         return TensorRtSegmenter(described, directory, say=say)
@@ -89,6 +94,16 @@ def load_segmenter(
 
     chosen = ("cuda" if "cuda" in available_devices() else "cpu") if device == "auto" else device
     return OnnxSegmenter(described, directory, chosen, threads)
+
+
+def _tensorrt_version() -> tuple[int, int]:
+    """Major and minor of the installed package; (0, 0) where it cannot be imported."""
+    try:
+        import tensorrt
+    except Exception:  # the segmenter will say why
+        return (0, 0)
+    major, minor, *_ = str(tensorrt.__version__).split(".")
+    return int(major), int(minor)
 
 
 def choose_backend(bundle: Bundle, device: str) -> tuple[str, str]:
@@ -108,4 +123,11 @@ def choose_backend(bundle: Bundle, device: str) -> tuple[str, str]:
     reason = cuda.why_unusable()
     if reason is not None:
         return "onnx", f"TensorRT is installed, but {reason}"
+    if bundle.graphs.precision == "int8":
+        return "onnx", "the bundle is in int8, which is for CPUs"
+    version = _tensorrt_version()
+    if bundle.graphs.opset > 20 and version < NATIVE_ATTENTION_FROM:
+        return "onnx", (
+            f"TensorRT {version[0]}.{version[1]} does not read opset {bundle.graphs.opset}; export with --opset 20"
+        )
     return "tensorrt", "TensorRT and an NVIDIA GPU are here"

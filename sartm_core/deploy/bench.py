@@ -51,7 +51,7 @@ def measure(
                 "per_second": 1e3 / total,
                 "gflop": gflop,
                 "gflop_per_s": rate,
-                "share_of_peak": None if rate is None else rate / peak["gflop_per_s"],
+                "share_of_peak": None if rate is None or not peak["gflop_per_s"] else rate / peak["gflop_per_s"],
                 "cost": total / alone,
             }
         )
@@ -103,9 +103,9 @@ def _gflop(segmenter: Segmenter, modalities: int) -> float | None:
     return float(describe(config, segmenter.bundle.size)["gflop"]["whole"][modalities - 1])
 
 
-def _peak(segmenter: Segmenter) -> dict[str, float]:
+def _peak(segmenter: Segmenter) -> dict[str, float | None]:
     """The best that a product of large matrices and a large copy reach on the segmenter's device."""
-    if " on cuda" in segmenter.backend or "tensorrt" in segmenter.backend or "CUDA" in segmenter.backend:
+    if any(name in segmenter.backend.lower() for name in ("cuda", "tensorrt")):
         return _gpu_peak()
     matrix = np.random.default_rng(0).random((PEAK_SIDE, PEAK_SIDE), np.float32)
     large = np.ones(1 << 26, np.uint8)
@@ -114,12 +114,14 @@ def _peak(segmenter: Segmenter) -> dict[str, float]:
     return {"gflop_per_s": 2 * PEAK_SIDE**3 / product_s / 1e9, "gb_per_s": 2 * large.nbytes / copy_s / 1e9}
 
 
-def _gpu_peak() -> dict[str, float]:
-    """In fp16, by torch; nan where it is not installed."""
+def _gpu_peak() -> dict[str, float | None]:
+    """In fp16, by torch; None where it is not installed, or has no CUDA."""
     try:
         import torch
     except ImportError:
-        return {"gflop_per_s": float("nan"), "gb_per_s": float("nan")}
+        return {"gflop_per_s": None, "gb_per_s": None}
+    if not torch.cuda.is_available():
+        return {"gflop_per_s": None, "gb_per_s": None}
     matrix = torch.ones(8192, 8192, dtype=torch.float16, device="cuda")
 
     def synchronised(work: Callable[[], object]) -> Callable[[], None]:

@@ -141,6 +141,11 @@ class EngineCache:
             "set SARTM_CACHE to another folder."
         )
 
+    def remove(self, name: str, key: EngineKey) -> None:
+        """Takes an engine away, so that nobody loads it."""
+        for path in (self.path(name, key).with_suffix(".json"), self.path(name, key)):
+            path.unlink(missing_ok=True)
+
     def store(self, name: str, key: EngineKey, plan: bytes, seconds: float, workspace_mb: int) -> None:
         """Writes plan and side file, the side file last."""
         path = self.path(name, key)

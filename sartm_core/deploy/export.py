@@ -59,8 +59,7 @@ def export(
     Raises:
         SartmError: no checkpoint of ours, a folder that holds something else, or a size or opset that cannot be.
     """
-    if out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION_FILE).is_file():
-        raise SartmError(f"{out}: holds other things and is no bundle. Choose another folder.")
+    out = free_folder(out)
     if form == "torch" and (precision, opset) != ("fp32", None):
         raise SartmError("export: precision and opset belong to graphs: add --to onnx (torch chooses when it loads).")
     if opset not in (None, ANYWHERE, NATIVE_ATTENTION):
@@ -105,6 +104,20 @@ def export(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return bundle
+
+
+def free_folder(out: Path) -> Path:
+    """The absolute path of a folder that is empty, a bundle, or not there yet.
+
+    Raises:
+        SartmError: it holds something else, or is a file.
+    """
+    out = out.resolve()
+    if out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION_FILE).is_file():
+        raise SartmError(f"{out}: holds other things and is no bundle. Choose another folder.")
+    if out.exists() and not out.is_dir():
+        raise SartmError(f"{out}: is a file. Choose a folder for the bundle.")
+    return out
 
 
 def describe(directory: Path, bundle: Bundle) -> None:

@@ -18,6 +18,9 @@ from sartm_core.frames import Segmentation
 from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import preset_for_rig
 
+_CORES = torch.get_num_threads()
+"""As torch was set at the start, by itself or by OMP_NUM_THREADS."""
+
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -37,8 +40,7 @@ class TorchSegmenter:
 
     def __init__(self, bundle: Bundle, directory: Path, device: str, precision: str = "auto", threads: int = 0) -> None:
         self.bundle = bundle
-        if threads:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads or _CORES)
         self.device = _device(device)
         on_gpu = self.device.type == "cuda"
         precision = ("fp16" if on_gpu else "fp32") if precision == "auto" else precision

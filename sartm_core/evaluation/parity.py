@@ -101,15 +101,15 @@ def compare(
     return [one.parity(name) for name, one in sums.items()]
 
 
-def check(results: list[Parity], precision: str) -> None:
-    """Raises SartmError that names the worst subset when a bound is broken."""
+def check(results: list[Parity], precision: str, consequence: str = "the bundle is not written") -> None:
+    """Raises SartmError that names the worst subset, and the consequence, when a bound is broken."""
     failed = [one for one in results if not one.passes(precision)]
     if failed:
         worst = min(failed, key=lambda one: one.agreement)
         agreement, loss = BOUNDS[precision]
         raise SartmError(
             f"parity: with {worst.subset} {worst.agreement:.4%} of the pixels agree (expected {agreement:.2%} in "
-            f"{precision}; mean IoU may fall by {loss}): the bundle is not written. Try another precision or opset."
+            f"{precision}; mean IoU may fall by {loss}): {consequence}. Try another precision or opset."
         )
 
 

@@ -72,6 +72,7 @@ class MultiModalNetwork(nn.Module):
 
     mean: Tensor
     std: Tensor
+    is_sparse: Tensor
 
     def __init__(self, config: NetworkConfig, form: str = "training") -> None:
         super().__init__()
@@ -96,6 +97,8 @@ class MultiModalNetwork(nn.Module):
         self.auxiliary = _auxiliary(config, channels)
         self.register_buffer("mean", torch.zeros(len(config.modalities), 3))
         self.register_buffer("std", torch.ones(len(config.modalities), 3))
+        sparse = torch.tensor([name in config.sparse for name in config.modalities])
+        self.register_buffer("is_sparse", sparse, persistent=False)
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Sets the normalisation: float [M, 3] each."""
@@ -162,8 +165,7 @@ class MultiModalNetwork(nn.Module):
         mean, std = self.mean[modality][:, :, None, None], self.std[modality][:, :, None, None]
         numbers = planes.to(mean.dtype)
         if half:
-            sparse = torch.tensor([name in self.config.sparse for name in self.config.modalities])
-            numbers = _halved(numbers, sparse.to(modality.device)[modality].to(numbers.device)[:, None, None, None])
+            numbers = _halved(numbers, self.is_sparse[modality][:, None, None, None])
         normalised = ((numbers - mean) / std).to(self.conv_s0.weight.dtype)
         fine, middle, coarse = self.encoder(normalised)["backbone_fpn"]
         features = [self.conv_s0(fine), self.conv_s1(middle), coarse]

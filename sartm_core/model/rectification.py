@@ -126,7 +126,7 @@ class MeetTheReference(nn.Module):
 
     def forward(self, features: Tensor, sample: Tensor, modality: Tensor, availability: Tensor) -> Tensor:
         """Arguments as in `ReliabilityRouting.forward`, one level: [R, C, h, w] -> [R, C, h, w]"""
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or (features.is_cuda and availability.shape[0] == 1 and not self.training):
             return self._of_one_sample(features, modality)
         row = torch.full(availability.shape, -1, device=sample.device)
         row[sample, modality] = torch.arange(len(sample), device=sample.device)
@@ -144,7 +144,7 @@ class MeetTheReference(nn.Module):
         return torch.where(meetings > 0, total / meetings.clamp_min(1), met)
 
     def _of_one_sample(self, features: Tensor, modality: Tensor) -> Tensor:
-        """The same for a single sample, without shapes that depend on the rows' content: for an exported graph."""
+        """The same for one sample, without shapes that depend on the rows: for exported and captured graphs."""
         is_reference = (modality == self.reference)[:, None, None, None]
         is_partner = ~is_reference & is_reference.any(dim=0, keepdim=True)
         nothing = torch.zeros_like(features)

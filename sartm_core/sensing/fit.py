@@ -46,9 +46,11 @@ class Fit:
             return out
         interpolation = cv2.INTER_NEAREST
         if kind not in SPARSE_KINDS:
-            shrinks = self.camera[0] >= AVERAGE_FROM * self.network[0]
-            interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            interpolation = cv2.INTER_LINEAR
         (top, left, height, width), (y, x, inner_height, inner_width) = self._regions()
+        reduction = max(height / inner_height, width / inner_width)
+        if interpolation == cv2.INTER_LINEAR and reduction >= AVERAGE_FROM:
+            interpolation = cv2.INTER_AREA
         fitted = np.empty((3, *self.network), planes.dtype) if out is None else out
         fills = (inner_height, inner_width) == self.network and fitted.dtype == planes.dtype
         # Plane by plane: OpenCV's interleaved images would cost two transpositions.

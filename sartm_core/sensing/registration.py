@@ -44,7 +44,8 @@ def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[A
     """
     modality, raw = rig.modality(name), raws[name]
     size = rig.modality(rig.reference).size
-    _check_calibrated(rig, modality)
+    if name != rig.reference and modality.homography is None:
+        _check_calibrated(rig, modality)
     if isinstance(modality, LidarModality) and modality.message == POINT_CLOUD and raw.ndim == 2:
         pose = (modality.extrinsics or LIDAR_LOOKS_AHEAD).matrix
         return project_points(raw, _reference_intrinsics(rig).matrix, pose, size).transpose(1, 2, 0)
@@ -60,13 +61,17 @@ def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[A
         return _depth_in_reference(rig, modality, raw)
     if modality.depth_from is not None and modality.depth_from in raws:
         with contextlib.suppress(SartmError):  # a depth image that cannot be used is as good as none
-            depth_m = _depth_in_reference(rig, rig.modality(modality.depth_from), raws[modality.depth_from])
+            source = rig.modality(modality.depth_from)
+            _check_calibrated(rig, source)
+            depth_m = _depth_in_reference(rig, source, raws[source.name])
             return _warp_by_depth(rig, modality, raw, depth_m, interpolation)
     return _warp_by_plane(rig, modality, raw, interpolation)
 
 
 def _check_calibrated(rig: Rig, modality: Modality) -> None:
-    for camera in (rig.modality(rig.reference), modality):
+    reference = rig.modality(rig.reference)
+    needed = [modality] if modality.calibration == "file" and modality.intrinsics is None else [reference, modality]
+    for camera in [reference] * (modality.kind == "lidar") + needed:
         if camera.calibration == "file":
             continue
         if camera.intrinsics is None and camera.kind != "lidar":

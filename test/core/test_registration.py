@@ -218,3 +218,22 @@ def test_a_calibration_that_ros_has_not_given_yet_is_named() -> None:
 def test_a_registration_that_cannot_work_is_refused_with_the_rig_file(fields: dict, expected: str) -> None:
     with pytest.raises(SartmError, match=expected):
         wall_and_box_rig(**fields)
+
+
+def test_a_depth_camera_without_its_calibration_warps_nobody() -> None:
+    raws = {"depth": wall_and_box("depth")[0], "thermal": wall_and_box("thermal")[1]}
+    rig = wall_and_box_rig(depth_from="depth")
+    unknown = {"calibration": "ros", "camera_info": "/depth/camera_info", "intrinsics": None}
+    modalities = tuple(m.model_copy(update=unknown) if m.name == "depth" else m for m in rig.modalities)
+    waiting = rig.model_copy(update={"modalities": modalities})
+    assert np.array_equal(register(waiting, "thermal", raws), register(wall_and_box_rig(), "thermal", raws))
+
+
+def test_a_homography_needs_no_calibration_of_the_reference() -> None:
+    rig = wall_and_box_rig(homography=[[1, 0, 20], [0, 1, 5], [0, 0, 1]])
+    unknown = {"calibration": "ros", "camera_info": "/rgb/camera_info", "intrinsics": None}
+    modalities = tuple(m.model_copy(update=unknown) if m.name == "rgb" else m for m in rig.modalities)
+    waiting = rig.model_copy(update={"modalities": modalities})
+    raws = {"rgb": np.zeros((96, 128, 3), np.uint8), "thermal": wall_and_box("thermal")[1]}
+    for name in raws:
+        assert np.array_equal(register(waiting, name, raws), register(rig, name, raws))

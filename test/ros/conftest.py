@@ -98,6 +98,12 @@ class Host:
         """Key -> value of the finest level of one routing message."""
         return {pair.key: pair.value for pair in self.heard["/perception/routing_weights"][index].status[0].values}
 
+    def told(self, name: str) -> set[str]:
+        """What /diagnostics has said of one status so far."""
+        return {
+            status.message for message in self.heard["/diagnostics"] for status in message.status if status.name == name
+        }
+
     def diagnostics(self) -> dict[str, dict[str, str]]:
         """Status name -> key -> value, the newest of each."""
         result = {}

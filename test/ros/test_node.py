@@ -223,3 +223,22 @@ def test_a_bundle_of_graphs_runs_without_torch_and_says_what_was_chosen(host, st
     libraries = Path(f"/proc/{process.popen.pid}/maps").read_text()
     assert "onnxruntime" in libraries
     assert "libtorch" not in libraries
+
+
+def test_sensors_that_speak_nonsense_are_no_running_node(host, node, feed) -> None:
+    nonsense = {name: {"encoding": "nonsense"} for name in ("rgb", "thermal", "depth")}
+    feed(25, "rgb", "thermal", "depth", **nonsense)
+    assert "messages come, but none can be used" in host.told("perception: pipeline")
+    assert "broken" in host.told("perception: input rgb")
+    assert "rgb is broken: masks go on without it" in node.log()
+
+
+def test_a_parameter_of_the_wrong_type_is_named_and_nothing_is_left_behind(host, start) -> None:
+    process = start("sartm_ros.node", autostart=False, **{"thermal.tolerance_s": "wide"})
+    for _ in range(2):
+        assert not change_state(host, Transition.TRANSITION_CONFIGURE)
+        assert state(host) == "unconfigured"
+    assert "thermal.tolerance_s" in process.log()
+    assert host.set_parameter("bundle", "first_light").successful
+    assert "undeclared" not in process.log()
+    assert process.interrupt() == 0

@@ -83,7 +83,7 @@ def test_the_messages_are_the_measurements(messages) -> None:
 def test_calibration_is_published(messages) -> None:
     info = messages["/sim/thermal/camera_info"][0]
     assert (info.height, info.width) == (192, 256)
-    assert info.k.reshape(3, 3).tolist() == [[190, 0, 128], [0, 190, 96], [0, 0, 1]]
+    assert info.k.reshape(3, 3).tolist() == [[190, 0, 127.5], [0, 190, 95.5], [0, 0, 1]]  # centres of pixels
     transforms = {t.child_frame_id: t for t in messages["/tf_static"][0].transforms}
     assert set(transforms) == {
         "sim_rgb_optical", "sim_thermal_optical", "sim_depth_optical", "sim_lidar", "sim_event_optical",

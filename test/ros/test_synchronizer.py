@@ -286,6 +286,28 @@ def test_tolerance_and_offset_change_while_it_runs() -> None:
     assert len(bench.sets) == count + 1
 
 
+def test_an_anchor_whose_offset_is_lowered_goes_on_at_once() -> None:
+    bench = Bench()
+    after = bench.run(0, 5, "rgb", "thermal", "depth")
+    bench.sync.update(Stream("rgb", tolerance_s=0.02, offset_s=-10.0))
+    bench.run(after, 3, "rgb", "thermal", "depth")
+    assert bench.numbers[-2:] == [after + 1 - 100, after + 2 - 100]
+
+
+def test_what_never_matched_counts_from_the_last_change() -> None:
+    bench = Bench(thermal=Stream("thermal", tolerance_s=0.02, offset_s=0.4))
+    for number in range(6):
+        stamp = START + number * PERIOD
+        bench.add(stamp, "rgb", "depth")
+        bench.add(stamp - 440 * MS, "thermal", now=stamp)
+        bench.sync.tick(stamp + 99 * MS)
+    counts = bench.sync.statistics()["streams"]["thermal"]
+    assert counts["never_matched"] == 6
+    assert counts["skew_ms"] == -40
+    bench.sync.update(Stream("thermal", tolerance_s=0.02, offset_s=0.44))
+    assert bench.sync.statistics()["streams"]["thermal"]["never_matched"] == 0
+
+
 def test_wrong_construction() -> None:
     with pytest.raises(ValueError, match="none of the streams"):
         Synchronizer([Stream("rgb", 0.1)], "thermal", 0.1, 0.5, lambda *_: None)
