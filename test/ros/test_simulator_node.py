@@ -31,7 +31,7 @@ def test_it_publishes_its_sensors_with_one_stamp_and_says_the_phase(host, start)
         assert {stamp_ns(message) for message in images} <= stamps
         assert len(images) == (10 if name == "rgb" else 20)
     info = host.heard["/sim/rgb/camera_info"][0]
-    assert (info.height, info.width, info.k[2], info.k[5]) == (256, 320, 160.0, 128.0)
+    assert (info.height, info.width, info.k[2], info.k[5]) == (256, 320, 159.5, 127.5)  # centres of pixels
     phases = [json.loads(message.data) for message in host.heard["/sim/phase"]]
     assert [phase["name"] for phase in phases] == ["day", "day, RGB unplugged"]
     assert phases[1]["unplugged"] == ["rgb"]
