@@ -397,26 +397,16 @@ class TestFailures:
         with pytest.raises(SartmError, match=re.escape(f"CUDA: {function} failed: out of memory (2).")):
             start()
 
+    @pytest.mark.parametrize("failure", ["execution_fails", "capture_fails"])
     def test_a_segmenter_works_again_after_a_failure(
-        self, trt: Any, start: Start, onnx: OnnxSegmenter, bundle: Bundle
+        self, trt: Any, start: Start, onnx: OnnxSegmenter, bundle: Bundle, failure: str
     ) -> None:
         segmenter = start()
         planes = random_planes(bundle, bundle.rig.names, 0)
-        trt.execution_fails = True
+        setattr(trt, failure, True)
         with pytest.raises(SartmError, match="does not run"):
             segmenter.segment(planes)
-        trt.execution_fails = False
-        assert_same(segmenter.segment(planes), onnx.segment(planes))
-
-    def test_a_segmenter_works_again_after_a_failure_while_capturing(
-        self, trt: Any, start: Start, onnx: OnnxSegmenter, bundle: Bundle
-    ) -> None:
-        segmenter = start()
-        planes = random_planes(bundle, bundle.rig.names, 0)
-        trt.capture_fails = True
-        with pytest.raises(SartmError, match="does not run"):
-            segmenter.segment(planes)
-        trt.capture_fails = False
+        setattr(trt, failure, False)
         assert_same(segmenter.segment(planes), onnx.segment(planes))
 
     def test_no_gpu(self, trt: Any, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
