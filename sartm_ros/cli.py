@@ -101,7 +101,7 @@ def bag_make(
         raise typer.BadParameter("give the files of at least one modality, such as --rgb DIR")
     with user_errors():
         from sartm_core.rig import load_rig
-        from sartm_ros.image_bag import make_bag
+        from sartm_ros.bag.from_images import make_bag
 
         count = make_bag(load_rig(rig), sources, out, rate)
     stdout.print(f"{out}: {count} instants of {', '.join(sources)}")
@@ -119,7 +119,7 @@ def bag_play(
 ) -> None:
     """Publish a recording through ROS 2 at the recorded pace."""
     with user_errors():
-        from sartm_ros.player import play
+        from sartm_ros.bag.player import play
 
         count = play(bag, rate, clock, wait_for, loop, lambda line: stderr.print(line, style="yellow", highlight=False))
     stderr.print(f"{count} messages published")

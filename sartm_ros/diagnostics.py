@@ -8,16 +8,12 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
 from sartm_core.rig import Modality
-from sartm_ros.synchronizer import Stream
 
 WINDOW = 200
 """Number of frames over which rates and percentiles are taken."""
 
 SLOW_PERCENT = 20.0
 """How far below the rig file's rate_hz a sensor may be: greenwave_monitor's `tolerance`."""
-
-MESSAGES_TO_JUDGE = 20
-"""After so many messages without a match something is wrong with the stamps."""
 
 OUTAGE_NS = 2_000_000_000
 """A silence of this long (or of 5 periods, if they are longer) is no part of a rate."""
@@ -155,20 +151,6 @@ def explain_silence(node: Node, modality: Modality) -> str:
     return (
         f"{topic} has {len(publishers)} publisher(s) but brought no message. The sensor is silent, or "
         "its QoS does not fit the parameter input_reliability."
-    )
-
-
-def explain_mismatch(counts: dict[str, Any], stream: Stream, anchor: str) -> str | None:
-    """Why a stream that speaks never belongs to a set; None while there is nothing to say."""
-    skew_ms = counts["skew_ms"]
-    if counts["never_matched"] < MESSAGES_TO_JUDGE or skew_ms is None:
-        return None
-    side = "after" if skew_ms > 0 else "before"
-    mended_s = stream.offset_s - skew_ms / 1e3
-    return (
-        f"{counts['never_matched']} messages came, none matched: its nearest stamps are {abs(skew_ms) / 1e3:.3f} s "
-        f"{side} those of {anchor}, its tolerance is {stream.tolerance_s:g} s. Synchronise the clocks; against a "
-        f"constant delay set {stream.name}.offset_s: {mended_s:.3f}."
     )
 
 

@@ -1,5 +1,6 @@
 """The Python classes of ROS message types, where their packages are installed."""
 
+import array
 import importlib
 from typing import Any
 
@@ -32,3 +33,9 @@ def required_message_class(message_type: str, reason: str) -> Any:
             f"ros-$ROS_DISTRO-{package.replace('_', '-')}, and source ROS."
         )
     return kind
+
+
+def live_message(message_type: str, **fields: Any) -> Any:
+    """A message of rclpy's types; bytes become an array.array, which it takes without looking at each element."""
+    arrays = {name: array.array("B", value) if isinstance(value, bytes) else value for name, value in fields.items()}
+    return required_message_class(message_type, "a message")(**arrays)

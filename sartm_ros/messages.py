@@ -4,7 +4,7 @@ import array
 import re
 import sys
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,15 @@ _GENERIC = re.compile(r"(8|16|32|64)([USF])C([1-4])")
 _NUMPY_KINDS = {"U": "u", "S": "i", "F": "f"}
 _PACKED_BYTES = {"bayer_": 1, "yuv422": 2}
 """Bytes per pixel of the encodings that a library turns into colours, by the beginning of their names."""
+
+
+class MessageFactory(Protocol):
+    """Makes a message of a type such as `sensor_msgs/msg/Image` from its fields; bytes or array.array for `uint8[]`.
+
+    `message_types.live_message` makes those of rclpy, `bag.types.bag_message` those of rosbags.
+    """
+
+    def __call__(self, message_type: str, **fields: Any) -> Any: ...
 
 
 def stamp_ns(message: Any) -> int:
@@ -141,3 +150,15 @@ def image_fields(image: NDArray[Any], encoding: str) -> dict[str, Any]:
         "step": contiguous.strides[0],
         "data": data,
     }
+
+
+def header(make: MessageFactory, stamp: int, frame_id: str) -> Any:
+    """A std_msgs/Header; the stamp in nanoseconds."""
+    seconds, nanoseconds = divmod(stamp, 1_000_000_000)
+    time = make("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
+    return make("std_msgs/msg/Header", stamp=time, frame_id=frame_id)
+
+
+def image_message(make: MessageFactory, image: NDArray[Any], encoding: str, stamped: Any) -> Any:
+    """A sensor_msgs/Image for an array [H, W] or [H, W, C]; `stamped` is its header."""
+    return make("sensor_msgs/msg/Image", header=stamped, **image_fields(image, encoding))

@@ -1,13 +1,11 @@
 """What the node says: mask, confidence, overlay, camera info, routing weights, labels, diagnostics."""
 
 import copy
-import json
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -15,10 +13,17 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
-from sartm_core.frames import LEVELS, UNLABELLED, Segmentation
+from sartm_core.frames import Segmentation
 from sartm_core.rig import Rig
-from sartm_ros.message_types import message_class
-from sartm_ros.messages import image_fields, set_stamp
+from sartm_ros.message_types import live_message, message_class
+from sartm_ros.messages import header, set_stamp
+from sartm_ros.result_messages import (
+    confidence_message,
+    labels_text,
+    mask_message,
+    overlay_message,
+    routing_message,
+)
 
 _OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 _DIAGNOSTICS_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
@@ -39,7 +44,6 @@ class Publishers:
     def __init__(self, node: LifecycleNode, rig: Rig) -> None:
         self._node = node
         self._rig = rig
-        self._palette = rig.palette
         self.overlay_alpha = 0.5
         self._all: list[Any] = []
         self._mask = self._create(Image, "~/mask", _OUTPUT_QOS)
@@ -71,10 +75,7 @@ class Publishers:
 
     def publish_labels(self) -> None:
         """The classes, latched: for everybody who comes later."""
-        classes = [
-            {"id": index, "name": spec.name, "color": spec.color} for index, spec in enumerate(self._rig.classes)
-        ]
-        self._labels.publish(String(data=json.dumps({"unlabelled": UNLABELLED, "classes": classes})))
+        self._labels.publish(String(data=labels_text(self._rig)))
         if self._label_info is not None:
             self._label_info.publish(self._label_info_message())
 
@@ -105,48 +106,18 @@ class Publishers:
             camera_info: the reference camera's, if one was received.
             states: modality -> present, absent, stale or broken.
         """
-        self._mask.publish(self._image(segmentation.mask, "mono8", stamp_ns, frame_id))
+        stamped = header(live_message, stamp_ns, frame_id)
+        self._mask.publish(mask_message(live_message, segmentation, stamped))
         if self._confidence.get_subscription_count():
-            self._confidence.publish(self._image(segmentation.confidence, "32FC1", stamp_ns, frame_id))
+            self._confidence.publish(confidence_message(live_message, segmentation, stamped))
         if self._overlay.get_subscription_count():
-            overlay = self._blend(segmentation.mask, backdrop())
-            self._overlay.publish(self._image(overlay, "rgb8", stamp_ns, frame_id))
+            self._overlay.publish(
+                overlay_message(live_message, segmentation, backdrop(), self._rig, self.overlay_alpha, stamped)
+            )
         if camera_info is not None and self._camera_info.get_subscription_count():
             info = copy.deepcopy(camera_info)
             set_stamp(info, stamp_ns)
             self._camera_info.publish(info)
         if self._routing.get_subscription_count():
-            self._routing.publish(self._routing_message(segmentation.routing, stamp_ns, frame_id, states))
-
-    def _image(self, array: NDArray[Any], encoding: str, stamp_ns: int, frame_id: str) -> Image:
-        message = Image(**image_fields(array, encoding))
-        message.header.frame_id = frame_id
-        set_stamp(message, stamp_ns)
-        return message
-
-    def _blend(self, mask: NDArray[np.uint8], image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        colour = self._palette[mask]
-        if image is None:
-            return colour
-        return np.asarray(cv2.addWeighted(image, 1 - self.overlay_alpha, colour, self.overlay_alpha, 0))
-
-    def _routing_message(
-        self, routing: NDArray[np.float32], stamp_ns: int, frame_id: str, states: dict[str, str]
-    ) -> DiagnosticArray:
-        """One status per level; keys are modality names, values weights; then the modalities' states."""
-        message = DiagnosticArray()
-        message.header.frame_id = frame_id
-        set_stamp(message, stamp_ns)
-        name = self._node.get_fully_qualified_name().lstrip("/")
-        state_values = [KeyValue(key=f"{modality}.state", value=state) for modality, state in states.items()]
-        for level, weights in zip(LEVELS, routing, strict=True):
-            values = [
-                KeyValue(key=modality, value=f"{weight:.6f}")
-                for modality, weight in zip(self._rig.names, weights, strict=True)
-            ]
-            message.status.append(
-                DiagnosticStatus(
-                    level=DiagnosticStatus.OK, name=f"{name}: routing {level}", values=values + state_values
-                )
-            )
-        return message
+            name = self._node.get_fully_qualified_name().lstrip("/")
+            self._routing.publish(routing_message(live_message, name, self._rig, segmentation, states, stamped))

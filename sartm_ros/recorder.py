@@ -6,7 +6,7 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from sartm_ros.bag import BagWriter
+from sartm_ros.bag.writer import BagWriter
 
 
 class Recorder:

@@ -14,16 +14,18 @@ from sartm_ros.diagnostics import (
     InputMonitor,
     PipelineMonitor,
     diagnostic_array,
-    explain_mismatch,
     explain_no_clock,
     explain_silence,
 )
+from sartm_ros.explanations import NO_STAMP, explain_mismatch
 from sartm_ros.filter_synchronizer import FilterSynchronizer
 from sartm_ros.inputs import Inputs
 from sartm_ros.messages import stamp_ns
 from sartm_ros.parameters import Settings, Tuning
 from sartm_ros.pipeline import Pipeline, Result
+from sartm_ros.preparation import reason_of
 from sartm_ros.publishers import Publishers
+from sartm_ros.result_messages import modality_states
 from sartm_ros.synchronizer import Synchronizer
 from sartm_ros.worker import NewestWins
 
@@ -53,7 +55,7 @@ class Session:
     ) -> None:
         self._node, self._pipeline, self._outputs = node, pipeline, outputs
         # What an earlier session has learnt of the calibration may have been corrected since.
-        self._rig = pipeline.rig = pipeline.configured_rig
+        self._rig = pipeline.preparation.rig = pipeline.configured_rig
         self._silence_warning_s = settings.silence_warning_s
         self._tuning = tuning
         self._calibrator = Calibrator(self._rig)
@@ -121,17 +123,17 @@ class Session:
         now_ns, stamp = self._now_ns(), stamp_ns(message)
         self._monitors[name].arrived(stamp, now_ns)
         if stamp <= 0:
-            self._warn_once(name, "its messages have no time stamp (0) and are refused. Let the driver stamp them.")
+            self._warn_once(name, NO_STAMP)
         if name == self._rig.reference:
             self._frame_id = message.header.frame_id
         try:
             self._calibrator.frame(name, message.header.frame_id)
-            if self._pipeline.arrived(name, message):
+            if self._pipeline.preparation.arrived(name, message, stamp):
                 self._synchronizer.add(name, stamp, message, now_ns)
             self._unreadable.discard(name)
         except Exception as error:  # no message, whatever it holds, may end the node
             self._unreadable.add(name)
-            self._count_broken(name, str(error) if isinstance(error, SartmError) else repr(error))
+            self._count_broken(name, reason_of(error))
 
     def _on_camera_info(self, name: str, message: CameraInfo) -> None:
         if name == self._rig.reference:
@@ -139,18 +141,18 @@ class Session:
         try:
             remark = self._calibrator.camera_info(name, message)
         except Exception as error:
-            self._warn_once(name, str(error) if isinstance(error, SartmError) else repr(error))
+            self._warn_once(name, reason_of(error))
             return
         if remark is not None:
             self._warn_once(name, remark)
-        self._pipeline.rig = self._calibrator.rig
+        self._pipeline.preparation.rig = self._calibrator.rig
 
     def _on_transforms(self, message: Any) -> None:
         self._calibrator.transforms(message)
-        self._pipeline.rig = self._calibrator.rig
+        self._pipeline.preparation.rig = self._calibrator.rig
 
     def _on_set(self, stamp: int, messages: dict[str, Any]) -> None:
-        self._pipeline.rig = self._calibrator.rig
+        self._pipeline.preparation.rig = self._calibrator.rig
         self._worker.submit((stamp, self._now_ns(), messages))
 
     def _process(self, job: Job) -> None:
@@ -183,7 +185,7 @@ class Session:
             result.segmentation,
             stamp,
             frame_id,
-            lambda: self._pipeline.backdrop(result.frames),
+            lambda: self._pipeline.backdrop(result.frames.planes),
             self._camera_info,
             states,
         )
@@ -197,16 +199,10 @@ class Session:
         )
 
     def _states_of(self, result: Result, messages: dict[str, Any]) -> dict[str, str]:
-        """State of every modality of the bundle in this set: present, absent, stale (silent for long) or broken."""
-        states = dict.fromkeys(self._pipeline.segmenter.bundle.rig.names, "absent")
-        for name in self._rig.names:
-            if name in result.broken or name in self._unreadable:
-                states[name] = "broken"
-            elif name in messages:
-                states[name] = "present"
-            elif self._synchronizer.state(name, self._now_ns()) == "stale":
-                states[name] = "stale"
-        return states
+        now_ns = self._now_ns()
+        stale = {name for name in self._rig.names if self._synchronizer.state(name, now_ns) == "stale"}
+        every = self._pipeline.segmenter.bundle.rig.names
+        return modality_states(every, messages, result.broken.keys() | self._unreadable, stale)
 
     def _report_changes(self, states: dict[str, str]) -> None:
         """One line when a modality fails or returns; a slow one that merely misses a set is no news."""

@@ -2,23 +2,20 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from sartm_core.rig import Rig
 from sartm_core.simulation import SimulatedFrame, SimulatedRig
 from sartm_core.simulation.geometry import CAMERA_HEIGHT_M
 from sartm_core.simulation.scenario import Phase, Scenario
-from sartm_ros.bag import TYPESTORE, BagWriter
+from sartm_ros.bag.types import bag_message
+from sartm_ros.bag.writer import BagWriter
+from sartm_ros.messages import header, image_message
 from sartm_ros.simulated_messages import (
     PHASE_TOPIC,
     TF_STATIC_TOPIC,
     TRUTH_TOPIC,
     camera_info,
     frame_id,
-    header,
-    image_message,
     phase_text,
     sensor_messages,
     static_transforms,
@@ -26,14 +23,6 @@ from sartm_ros.simulated_messages import (
 
 START_NS = 1_700_000_000_000_000_000
 """Stamp of the first instant: the same scenario and seed give the same recording."""
-
-
-def bag_message(message_type: str, **fields: Any) -> Any:
-    """A message of `rosbags`' types; bytes become the array that it wants."""
-    arrays = {
-        name: np.frombuffer(value, np.uint8) if isinstance(value, bytes) else value for name, value in fields.items()
-    }
-    return TYPESTORE.types[message_type](**arrays)
 
 
 def record(

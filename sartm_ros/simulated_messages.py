@@ -1,8 +1,7 @@
 """What the simulated rig publishes, as ROS messages: the live node and `sartm sim record` share it."""
 
 import json
-import sys
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from sartm_core.calibration import LIDAR_LOOKS_AHEAD, Extrinsics, Intrinsics
 from sartm_core.rig import POINT_CLOUD, Modality, Rig
 from sartm_core.sensing.events import encode_evt3
 from sartm_core.simulation.scenario import Phase
+from sartm_ros.messages import MessageFactory, header, image_message
 from sartm_ros.point_cloud import cloud_fields
 
 ROBOT_FRAME = "base_link"
@@ -20,39 +20,11 @@ _ENCODINGS = {("uint8", 3): "rgb8", ("uint8", 2): "mono8"}
 """By dtype and number of axes; the rest is mono16."""
 
 
-class MessageFactory(Protocol):
-    """Makes a message of a type such as `sensor_msgs/msg/Image` from its fields; bytes stand for `uint8[]`."""
-
-    def __call__(self, message_type: str, **fields: Any) -> Any: ...
-
-
 def frame_id(rig: Rig, name: str) -> str:
     """The tf frame of a sensor; cameras in the reference's place share its frame."""
     modality = rig.modality(name)
     own = modality.extrinsics is not None or modality.kind == "lidar"
     return f"sim_{name}" if modality.kind == "lidar" else f"sim_{name if own else rig.reference}_optical"
-
-
-def header(make: MessageFactory, stamp_ns: int, frame: str) -> Any:
-    """A std_msgs/Header."""
-    seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
-    time = make("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
-    return make("std_msgs/msg/Header", stamp=time, frame_id=frame)
-
-
-def image_message(make: MessageFactory, image: NDArray[Any], encoding: str, stamped: Any) -> Any:
-    """A sensor_msgs/Image for an array [H, W] or [H, W, C]."""
-    contiguous = np.ascontiguousarray(image)
-    return make(
-        "sensor_msgs/msg/Image",
-        header=stamped,
-        height=image.shape[0],
-        width=image.shape[1],
-        encoding=encoding,
-        is_bigendian=int(sys.byteorder == "big"),
-        step=contiguous.strides[0],
-        data=contiguous.tobytes(),
-    )
 
 
 def sensor_messages(

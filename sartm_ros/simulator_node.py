@@ -1,6 +1,5 @@
 """The simulated rig as a ROS 2 node: publishes its sensors' topics, CameraInfo, the truth and the running phase."""
 
-import array
 import threading
 import time
 from typing import Any
@@ -16,7 +15,8 @@ from sartm_core.rig import Modality, load_rig
 from sartm_core.simulation import SimulatedRig
 from sartm_core.simulation.geometry import CAMERA_HEIGHT_M
 from sartm_core.simulation.scenario import load_scenario
-from sartm_ros.message_types import message_class
+from sartm_ros.message_types import live_message, message_class
+from sartm_ros.messages import header, image_message
 from sartm_ros.process import catch_signals, ros_process
 from sartm_ros.simulated_messages import (
     PHASE_TOPIC,
@@ -24,8 +24,6 @@ from sartm_ros.simulated_messages import (
     TRUTH_TOPIC,
     camera_info,
     frame_id,
-    header,
-    image_message,
     phase_text,
     sensor_messages,
     static_transforms,
@@ -39,14 +37,6 @@ _SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED_QOS = QoSProfile(
     depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
-
-
-def live_message(message_type: str, **fields: Any) -> Any:
-    """A message of rclpy's types; bytes become an array.array, which it takes without looking at each element."""
-    arrays = {name: array.array("B", value) if isinstance(value, bytes) else value for name, value in fields.items()}
-    kind = message_class(message_type)
-    assert kind is not None
-    return kind(**arrays)
 
 
 class SimulatorNode(Node):

@@ -57,7 +57,7 @@ def evaluate(
 
                 write_text(out / "metrics.json", json.dumps(figures, indent=1) + "\n")
                 write_text(out / "metrics.csv", as_csv(figures))
-                write_report(evaluation, figures, segmenter, opened, mapping, out / "report.html")
+                write_report(evaluation, figures, out / "report.html")
     if json_output:
         print_json(figures)
     else:

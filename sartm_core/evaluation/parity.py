@@ -13,8 +13,8 @@ from sartm_core.datasets.layouts import open_data
 from sartm_core.deploy import Segmenter
 from sartm_core.deploy.host import Planes
 from sartm_core.errors import SartmError
-from sartm_core.evaluation.evaluate import common_modalities
 from sartm_core.evaluation.metrics import SegmentationScore
+from sartm_core.evaluation.scoring import common_modalities
 from sartm_core.evaluation.variations import subsets
 from sartm_core.rig import Rig
 from sartm_core.sensing import encode

@@ -11,50 +11,37 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sartm_core.datasets.frame import DataSet, Frame
-from sartm_core.deploy import Segmenter
-from sartm_core.evaluation.class_map import ClassMap
-from sartm_core.evaluation.evaluate import SHOWN_FRAMES, Evaluation, segment_frame
+from sartm_core.evaluation.course import by_recording, draw_course
+from sartm_core.evaluation.outcome import WINDOW, Evaluation, Scored
 from sartm_core.files import write_text
+from sartm_core.frames import UNLABELLED
 from sartm_core.sensing.pictures import picture
 
 COLOURS = ("#d1495b", "#e39b23", "#2a6f97", "#5b8e3e", "#7b4ea3", "#444444", "#00a6a6")
 """One per modality, in the model's order."""
+UNTOLD_TAGS = {"faulty", WINDOW}
 
 
-def write_report(
-    evaluation: Evaluation,
-    figures: dict[str, Any],
-    segmenter: Segmenter,
-    data: DataSet,
-    class_map: ClassMap | None,
-    out: Path,
-) -> None:
-    """Writes the page: tables, confusion matrix, best and worst frames, routing weights per condition.
+def write_report(evaluation: Evaluation, figures: dict[str, Any], out: Path) -> None:
+    """Writes the page: tables, confusion matrix, best and worst frames, routing weights per condition and over time.
 
     Args:
-        figures: `results.as_dict`.
-        class_map: as it was evaluated with.
+        figures: `results.as_dict`, and what else the page shall tell: `recordings`, `configuration`.
         out: the HTML file.
     """
     e = evaluation
     clean = next(tally for (group, _), tally in e.variations.items() if group == "clean")
-    by_id = {frame.id: frame for frame in data.frames(e.split)}
-    best, worst = e.frame_scores[:SHOWN_FRAMES], e.frame_scores[::-1][:SHOWN_FRAMES]
-    table = (class_map or ClassMap.same(segmenter.bundle.rig, data.rig)).table(segmenter.bundle.rig, data.rig)
-
-    def strip(entries: list[tuple[str, float]]) -> str:
-        return _frames(segmenter, data, e, [(by_id[name], score) for name, score in entries], table)
-
+    colours = dict(zip(e.model_modalities, COLOURS * 3, strict=False))
     loader = PackageLoader("sartm_core.evaluation", ".")
     environment = Environment(loader=loader, undefined=StrictUndefined, autoescape=True)
     page = environment.get_template("report.html.j2").render(
         figures=figures,
         confusion=_confusion(clean.score.confusion.numpy(), e.class_names),
-        best=strip(best),
-        worst=strip(worst),
-        colours=dict(zip(e.model_modalities, COLOURS * 3, strict=False)),
-        bundle=segmenter.bundle,
+        best=_frames(e, e.best),
+        worst=_frames(e, e.worst),
+        courses={name: _png(draw_course(part, colours), 100) for name, part in by_recording(e.course).items()},
+        colours=colours,
+        network=e.network,
     )
     write_text(out, page)
 
@@ -84,23 +71,18 @@ def _confusion(matrix: np.ndarray, names: tuple[str, ...]) -> str:
     return _png(figure, 110)
 
 
-def _frames(
-    segmenter: Segmenter,
-    data: DataSet,
-    evaluation: Evaluation,
-    chosen: list[tuple[Frame, float]],
-    table: np.ndarray,
-) -> str:
+def _frames(evaluation: Evaluation, chosen: list[Scored]) -> str:
     """One row per frame: sensors, mask, truth, errors."""
+    rig = evaluation.rig
     columns = [*evaluation.modalities, "mask", "truth", "errors"]
     figure = Figure(figsize=(2.2 * len(columns), 1.95 * len(chosen) + 0.3), layout="constrained")
     axes = figure.subplots(len(chosen), len(columns), squeeze=False)
-    palette = data.rig.palette
-    for row, (frame, score) in enumerate(chosen):
-        images, mask, truth = segment_frame(segmenter, data, frame, evaluation, table)
-        wrong = np.where(truth == 255, 200, np.where(mask == truth, 255, 0)).astype(np.uint8)
-        shown = {"mask": palette[mask], "truth": palette[truth], "errors": np.stack([wrong] * 3, axis=-1)}
-        shown |= {name: picture(data.rig.modality(name), image) for name, image in images.items()}
+    for row, scored in enumerate(chosen):
+        sample, truth = scored.sample, scored.sample.truth
+        mask = np.where(truth == UNLABELLED, UNLABELLED, scored.mask)
+        wrong = np.where(truth == UNLABELLED, 200, np.where(mask == truth, 255, 0)).astype(np.uint8)
+        shown = {"mask": rig.palette[mask], "truth": rig.palette[truth], "errors": np.stack([wrong] * 3, axis=-1)}
+        shown |= {name: picture(rig.modality(name), image) for name, image in sample.images.items()}
         for column, name in enumerate(columns):
             axis = axes[row][column]
             axis.set(xticks=[], yticks=[])
@@ -109,6 +91,6 @@ def _frames(
                 axis.set_title(name, fontsize=10)
             if name in shown:
                 axis.imshow(shown[name], interpolation="nearest")
-        tags = ", ".join(value for key, value in frame.tags.items() if value != "none" and key != "faulty")
-        axes[row][0].set_ylabel(f"{frame.id.rsplit('/', 1)[-1]}\n{tags}\nmIoU {score:.2f}", fontsize=8)
+        tags = ", ".join(value for key, value in sample.tags.items() if value != "none" and key not in UNTOLD_TAGS)
+        axes[row][0].set_ylabel(f"{sample.id.rsplit('/', 1)[-1]}\n{tags}\nmIoU {scored.miou:.2f}", fontsize=8)
     return _png(figure, 80)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sartm_core.evaluation.evaluate import Evaluation
+from sartm_core.evaluation.outcome import WINDOW, Evaluation, Instant
 from sartm_core.evaluation.tally import Tally
 
 
@@ -29,15 +29,20 @@ def as_dict(evaluation: Evaluation) -> dict[str, Any]:
         result[group] = entries
         if group in ("drop", "zero"):
             # The full set counts as a subset, as in the papers' tables.
-            scores = [entry["miou"] for entry in (*entries.values(), result["clean"])]
-            zeros = [entry["miou_absent_0"] for entry in (*entries.values(), result["clean"])]
+            # A recording may never have had some of the subsets' sensors.
+            scored = [entry for entry in (*entries.values(), result["clean"]) if entry["frames"]]
             result[f"{group}_mean"] = {
-                "miou": _rounded(np.mean(scores)), "miou_absent_0": _rounded(np.mean(zeros)), "subsets": len(scores),
+                "miou": _rounded(np.mean([entry["miou"] for entry in scored])),
+                "miou_absent_0": _rounded(np.mean([entry["miou_absent_0"] for entry in scored])),
+                "subsets": len(scored),
                 "with": full,
-            }  # fmt: skip
+            }
     for tag, plural in (("condition", "conditions"), ("fault", "faults")):
         if plural in e.protocols:
             result[plural] = {value: _summary(tally, e) for (t, value), tally in e.tags.items() if t == tag}
+    if e.course:
+        result["windows"] = {value: _summary(tally, e) for (t, value), tally in e.tags.items() if t == WINDOW}
+        result["course"] = [_instant(one, e) for one in e.course]
     result["latency_ms"] = {
         f"{group} {name}": round(seconds * 1e3, 2) for (group, name), seconds in e.latency_s.items()
     }
@@ -65,6 +70,18 @@ def _summary(tally: Tally, evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
+def _instant(one: Instant, evaluation: Evaluation) -> dict[str, Any]:
+    weights = zip(evaluation.model_modalities, one.routing, strict=True)
+    return {
+        "id": one.id,
+        "recording": one.moment.recording,
+        "time_s": round(one.moment.time_s, 3),
+        "miou": _rounded(one.miou),
+        "routing": {name: _rounded(weight) for name, weight in weights},
+        "states": one.moment.states,
+    }
+
+
 def _classes(tally: Tally, names: tuple[str, ...]) -> dict[str, dict[str, float | None]]:
     score = tally.score
     columns = zip(names, score.iou(), score.accuracy(), score.f1(), strict=True)
@@ -86,7 +103,7 @@ def as_csv(figures: dict[str, Any]) -> str:
     columns = ("miou", "miou_absent_0", "macc", "f1", "pixel_accuracy", "calibration_error", "frames")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("group", "name", *columns))
-    for group in ("clean", "drop", "zero", "noise", "conditions", "faults"):
+    for group in ("clean", "drop", "zero", "noise", "conditions", "faults", "windows"):
         entries = figures.get(group, {})
         rows = {"+".join(figures["modalities"]): entries} if group == "clean" else entries
         for name, entry in rows.items():

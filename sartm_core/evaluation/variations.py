@@ -74,14 +74,27 @@ def _noisy(target: str, eight_bit: bool, noise: Callable[[tuple[int, ...], Gener
         if target not in planes:
             return planes
         image = planes[target]
-        if eight_bit:
-            changed = np.clip(image + noise(image.shape, rng), 0, 255)
-        else:  # metres, counts: the scale is what the frame holds
-            low, high = np.percentile(image, (1, 99))
-            changed = image + noise(image.shape, rng) * (high - low) / 255
-        return {**planes, target: changed.astype(image.dtype)}
+        return {**planes, target: with_noise(image, noise(image.shape, rng), eight_bit)}
 
     return change
+
+
+def with_noise(image: NDArray[Any], noise: NDArray[np.float64], eight_bit: bool) -> NDArray[Any]:
+    """Adds noise.
+
+    Args:
+        image: of any number type, which it keeps.
+        noise: of its shape, on the scale 0 to 255.
+        eight_bit: whether the image is on that scale; else (metres, counts) the scale is what the image holds.
+    """
+    if eight_bit:
+        return np.clip(image + noise, 0, 255).astype(image.dtype)
+    low, high = np.nanpercentile(image, (1, 99))
+    changed = image + noise * (high - low) / 255
+    if np.issubdtype(image.dtype, np.integer):
+        limits = np.iinfo(image.dtype)
+        changed = np.clip(changed, limits.min, limits.max)
+    return changed.astype(image.dtype)
 
 
 def _gaussian(shape: tuple[int, ...], rng: Generator) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.metrics import SegmentationScore
 from sartm_core.rig import Rig
-from sartm_ros.bag import read_messages
+from sartm_ros.bag.reader import read_messages
 from sartm_ros.demo.live import NODE
 from sartm_ros.messages import raw_array, stamp_ns
 from sartm_ros.simulated_messages import PHASE_TOPIC, TRUTH_TOPIC

@@ -19,7 +19,7 @@ from std_msgs.msg import String
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig
 from sartm_core.simulation.scenario import Scenario
-from sartm_ros.bag import BagWriter
+from sartm_ros.bag.writer import BagWriter
 from sartm_ros.middleware import private_environment
 from sartm_ros.recorder import Recorder
 from sartm_ros.simulated_messages import PHASE_TOPIC, TRUTH_TOPIC

@@ -13,7 +13,7 @@ from sartm_core.files import write_text
 from sartm_core.resources import resolve_bundle
 from sartm_core.rig import Rig, load_rig
 from sartm_core.simulation.scenario import load_scenario
-from sartm_ros.bag import BagWriter
+from sartm_ros.bag.writer import BagWriter
 from sartm_ros.demo.analysis import read_drive, read_samples, summarise
 from sartm_ros.demo.live import record_drive
 from sartm_ros.demo.pictures import contact_sheet

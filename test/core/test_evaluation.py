@@ -19,9 +19,10 @@ from sartm_core.datasets.simulated_recording import write_benchmark
 from sartm_core.deploy import load_segmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap, load_class_map
-from sartm_core.evaluation.evaluate import common_modalities, evaluate
+from sartm_core.evaluation.evaluate import evaluate
 from sartm_core.evaluation.feature_pictures import Features, labelled, prototype_similarity
 from sartm_core.evaluation.results import as_csv, as_dict
+from sartm_core.evaluation.scoring import common_modalities
 from sartm_core.evaluation.tally import Tally
 from sartm_core.evaluation.variations import variations
 from sartm_core.frames import Segmentation

@@ -99,7 +99,7 @@ def test_counts(rng: np.random.Generator) -> None:
 
 def test_a_real_event_camera(shared_data) -> None:
     """105 packets of a Prophesee sensor: equal to the slow decoder, within the sensor, in order of time."""
-    from sartm_ros.bag import read_messages
+    from sartm_ros.bag.reader import read_messages
 
     packets = [m for _, _, m in read_messages(shared_data / "events_evt3") if getattr(m, "encoding", "") == "evt3"]
     assert len(packets) == 105

@@ -7,8 +7,9 @@ from rosbags.highlevel import AnyReader
 
 from sartm_core.errors import SartmError
 from sartm_core.rig import load_rig
-from sartm_ros.bag import BagWriter, read_messages
-from sartm_ros.image_bag import make_bag
+from sartm_ros.bag.from_images import make_bag
+from sartm_ros.bag.reader import read_messages
+from sartm_ros.bag.writer import BagWriter
 from sartm_ros.messages import raw_array, stamp_ns
 
 
@@ -96,5 +97,5 @@ def test_an_interrupted_recording_leaves_nothing_half_written(tmp_path: Path) ->
 
 
 def test_what_is_no_bag(tmp_path: Path) -> None:
-    with pytest.raises(SartmError, match="cannot be read as a bag"):
+    with pytest.raises(SartmError, match="no such recording"):
         list(read_messages(tmp_path / "missing"))

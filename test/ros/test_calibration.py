@@ -8,9 +8,10 @@ import pytest
 from sartm_core.calibration import Extrinsics
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig, load_rig
+from sartm_ros.bag.types import bag_message
 from sartm_ros.calibration import Calibrator
-from sartm_ros.sim_record import bag_message
-from sartm_ros.simulated_messages import camera_info, frame_id, header, static_transforms
+from sartm_ros.messages import header
+from sartm_ros.simulated_messages import camera_info, frame_id, static_transforms
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sartm_ros.bag import read_messages
+from sartm_ros.bag.reader import read_messages
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from sartm_core.sensing.events import EVENT, encode_evt3
 from sartm_ros.calibration import Calibrator
 from sartm_ros.compressed import decode
 from sartm_ros.event_stream import EventStream
-from sartm_ros.messages import raw_array
+from sartm_ros.messages import raw_array, stamp_ns
 from sartm_ros.pipeline import Pipeline
 from sartm_ros.point_cloud import cloud_points
 
@@ -545,7 +545,10 @@ def any_sets(draw: Any, rig: Rig) -> dict[str, SimpleNamespace]:
 def run(pipeline: Pipeline, messages: dict[str, SimpleNamespace]) -> Any:
     """One set through the pipeline, with all that is promised of any set."""
     for name, message in messages.items():
-        read(lambda one, of=name: pipeline.arrived(of, one), message)
+        read(
+            lambda one, of=name: pipeline.preparation.arrived(of, one, STAMP if one.header is None else stamp_ns(one)),
+            message,
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = pipeline.run(STAMP, messages)

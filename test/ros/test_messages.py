@@ -10,7 +10,7 @@ from rosbags.image import message_to_cvimage
 from sensor_msgs.msg import Image
 
 from sartm_core.errors import SartmError
-from sartm_ros.bag import TYPESTORE
+from sartm_ros.bag.types import TYPESTORE
 from sartm_ros.messages import image_fields, raw_array, set_stamp, stamp_ns
 
 T = TYPESTORE.types

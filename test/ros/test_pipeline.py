@@ -10,11 +10,12 @@ from sartm_core.frames import Segmentation
 from sartm_core.rig import Rig, load_rig
 from sartm_core.sensing import encode
 from sartm_core.simulation import CONDITIONS, SimulatedFrame, SimulatedRig
+from sartm_ros.bag.types import bag_message
 from sartm_ros.inputs import check_installed
-from sartm_ros.messages import image_fields
+from sartm_ros.messages import image_fields, stamp_ns
 from sartm_ros.pipeline import Pipeline
 from sartm_ros.point_cloud import cloud_fields
-from sartm_ros.sim_record import START_NS, bag_message
+from sartm_ros.sim_record import START_NS
 from sartm_ros.simulated_messages import sensor_messages
 
 
@@ -51,7 +52,7 @@ def test_what_drivers_send_becomes_what_training_saw(rig: Rig, captured) -> None
     for modality in rig.modalities:
         raw = frame.raw[modality.name]
         for _, message in sensor_messages(bag_message, rig, modality, raw, stamp, START_NS):
-            pipeline.arrived(modality.name, message)
+            pipeline.preparation.arrived(modality.name, message, stamp_ns(message))
             newest[modality.name] = message
     result = pipeline.run(stamp, newest)
     assert result.broken == {}
@@ -71,7 +72,7 @@ def test_a_modalitys_offset_shifts_its_window_of_events(rig: Rig, captured) -> N
     pipeline = Pipeline(rig, segmenter)
     packets = sensor_messages(bag_message, rig, rig.modality("event"), frame.raw["event"], stamp, START_NS)
     for _, message in packets:
-        pipeline.arrived("event", message)
+        pipeline.preparation.arrived("event", message, stamp_ns(message))
     pipeline.run(stamp + late_ns, {"event": packets[-1][1]}, offsets_s={"event": 5.0})
     wanted = encode(rig.modality("event"), simulated.registered(frame)["event"], rig.dtype)
     assert np.array_equal(segmenter.planes["event"], wanted)

@@ -8,7 +8,7 @@ import pytest
 
 from sartm_core.rig import load_rig
 from sartm_core.simulation.scenario import load_scenario
-from sartm_ros.image_bag import FIRST_STAMP_NS, make_bag
+from sartm_ros.bag.from_images import FIRST_STAMP_NS, make_bag
 from sartm_ros.messages import raw_array, stamp_ns
 from sartm_ros.sim_record import record
 

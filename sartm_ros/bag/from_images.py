@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 from numpy.typing import NDArray
 
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig
-from sartm_ros.bag import TYPESTORE, BagWriter
+from sartm_ros.bag.types import bag_message
+from sartm_ros.bag.writer import BagWriter
+from sartm_ros.messages import header, image_message
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 FIRST_STAMP_NS = 1_000_000_000_000
@@ -76,21 +77,10 @@ def _read(path: Path) -> NDArray[Any]:
 
 
 def _image_message(image: NDArray[Any], stamp: int, frame_id: str) -> Any:
-    """A sensor_msgs/Image of rosbags' types; OpenCV reads colours as blue, green, red."""
+    """A sensor_msgs/Image; OpenCV reads colours as blue, green, red."""
     encodings = {("uint8", 1): "mono8", ("uint16", 1): "mono16", ("uint8", 3): "bgr8", ("uint8", 4): "bgra8"}
     channels = 1 if image.ndim == 2 else image.shape[2]
     encoding = encodings.get((str(image.dtype), channels))
     if encoding is None:
         raise SartmError(f"{channels} channel(s) of {image.dtype}: expected 8 or 16 bit grey, or 8 bit colour.")
-    types = TYPESTORE.types
-    seconds, nanoseconds = divmod(stamp, 1_000_000_000)
-    time = types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=nanoseconds)
-    return types["sensor_msgs/msg/Image"](
-        header=types["std_msgs/msg/Header"](stamp=time, frame_id=frame_id),
-        height=image.shape[0],
-        width=image.shape[1],
-        encoding=encoding,
-        is_bigendian=0,
-        step=image.shape[1] * channels * image.itemsize,
-        data=np.ascontiguousarray(image).view(np.uint8).ravel(),
-    )
+    return image_message(bag_message, image, encoding, header(bag_message, stamp, frame_id))

@@ -13,7 +13,7 @@ from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 
 from sartm_core.errors import SartmError
-from sartm_ros.bag import open_bag
+from sartm_ros.bag.reader import Bag, Recorded, open_bag
 from sartm_ros.message_types import message_class
 from sartm_ros.middleware import shared_memory
 
@@ -44,28 +44,28 @@ def play(
     Raises:
         SartmError: no bag, or none of its message types is installed.
     """
-    with open_bag(path) as reader:
-        kinds = _installed(path, reader.connections, warn)
-        played = [connection for connection in reader.connections if connection.topic in kinds]
+    with open_bag(path) as bag:
+        for loss in bag.losses:
+            warn(loss)
+        kinds = _installed(bag, warn)
         os.environ.update(shared_memory(os.environ, participants=1))
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         node = rclpy.create_node("bag_player")
         count = 0
         try:
             publishers = {
-                connection.topic: node.create_publisher(kinds[connection.topic], connection.topic, _qos(connection))
-                for connection in played
+                topic: node.create_publisher(kind, topic, _LATCHED if bag.topics[topic].latched else _RELIABLE)
+                for topic, kind in kinds.items()
             }
             clock_publisher = node.create_publisher(Clock, "/clock", _RELIABLE) if clock else None
             _wait(publishers, len(publishers) if wait_for_subscribers is None else wait_for_subscribers)
-            passes = itertools.repeat(reader) if loop else [reader]
-            recorded = itertools.chain.from_iterable(_paced(one.messages(played), rate) for one in passes)
-            for connection, time_ns, serialized in recorded:
+            passes = itertools.repeat(bag) if loop else [bag]
+            for recorded in itertools.chain.from_iterable(_paced(one.messages(kinds), rate) for one in passes):
                 if clock_publisher is not None:
                     message = Clock()
-                    message.clock.sec, message.clock.nanosec = divmod(time_ns, 1_000_000_000)
+                    message.clock.sec, message.clock.nanosec = divmod(recorded.time_ns, 1_000_000_000)
                     clock_publisher.publish(message)
-                publishers[connection.topic].publish(bytes(serialized))
+                publishers[recorded.topic].publish(recorded.data)
                 count += 1
             time.sleep(0.5)  # reliable messages that are still under way
         except KeyboardInterrupt:
@@ -76,36 +76,30 @@ def play(
     return count
 
 
-def _paced(messages: Iterable[tuple[Any, int, bytes]], rate: float) -> Iterator[tuple[Any, int, bytes]]:
+def _paced(messages: Iterable[Recorded], rate: float) -> Iterator[Recorded]:
     """The messages, each at its recorded distance from the first."""
     started, first_ns = time.monotonic(), None
-    for connection, time_ns, serialized in messages:
-        first_ns = time_ns if first_ns is None else first_ns
-        delay = (time_ns - first_ns) / 1e9 / rate - (time.monotonic() - started)
+    for recorded in messages:
+        first_ns = recorded.time_ns if first_ns is None else first_ns
+        delay = (recorded.time_ns - first_ns) / 1e9 / rate - (time.monotonic() - started)
         if delay > 0:
             time.sleep(delay)
-        yield connection, time_ns, serialized
+        yield recorded
 
 
-def _installed(path: Path, connections: Iterable[Any], warn: Callable[[str], None]) -> dict[str, Any]:
+def _installed(bag: Bag, warn: Callable[[str], None]) -> dict[str, Any]:
     """Topic -> message class, of those that are installed."""
     kinds = {}
-    for connection in connections:
-        kind = message_class(connection.msgtype)
+    for topic, found in bag.topics.items():
+        kind = message_class(found.message_type)
         if kind is None:
-            package = connection.msgtype.split("/")[0]
-            warn(f"{connection.topic} is left out: {connection.msgtype} is not installed (ROS package {package}).")
+            package = found.message_type.split("/")[0]
+            warn(f"{topic} is left out: {found.message_type} is not installed (ROS package {package}).")
         else:
-            kinds[connection.topic] = kind
+            kinds[topic] = kind
     if not kinds:
-        raise SartmError(f"{path}: none of its message types is installed.")
+        raise SartmError(f"{bag.path}: none of its message types is installed.")
     return kinds
-
-
-def _qos(connection: Any) -> QoSProfile:
-    """Reliable; latched where the recording says so."""
-    profiles = connection.ext.offered_qos_profiles
-    return _LATCHED if profiles and profiles[0].durability.name == "TRANSIENT_LOCAL" else _RELIABLE
 
 
 def _wait(publishers: dict[str, Any], wanted: int) -> None:

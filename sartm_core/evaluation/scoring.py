@@ -1,0 +1,194 @@
+"""Scores a model on samples, from wherever they come: a data set or a recording.
+
+One process or many: the same figures to the last digit.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch.distributed as distributed
+
+from sartm_core.deploy import Segmenter
+from sartm_core.errors import SartmError
+from sartm_core.evaluation.class_map import ClassMap
+from sartm_core.evaluation.outcome import WINDOW, Evaluation, Instant, Sample, Scored
+from sartm_core.evaluation.tally import Tally
+from sartm_core.evaluation.variations import PROTOCOLS, variations
+from sartm_core.frames import UNLABELLED
+from sartm_core.rig import Rig
+
+SHOWN_FRAMES = 3
+"""Best and worst ones that the report shows."""
+_TAG_PROTOCOLS = (("condition", "conditions"), ("fault", "faults"))
+
+
+class Scoring:
+    """Takes samples one by one.
+
+    Args:
+        segmenter: the model.
+        rig: the data's; modalities that it shares with the model (name, kind and encoding) are used.
+        protocols: of `variations.PROTOCOLS`.
+        class_map: the model's classes in terms of the data's; by default they must be the same.
+
+    Raises:
+        SartmError: unknown protocol, no common modality, other classes.
+    """
+
+    def __init__(
+        self, segmenter: Segmenter, rig: Rig, protocols: Sequence[str] = ("clean",), class_map: ClassMap | None = None
+    ) -> None:
+        unknown = [name for name in protocols if name not in PROTOCOLS]
+        if unknown:
+            raise SartmError(f"protocol '{unknown[0]}' is unknown. Known: {', '.join(PROTOCOLS)}, all.")
+        self._segmenter, self._rig, self._protocols = segmenter, rig, tuple(protocols)
+        model = segmenter.bundle.rig
+        self.modalities = common_modalities(model, rig)
+        self._table = (class_map or ClassMap.same(model, rig)).table(model, rig)
+        eight_bit = frozenset(name for name in self.modalities if model.modality(name).eight_bit)
+        self._ways = variations(self.modalities, protocols, eight_bit)
+        self._tallies = {(way.group, way.name): self._tally() for way in self._ways}
+        self._times: dict[tuple[str, str], list[float]] = {(way.group, way.name): [] for way in self._ways}
+        self._tags: dict[tuple[str, str], Tally] = {}
+        self._frame_scores: list[tuple[str, float]] = []
+        self._course: list[Instant] = []
+        self._best: list[Scored] = []
+        self._worst: list[Scored] = []
+
+    def _tally(self) -> Tally:
+        return Tally(len(self._rig.classes), len(self._segmenter.bundle.rig.names))
+
+    def add(self, sample: Sample) -> None:
+        """Segments a sample once per variation; one without a labelled pixel counts for nothing."""
+        if (sample.truth == UNLABELLED).all():
+            return
+        for number, way in enumerate(self._ways):
+            # The noise of a sample is a function of the sample alone, whichever process meets it.
+            shown = way.change(sample.planes, np.random.default_rng([number, *sample.id.encode()]))
+            if not shown:  # the sample has none of the subset's sensors
+                continue
+            started = time.perf_counter()
+            answer = self._segmenter.segment(shown, sample.truth.shape)
+            self._times[way.group, way.name].append(time.perf_counter() - started)
+            mask = self._table[answer.mask]
+            self._tallies[way.group, way.name].add(mask, sample.truth, answer.confidence, answer.routing)
+            if way.group == "clean":
+                self._add_clean(sample, mask, answer.confidence, answer.routing)
+
+    def _add_clean(self, sample: Sample, mask: Any, confidence: Any, routing: Any) -> None:
+        alone = self._tally()
+        alone.add(mask, sample.truth, confidence, routing)
+        miou = alone.score.mean_iou()
+        self._frame_scores.append((sample.id, miou))
+        for tag, value in _told(sample.tags).items():
+            self._tags.setdefault((tag, value), self._tally()).add(mask, sample.truth, confidence, routing)
+        if sample.moment is not None:
+            weights = tuple(float(weight) for weight in routing.mean(axis=0))
+            self._course.append(Instant(sample.id, sample.moment, miou, weights))
+        scored = Scored(sample, mask, miou)
+        self._best = sorted([*self._best, scored], key=_best_first)[:SHOWN_FRAMES]
+        self._worst = sorted([*self._worst, scored], key=_worst_first)[:SHOWN_FRAMES]
+
+    def result(self, data: str, split: str) -> Evaluation:
+        """Everything so far, of all processes together.
+
+        Args:
+            data, split: names of what was scored.
+
+        Raises:
+            SartmError: no sample had a labelled pixel.
+        """
+        self._reduce()
+        if not self._frame_scores:
+            raise SartmError(f"{data} {split}: no pixel is labelled, so there is nothing to score.")
+        bundle = self._segmenter.bundle
+        chosen = {tag for tag, protocol in _TAG_PROTOCOLS if protocol in self._protocols} | {WINDOW}
+        return Evaluation(
+            data=data,
+            split=split,
+            model=bundle.name,
+            rig=self._rig,
+            network={"size": list(bundle.size), "preset": bundle.network.preset, "backbone": bundle.network.backbone},
+            modalities=self.modalities,
+            model_modalities=bundle.rig.names,
+            protocols=self._protocols,
+            variations=self._tallies,
+            tags={key: tally for key, tally in sorted(self._tags.items()) if key[0] in chosen},
+            frame_scores=sorted(self._frame_scores, key=lambda entry: (-entry[1], entry[0])),
+            best=self._best,
+            worst=self._worst,
+            course=sorted(self._course, key=lambda one: (one.moment.recording, one.moment.time_s)),
+            latency_s={key: float(np.median(times)) for key, times in self._times.items() if times},
+        )
+
+    def _reduce(self) -> None:
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return
+        for tally in self._tallies.values():
+            tally.reduce()
+        everything: list[Any] = [None] * distributed.get_world_size()
+        mine = (sorted(self._tags), self._frame_scores, self._times, self._course, self._best, self._worst)
+        distributed.all_gather_object(everything, mine)
+        for key in sorted({key for keys, *_ in everything for key in keys}):
+            self._tags.setdefault(key, self._tally()).reduce()
+        _, scores, times, courses, best, worst = zip(*everything, strict=True)
+        self._frame_scores = [entry for part in scores for entry in part]
+        self._times = {key: [t for part in times for t in part[key]] for key in self._times}
+        self._course = [one for part in courses for one in part]
+        self._best = sorted((one for part in best for one in part), key=_best_first)[:SHOWN_FRAMES]
+        self._worst = sorted((one for part in worst for one in part), key=_worst_first)[:SHOWN_FRAMES]
+
+
+def _best_first(scored: Scored) -> tuple[float, str]:
+    return (-scored.miou, scored.sample.id)
+
+
+def _worst_first(scored: Scored) -> tuple[float, str]:
+    return (scored.miou, scored.sample.id)
+
+
+def _told(tags: dict[str, str]) -> dict[str, str]:
+    """The tags; a fault is told with its modality."""
+    tags = dict(tags)
+    if tags.get("fault", "none") != "none" and tags.get("faulty", "none") != "none":
+        tags["fault"] = f"{tags['faulty']}: {tags['fault']}"
+    return tags
+
+
+def common_modalities(model: Rig, data: Rig) -> tuple[str, ...]:
+    """The modalities that both have under the same name, kind and encoding, in the model's order.
+
+    Raises:
+        SartmError: none.
+    """
+    shared = tuple(
+        own.name
+        for own in model.modalities
+        for other in data.modalities
+        if (own.name, own.kind, getattr(own, "encoding", None))
+        == (other.name, other.kind, getattr(other, "encoding", None))
+    )
+    if not shared:
+        raise SartmError(
+            f"the model's modalities ({', '.join(model.names)}) and those of '{data.name}' ({', '.join(data.names)}) "
+            "have none in common: name, kind and encoding must agree."
+        )
+    return shared
+
+
+@contextmanager
+def process_group() -> Iterator[tuple[int, int]]:
+    """This process and how many there are; joins them where torchrun started several."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield 0, 1
+        return
+    distributed.init_process_group("gloo")
+    try:
+        yield distributed.get_rank(), world
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,161 @@
+"""`sartm bag evaluate`: scores a bundle on recordings with labels, over time and with sensors dropping out."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as distributed
+
+from sartm_core.deploy import Segmenter
+from sartm_core.errors import SartmError
+from sartm_core.evaluation.class_map import ClassMap
+from sartm_core.evaluation.outcome import WINDOW, Evaluation, Moment, Sample
+from sartm_core.evaluation.results import as_dict
+from sartm_core.evaluation.scoring import Scoring, process_group
+from sartm_core.files import sha256
+from sartm_core.resources import resolve_bundle
+from sartm_core.rig import Rig
+from sartm_ros.bag.faults import BagFault, BagFaults
+from sartm_ros.bag.labels import StampedLabels
+from sartm_ros.bag.reader import Bag, open_bag
+from sartm_ros.bag.replay import DEFAULTS, Replay, ReplayOptions
+
+
+@dataclass(frozen=True, slots=True)
+class BagEvaluation:
+    """How recordings are scored.
+
+    Attributes:
+        protocols: of `evaluation.variations.PROTOCOLS`.
+        labels: folder of masks by stamp, in place of `options.truth_topic`.
+        label_tolerance_s: how far a label's stamp may be from a set's.
+        window_s: length of the windows of time.
+        options, faults: see there.
+        definitions: folder of .msg files.
+    """
+
+    protocols: tuple[str, ...] = ("clean",)
+    labels: Path | None = None
+    label_tolerance_s: float = 0.001
+    window_s: float = 10.0
+    options: ReplayOptions = DEFAULTS
+    faults: tuple[BagFault, ...] = ()
+    definitions: Path | None = None
+
+
+def evaluate_bags(
+    segmenter: Segmenter,
+    bundle: str,
+    rig: Rig,
+    paths: Sequence[Path],
+    how: BagEvaluation,
+    class_map: ClassMap | None = None,
+    progress: Callable[[str, int], None] = lambda name, sets: None,
+) -> tuple[Evaluation, dict[str, Any]]:
+    """Replays each recording and scores every frame set that has a label.
+
+    Under torchrun the recordings are spread over the processes, whole ones, and the sums are added up.
+
+    Args:
+        segmenter: the model, loaded from `bundle`.
+        bundle: its folder or shipped name, for its hash.
+        rig: of the recordings; its classes are those of the labels.
+        paths: the recordings.
+        how: see there.
+        class_map: the model's classes in terms of the rig's; by default they must be the same.
+        progress: called with a recording's name and the number of its frame sets done.
+
+    Returns:
+        The evaluation, and all figures as plain values (those of `results.as_dict`, and what was scored).
+
+    Raises:
+        SartmError: no labels, a recording that cannot be read, or anything that `Scoring` refuses.
+    """
+    if (how.labels is None) == (how.options.truth_topic is None):
+        raise SartmError("labels: expected either a topic (--truth-topic) or a folder (--labels).")
+    names = _names(paths)
+    scoring = Scoring(segmenter, rig, how.protocols, class_map)
+    with process_group() as (rank, world):
+        mine = {}
+        for name, path in list(names.items())[rank::world]:
+            with open_bag(path, how.definitions) as bag:
+                mine[name] = _score(scoring, name, bag, rig, segmenter, how, partial(progress, name))
+        everything: list[dict[str, Any]] = [mine]
+        if world > 1:
+            everything = [{} for _ in range(world)]
+            distributed.all_gather_object(everything, mine)
+        evaluation = scoring.result(" ".join(names), "recording")
+    found = {name: entry for part in everything for name, entry in part.items()}
+    figures = as_dict(evaluation) | {
+        "recordings": [found[name] for name in names],
+        "bundle": {"name": segmenter.bundle.name, "sha256": sha256(resolve_bundle(bundle) / "bundle.json")},
+        "configuration": _configuration(rig, how),
+    }
+    return evaluation, figures
+
+
+def _score(
+    scoring: Scoring,
+    name: str,
+    bag: Bag,
+    rig: Rig,
+    segmenter: Segmenter,
+    how: BagEvaluation,
+    progress: Callable[[int], None],
+) -> dict[str, Any]:
+    labels = None if how.labels is None else StampedLabels(how.labels, len(rig.classes), how.label_tolerance_s)
+    served = segmenter.bundle.rig
+    replay = Replay(bag, rig, served.names, served.dtype, how.options, BagFaults(how.faults, rig.names))
+    scored = 0
+    for number, found in enumerate(replay, start=1):
+        truth = found.truth if labels is None else labels.at(found.stamp_ns)
+        planes = {key: plane for key, plane in found.planes.items() if key in scoring.modalities}
+        if truth is not None and planes:
+            begin = int(found.time_s // how.window_s) * how.window_s
+            tags = {**found.tags, WINDOW: f"{name} {begin:06g}-{begin + how.window_s:06g} s"}
+            moment = Moment(name, found.time_s, found.states)
+            scoring.add(Sample(f"{name}/{found.stamp_ns}", found.images, planes, truth, tags, moment))
+            scored += 1
+        progress(number)
+    return {
+        "name": name,
+        "sha256": _hash_of(bag),
+        "scored": scored,
+        "replay": replay.report(),
+        "remarks": replay.remarks(),
+    }
+
+
+def _names(paths: Sequence[Path]) -> dict[str, Path]:
+    """A short name for each recording: its own, with its folder where two are called alike."""
+    stems = [path.resolve().stem for path in paths]
+    names = {
+        stem if stems.count(stem) == 1 else f"{path.resolve().parent.name}/{stem}": path
+        for stem, path in zip(stems, paths, strict=True)
+    }
+    if len(names) < len(paths):
+        raise SartmError(f"recordings: two of them are called alike: {', '.join(map(str, paths))}. Rename one.")
+    return names
+
+
+def _hash_of(bag: Bag) -> str:
+    """Over the storage files' hashes, in the order of recording."""
+    return hashlib.sha256("\n".join(sha256(path) for path in bag.files).encode()).hexdigest()
+
+
+def _configuration(rig: Rig, how: BagEvaluation) -> dict[str, Any]:
+    options = {
+        "rig": rig.name,
+        "protocols": ", ".join(how.protocols),
+        "labels": how.options.truth_topic or str(how.labels),
+        "window_s": how.window_s,
+        "stamps": how.options.stamps,
+        "faults": ", ".join(fault.text for fault in how.faults) or "none",
+    }
+    whole = {"rig": rig.model_dump(mode="json"), "how": {**asdict(how), "labels": None, "definitions": None}}
+    text = json.dumps(whole, sort_keys=True, default=str)
+    return {"sha256": hashlib.sha256(text.encode()).hexdigest(), "options": options}

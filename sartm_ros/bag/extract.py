@@ -1,0 +1,116 @@
+"""`sartm bag extract`: frame sets of a recording, registered and ready to be labelled, as a rig recording."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sartm_core.datasets.frame import Frame
+from sartm_core.datasets.recording import RecordingWriter, write_images
+from sartm_core.errors import SartmError
+from sartm_core.files import write_text
+from sartm_core.frames import UNLABELLED
+from sartm_core.rig import Rig
+from sartm_ros.bag.reader import Bag
+from sartm_ros.bag.replay import DEFAULTS, Replay, ReplayOptions, ReplaySet
+
+CAMERA_INFO_FILE = "camera_info.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What is taken.
+
+    Attributes:
+        every_s: at least so many seconds lie between two frame sets.
+        validation: share of the recording, its last part, that becomes the split `val`: neighbouring frames are too
+            much alike to be drawn apart.
+        complete: only sets with every sensor.
+        limit: at most so many.
+        options: see there; with a truth topic its labels are taken, too.
+    """
+
+    every_s: float
+    validation: float = 0.2
+    complete: bool = False
+    limit: int | None = None
+    options: ReplayOptions = DEFAULTS
+
+
+def extract(
+    bag: Bag, rig: Rig, out: Path, what: Extraction, progress: Callable[[int, int], None] = lambda sets, read_ns: None
+) -> tuple[dict[str, int], Replay]:
+    """Writes the frame sets; labels are empty (255) where the recording has none.
+
+    Args:
+        bag: the recording.
+        rig: says which topic is which sensor.
+        out: folder, must not exist; gets its name when all is written.
+        what: see there.
+        progress: called with frame sets seen, and how far the recording was read (its time, nanoseconds).
+
+    Returns:
+        Split -> number of frame sets, and the replay, which reports on the recording.
+
+    Raises:
+        SartmError: the folder exists, or not one frame set comes together.
+    """
+    replay = Replay(bag, rig, rig.names, rig.dtype, what.options)
+    generator = {"name": "sartm bag extract", "recording": bag.path.name, "every_s": what.every_s}
+    counts: dict[str, int] = {}
+    next_s = 0.0
+    seconds = (bag.end_ns - bag.start_ns) / 1e9
+    reference: ReplaySet | None = None
+    with RecordingWriter(out, rig, bag.path.stem, generator) as writer:
+        for number, found in enumerate(replay, start=1):
+            progress(number, replay.read_ns)
+            wanted = found.planes and (not what.complete or len(found.planes) == len(rig.names))
+            if not wanted or (found.time_s < next_s and reference is not None):
+                continue
+            next_s = found.time_s + what.every_s * 0.999
+            split = "val" if found.time_s >= (1 - what.validation) * seconds else "train"
+            _write(writer, found, split, rig)
+            counts[split] = counts.get(split, 0) + 1
+            reference = found
+            if sum(counts.values()) == what.limit:
+                break
+        if reference is None:
+            raise SartmError(f"{bag.path}: not one frame set comes together. {' '.join(replay.remarks())}")
+        _describe(writer.part, replay, reference)
+    return counts, replay
+
+
+def _write(writer: RecordingWriter, found: ReplaySet, split: str, rig: Rig) -> None:
+    names = tuple(name for name in rig.names if name in found.planes)
+    size = found.images[rig.reference].shape[:2] if rig.reference in found.images else rig.modality(rig.reference).size
+    truth = np.full(size, UNLABELLED, np.uint8) if found.truth is None else found.truth
+    frame = Frame(split=split, id=str(found.stamp_ns), modalities=names, tags=found.tags)
+    write_images(writer.part, frame, found.images, truth)
+    writer.add(frame)
+
+
+def _describe(folder: Path, replay: Replay, found: ReplaySet) -> None:
+    """The reference's CameraInfo, and the calibration that everything was registered with."""
+    info = found.camera_info
+    content: dict[str, Any] = {
+        "reference": replay.rig.reference,
+        "frame_id": found.frame_id,
+        "camera_info": None
+        if info is None
+        else {
+            "height": int(info.height),
+            "width": int(info.width),
+            "distortion_model": info.distortion_model,
+            "d": [float(v) for v in info.d],
+            "k": [float(v) for v in info.k],
+            "p": [float(v) for v in info.p],
+        },
+        "registered_with": {
+            m.name: m.model_dump(mode="json", include={"intrinsics", "extrinsics", "homography", "plane_m"})
+            for m in replay.calibrated_rig.modalities
+        },
+    }
+    write_text(folder / CAMERA_INFO_FILE, json.dumps(content, indent=1) + "\n")

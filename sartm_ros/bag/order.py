@@ -1,0 +1,56 @@
+"""Messages of a recording in the order of their header stamps."""
+
+import heapq
+import struct
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+from sartm_core.errors import SartmError
+from sartm_ros.synchronizer import NS_PER_S
+
+ItemT = TypeVar("ItemT")
+
+
+def header_of(data: bytes) -> tuple[int, str]:
+    """Stamp (nanoseconds) and frame_id of a message in CDR that begins with a std_msgs/Header; the rest is not decoded.
+
+    Raises:
+        SartmError: too short for a header.
+    """
+    order = "<" if data[1:2] == b"\x01" else ">"
+    try:
+        seconds, nanoseconds, length = struct.unpack_from(f"{order}iII", data, 4)
+    except struct.error:
+        raise SartmError(f"a message of {len(data)} bytes is too short for a header.") from None
+    return seconds * NS_PER_S + nanoseconds, data[16 : 16 + max(length - 1, 0)].decode(errors="replace")
+
+
+class Sorter(Generic[ItemT]):
+    """Hands items out in the order of a key, as far as they came within a window of time."""
+
+    def __init__(self, window_ns: int) -> None:
+        self._window_ns = window_ns
+        self._by_key: list[tuple[int, int, ItemT]] = []
+        self._by_time: list[tuple[int, int]] = []
+        self._gone: set[int] = set()
+        self._count = 0
+
+    def push(self, key_ns: int, time_ns: int, item: ItemT) -> Iterator[tuple[int, ItemT]]:
+        """Takes one in; yields (key, item) of those that have waited long enough."""
+        self._count += 1
+        heapq.heappush(self._by_key, (key_ns, self._count, item))
+        heapq.heappush(self._by_time, (time_ns, self._count))
+        while self._by_time and self._by_time[0][0] <= time_ns - self._window_ns:
+            yield self._pop()
+
+    def flush(self) -> Iterator[tuple[int, ItemT]]:
+        """Yields all that is left."""
+        while self._by_key:
+            yield self._pop()
+
+    def _pop(self) -> tuple[int, ItemT]:
+        key_ns, number, item = heapq.heappop(self._by_key)
+        self._gone.add(number)
+        while self._by_time and self._by_time[0][1] in self._gone:
+            self._gone.discard(heapq.heappop(self._by_time)[1])
+        return key_ns, item

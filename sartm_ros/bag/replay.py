@@ -1,0 +1,369 @@
+"""A recording as frame sets, matched by the node's own synchroniser: no DDS, no wall clock, the same every time.
+
+Messages arrive in the order of their header stamps; where the recording holds them in another order (drivers stamp at
+the exposure, the recorder writes at the arrival), a window of the recording is kept back and sorted.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sartm_core.errors import SartmError
+from sartm_core.rig import Rig
+from sartm_ros.bag.faults import BagFaults
+from sartm_ros.bag.order import Sorter, header_of
+from sartm_ros.bag.reader import Bag, Recorded
+from sartm_ros.bag.tags import TagTimes
+from sartm_ros.calibration import Calibrator
+from sartm_ros.explanations import NO_STAMP, explain_mismatch
+from sartm_ros.messages import raw_array
+from sartm_ros.preparation import Images, Preparation, reason_of
+from sartm_ros.result_messages import modality_states
+from sartm_ros.synchronizer import NS_PER_S, RESET_AFTER_NS, Stream, Synchronizer
+
+SORTED_NS = NS_PER_S // 2
+"""How far apart in the recording messages may lie that are sorted by their stamps."""
+TF_STATIC = "/tf_static"
+TRUTH = "truth"
+END_S = 1e6
+"""After the last message so much time passes: every waiting set goes out."""
+
+Stamps = Literal["header", "recorded"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySet:
+    """One frame set of a recording.
+
+    Attributes:
+        stamp_ns: of the anchor, nanoseconds.
+        recorded_ns: when the last of its messages was recorded.
+        time_s: seconds since the first stamp of the recording.
+        frame_id: the reference camera's.
+        images: modality -> registered image, as `sensing.encode` takes it.
+        planes: the same ones encoded, [3, H, W].
+        broken: modality -> why its message could not be used.
+        states: every modality of the bundle -> present, absent, stale or broken.
+        truth: uint8 [H, W], class ids, where the recording has them.
+        tags: what the recording says about this time.
+        camera_info: the reference camera's last one.
+    """
+
+    stamp_ns: int
+    recorded_ns: int
+    time_s: float
+    frame_id: str
+    images: Images
+    planes: Images
+    broken: dict[str, str]
+    states: dict[str, str]
+    truth: NDArray[np.uint8] | None
+    tags: dict[str, str]
+    camera_info: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """How a recording is replayed.
+
+    Attributes:
+        stamps: what orders and matches messages: their headers', or the times of recording, for recordings whose
+            headers cannot be trusted.
+        truth_topic: mono8 class ids, matched as a sensor's.
+        truth_tolerance_s: how far its stamps may be from the set's.
+        tags_topic: std_msgs/String of JSON with `condition` and the like, valid until the next one.
+    """
+
+    stamps: Stamps = "header"
+    truth_topic: str | None = None
+    truth_tolerance_s: float = 0.02
+    tags_topic: str | None = None
+
+
+DEFAULTS = ReplayOptions()
+
+
+class Replay:
+    """Iterates over the frame sets of a recording; once.
+
+    Args:
+        bag: open.
+        rig: says which topic is which sensor.
+        every: the modalities that states are told of: the bundle's.
+        dtype: of the planes: the bundle's rig's.
+        options, faults: see there.
+        on_read: called with every message as it is read, in the order of recording; then all topics are read.
+
+    Raises:
+        SartmError: none of the rig's topics is in the recording, or one of another type.
+    """
+
+    def __init__(
+        self,
+        bag: Bag,
+        rig: Rig,
+        every: tuple[str, ...],
+        dtype: np.dtype[Any],
+        options: ReplayOptions = DEFAULTS,
+        faults: BagFaults | None = None,
+        on_read: Callable[[Recorded], None] | None = None,
+    ) -> None:
+        self.bag, self.rig = bag, rig
+        self._every, self._dtype, self._options, self._on_read = every, dtype, options, on_read
+        self._faults = faults or BagFaults((), rig.names)
+        self._names = {m.topic: m.name for m in rig.modalities}
+        _check_topics(bag, rig, options)
+        if options.truth_topic is not None:
+            self._names[options.truth_topic] = TRUTH
+        self._preparation = Preparation(rig)
+        self._calibrator = Calibrator(rig)
+        self._learn_calibration()
+        self._offsets_ns = {m.name: round(m.offset_s * NS_PER_S) for m in rig.modalities}
+        self._streams = [Stream(m.name, m.tolerance_s, m.offset_s, m.required) for m in rig.modalities]
+        truth = [Stream(TRUTH, options.truth_tolerance_s)] if options.truth_topic is not None else []
+        waits = rig.synchronizer
+        self._synchronizer = Synchronizer(
+            [*self._streams, *truth], rig.reference, waits.max_wait_s, waits.stale_after_s, self._on_set
+        )
+        self._sorter: Sorter[Recorded] = Sorter(SORTED_NS)
+        self._ready: list[tuple[int, dict[str, Any]]] = []
+        self._newest: dict[str, int] = {}
+        self._now_ns = 0
+        self._origin_ns: int | None = None
+        self._frame_id = ""
+        self._camera_info: Any = None
+        self._tags = TagTimes()
+        self._unreadable: set[str] = set()
+        self._faults_found: dict[str, Counter[str]] = {name: Counter() for name in rig.names}
+        self.read_ns = bag.start_ns
+        """How far the recording was read, in its time: for progress."""
+
+    def __iter__(self) -> Iterator[ReplaySet]:
+        topics = {*self._names, *self._info_topics(), *filter(None, [self._options.tags_topic])}
+        for message in self.bag.messages(topics if self._on_read is None else None):
+            self.read_ns = message.time_ns
+            if self._on_read is not None:
+                self._on_read(message)
+            if message.topic in topics:
+                yield from self._take_in(message)
+        yield from self._drained()
+        self._synchronizer.tick(self._now_ns + round(END_S * NS_PER_S))
+        yield from self._taken()
+
+    @property
+    def calibrated_rig(self) -> Rig:
+        """The rig with all that the recording says of its calibration."""
+        return self._calibrator.rig
+
+    def report(self) -> dict[str, Any]:
+        """Counts: sets, incomplete ones, and of each modality what was received, matched, and broken why; losses."""
+        counts = self._synchronizer.statistics()
+        modalities = {}
+        for name in self.rig.names:
+            of_stream = counts["streams"][name]
+            modalities[name] = {
+                "received": of_stream["received"],
+                "matched": of_stream["matched"],
+                "broken": dict(self._faults_found[name].most_common(5)),
+            }
+        keys = ("sets", "incomplete", "held_back", "resets")
+        return {**{key: counts[key] for key in keys}, "modalities": modalities, "losses": list(self.bag.losses)}
+
+    def remarks(self) -> list[str]:
+        """What the user should know or mend, a line each."""
+        counts = self._synchronizer.statistics()
+        lines = list(self.bag.losses)
+        for stream in self._streams:
+            of_stream = counts["streams"][stream.name]
+            reason = explain_mismatch(of_stream, stream, counts["anchor"])
+            if of_stream["received"] == 0:
+                topic = self.rig.modality(stream.name).topic
+                lines.append(f"{stream.name}: the recording has no messages of {topic}.")
+            elif of_stream["refused"] == of_stream["received"]:
+                lines.append(f"{stream.name}: {NO_STAMP} For this recording: --stamps recorded.")
+            elif reason is not None:
+                lines.append(f"{stream.name}: {reason} For this recording alone: --stamps recorded.")
+            for fault, count in self._faults_found[stream.name].most_common(3):
+                lines.append(f"{stream.name}: {count} messages cannot be used: {fault}")
+        return lines
+
+    def _info_topics(self) -> dict[str, str]:
+        """CameraInfo topic -> modality."""
+        return {m.camera_info: m.name for m in self.rig.modalities if m.camera_info in self.bag.topics}
+
+    def _learn_calibration(self) -> None:
+        """Transforms and the first CameraInfo of each camera are read beforehand: a live node has heard them, too."""
+        infos = self._info_topics()
+        wanted = {*infos, TF_STATIC} & set(self.bag.topics)
+        if all(m.calibration == "file" for m in self.rig.modalities) or not wanted:
+            return
+        counts = {topic: self.bag.topics[topic].count for topic in wanted}
+        missing = {topic for topic in wanted if topic != TF_STATIC and counts[topic]}
+        transforms = counts.get(TF_STATIC, 0)
+        for message in self.bag.messages(wanted):
+            if message.topic == TF_STATIC:
+                self._calibrator.transforms(self.bag.deserialize(message))
+                transforms -= 1
+            elif message.topic in missing:
+                self._note_camera_info(infos[message.topic], message)
+                missing.discard(message.topic)
+            if not missing and transforms <= 0:
+                break
+        self._preparation.rig = self._calibrator.rig
+
+    def _note_camera_info(self, name: str, message: Recorded) -> None:
+        try:
+            info = self.bag.deserialize(message)
+            self._calibrator.camera_info(name, info)
+        except SartmError as error:
+            self._faults_found[name][str(error)] += 1
+            return
+        if name == self.rig.reference:
+            self._camera_info = info
+
+    def _take_in(self, message: Recorded) -> Iterator[ReplaySet]:
+        name = self._names.get(message.topic)
+        if name is None:
+            self._note(message)
+            return
+        try:
+            stamp = self._stamp_of(message)
+        except SartmError as error:
+            self._count_fault(name, str(error))
+            return
+        if stamp < self._newest.get(name, stamp) - RESET_AFTER_NS:
+            yield from self._drained()  # time jumped back: what came before it must not be mixed with what follows
+            self._newest.clear()
+            self._now_ns = 0
+        self._newest[name] = max(stamp, self._newest.get(name, stamp))
+        if self._origin_ns is None and stamp > 0:
+            self._origin_ns = stamp
+        at_s = self._seconds(stamp)
+        if self._faults.dropped(name, at_s):
+            return
+        late_ns = round(self._faults.delay_s(name, at_s) * NS_PER_S)
+        key_ns = stamp + self._offsets_ns.get(name, 0) + late_ns
+        yield from self._matched(self._sorter.push(key_ns, message.time_ns + late_ns, message))
+
+    def _drained(self) -> Iterator[ReplaySet]:
+        return self._matched(self._sorter.flush())
+
+    def _matched(self, arrivals: Iterator[tuple[int, Recorded]]) -> Iterator[ReplaySet]:
+        for key_ns, message in arrivals:
+            self._now_ns = max(self._now_ns, key_ns)
+            self._match(self._names[message.topic], message)
+            yield from self._taken()
+
+    def _note(self, message: Recorded) -> None:
+        """CameraInfo and tags: what holds from now on."""
+        if message.topic != self._options.tags_topic:
+            self._note_camera_info(self._info_topics()[message.topic], message)
+            return
+        self._tags.add(self.bag.deserialize(message), max(self._newest.values(), default=-1) + 1)
+
+    def _match(self, name: str, message: Recorded) -> None:
+        stamp = self._stamp_of(message)
+        if name != TRUTH:
+            _, frame_id = header_of(message.data)
+            self._calibrator.frame(name, frame_id)
+            if name == self.rig.reference:
+                self._frame_id = frame_id
+        if self._preparation.gathers(name):
+            try:
+                if not self._preparation.arrived(name, self.bag.deserialize(message), stamp):
+                    return
+                self._unreadable.discard(name)
+            except Exception as error:  # no message, whatever it holds, may end the replay
+                self._unreadable.add(name)
+                self._count_fault(name, reason_of(error))
+                return
+        self._synchronizer.add(name, stamp, message, self._now_ns)
+
+    def _on_set(self, stamp_ns: int, messages: dict[str, Any]) -> None:
+        self._ready.append((stamp_ns, messages))
+
+    def _taken(self) -> Iterator[ReplaySet]:
+        ready, self._ready = self._ready, []
+        for stamp_ns, messages in ready:
+            yield self._made(stamp_ns, messages)
+
+    def _made(self, stamp_ns: int, found: dict[str, Recorded]) -> ReplaySet:
+        recorded_ns = max(message.time_ns for message in found.values())
+        truth = self._truth(found.pop(TRUTH, None))
+        messages: dict[str, Any] = {}
+        broken: dict[str, str] = {}
+        for name, message in found.items():
+            try:
+                messages[name] = self.bag.deserialize(message)
+            except SartmError as error:
+                broken[name] = str(error)
+        self._preparation.rig = self._calibrator.rig
+        offsets = {stream.name: stream.offset_s for stream in self._streams}
+        images, faults = self._preparation.images(stamp_ns, messages, offsets)
+        at_s = self._seconds(stamp_ns)
+        images = {name: self._faults.spoiled(name, image, at_s, stamp_ns) for name, image in images.items()}
+        planes, more = self._preparation.planes(images, self._dtype)
+        broken |= faults | more
+        for name, reason in broken.items():
+            self._count_fault(name, reason)
+        stale = {s.name for s in self._streams if self._synchronizer.state(s.name, self._now_ns) == "stale"}
+        frame_id = self._frame_id or (header_of(next(iter(found.values())).data)[1] if found else "")
+        states = modality_states(self._every, found, broken.keys() | self._unreadable, stale)
+        return ReplaySet(
+            stamp_ns,
+            recorded_ns,
+            at_s,
+            frame_id,
+            {name: images[name] for name in planes},
+            planes,
+            broken,
+            states,
+            truth,
+            self._tags.at(stamp_ns),
+            self._camera_info,
+        )
+
+    def _truth(self, message: Recorded | None) -> NDArray[np.uint8] | None:
+        if message is None:
+            return None
+        ids = raw_array(self.bag.deserialize(message))
+        if ids.ndim != 2 or ids.dtype != np.uint8:
+            raise SartmError(
+                f"{message.topic}: the truth is expected as mono8 class ids, got {ids.dtype} of shape {ids.shape}."
+            )
+        return ids
+
+    def _stamp_of(self, message: Recorded) -> int:
+        return message.time_ns if self._options.stamps == "recorded" else header_of(message.data)[0]
+
+    def _seconds(self, stamp_ns: int) -> float:
+        return (stamp_ns - (self._origin_ns or stamp_ns)) / NS_PER_S
+
+    def _count_fault(self, name: str, reason: str) -> None:
+        if name in self._faults_found:
+            counter = self._faults_found[name]
+            counter[reason if reason in counter or len(counter) < 50 else "other reasons"] += 1
+
+
+def _check_topics(bag: Bag, rig: Rig, options: ReplayOptions) -> None:
+    here = [m for m in rig.modalities if m.topic in bag.topics]
+    if not here:
+        topics = ", ".join(sorted(bag.topics)) or "none"
+        raise SartmError(
+            f"{bag.path}: has none of the topics of rig '{rig.name}' ({', '.join(m.topic for m in rig.modalities)}). "
+            f"It has: {topics}. `sartm rig init --from-bag` writes a rig file for it."
+        )
+    for modality in here:
+        found = bag.topics[modality.topic].message_type
+        if found != modality.message:
+            raise SartmError(
+                f"{bag.path}: {modality.topic} holds {found}; rig '{rig.name}', modality '{modality.name}' expects "
+                f"{modality.message}. Set message: {found} there, or name another topic."
+            )
+    for topic in filter(None, (options.truth_topic, options.tags_topic)):
+        if topic not in bag.topics:
+            raise SartmError(f"{bag.path}: has no topic {topic}. It has: {', '.join(sorted(bag.topics))}.")

@@ -1,0 +1,146 @@
+"""`sartm rig check --bag`: what would go wrong with a rig file on a robot that sends what a recording holds."""
+
+import difflib
+from dataclasses import dataclass
+
+from sartm_core.rig import Modality, Rig
+from sartm_ros.bag.reader import Bag
+from sartm_ros.bag.replay import Replay
+from sartm_ros.bag.rig_draft import suggested_offset_s, suggested_tolerance_s
+from sartm_ros.bag.survey import Survey, TopicSurvey
+
+TRIED_SETS = 100
+MATCHED_SHARE = 0.9
+"""A sensor of which fewer messages find a set, as far as sets need them, has a wrong tolerance."""
+SLOW_SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class RigFindings:
+    """What was found.
+
+    Attributes:
+        faults: must be mended.
+        remarks: may be as they should.
+        tried: frame sets that were put together.
+        complete: those that had every sensor.
+    """
+
+    faults: list[str]
+    remarks: list[str]
+    tried: int
+    complete: int
+
+
+def check_rig(rig: Rig, bag: Bag, survey: Survey) -> RigFindings:
+    """Compares a rig with a recording, then puts the first frame sets together as the node would.
+
+    Args:
+        rig: to be checked.
+        bag, survey: the recording.
+    """
+    faults: list[str] = []
+    remarks = list(survey.losses)
+    wrong_type = False
+    reference = survey.topics.get(rig.modality(rig.reference).topic)
+    for modality in rig.modalities:
+        topic = survey.topics.get(modality.topic)
+        if topic is None or not topic.count:
+            faults.append(f"{modality.name}: the recording has no topic {modality.topic}.{_instead(modality, survey)}")
+            continue
+        wrong_type |= topic.message_type != modality.message
+        faults += _faults_of(modality, topic, reference)
+        remarks += _remarks_of(modality, topic)
+    if wrong_type or reference is None:
+        return RigFindings(faults, remarks, 0, 0)
+    return _try(rig, bag, survey, faults, remarks)
+
+
+def _instead(modality: Modality, survey: Survey) -> str:
+    same_kind = [topic.topic for topic in survey.sensors() if modality.kind in topic.kinds]
+    close = difflib.get_close_matches(modality.topic, same_kind or list(survey.topics), n=1, cutoff=0.3)
+    if close:
+        return f" Did you mean {close[0]}?"
+    return f" Topics that could serve: {', '.join(same_kind)}." if same_kind else " It would always be absent."
+
+
+def _faults_of(modality: Modality, topic: TopicSurvey, reference: TopicSurvey | None) -> list[str]:
+    name, faults = modality.name, []
+    if topic.message_type != modality.message:
+        faults.append(
+            f"{name}: {topic.topic} holds {topic.message_type}, the rig file says {modality.message}. Set message: "
+            f"{topic.message_type}."
+        )
+    if topic.fault:
+        faults.append(f"{name}: its first message cannot be read: {topic.fault}")
+    size = topic.content.size if topic.content is not None else None
+    if size is not None and size != modality.size:
+        faults.append(
+            f"{name}: images of {topic.topic} are {size[0]}x{size[1]} (height x width), the rig file says size: "
+            f"{list(modality.size)}. Set size: {list(size)}, and correct the calibration, if there is one."
+        )
+    if topic.unstamped:
+        faults.append(
+            f"{name}: {topic.unstamped} of {topic.count} messages of {topic.topic} have stamp 0 and are refused. Let "
+            "the driver stamp them; for this recording use --stamps recorded."
+        )
+    if reference is not None and topic is not reference:
+        needed = suggested_offset_s(topic, reference)
+        if abs(needed - modality.offset_s) > 1.0:
+            faults.append(
+                f"{name}: stamps of {topic.topic} are of another clock than those of {reference.topic}, "
+                f"{abs(needed):.3f} s apart. Synchronise the clocks (chrony, PTP); for this recording set offset_s: "
+                f"{needed:g}, or use --stamps recorded."
+            )
+    return faults
+
+
+def _remarks_of(modality: Modality, topic: TopicSurvey) -> list[str]:
+    name, remarks = modality.name, []
+    if topic.kinds and modality.kind not in topic.kinds:
+        remarks.append(
+            f"{name}: {topic.topic} looks like {' or '.join(topic.kinds)}, the rig file says {modality.kind}."
+        )
+    if modality.rate_hz is not None and topic.rate_hz is not None and topic.rate_hz < SLOW_SHARE * modality.rate_hz:
+        remarks.append(f"{name}: {topic.topic} comes at {topic.rate_hz:g} Hz, the rig file says {modality.rate_hz:g}.")
+    if topic.backwards:
+        remarks.append(f"{name}: stamps of {topic.topic} run backwards {topic.backwards} times.")
+    if topic.gaps:
+        at, length = topic.gaps[0]
+        remarks.append(
+            f"{name}: {topic.topic} was silent {len(topic.gaps)} times, the longest {length:.2f} s from {at:.1f} s on."
+        )
+    return remarks
+
+
+def _try(rig: Rig, bag: Bag, survey: Survey, faults: list[str], remarks: list[str]) -> RigFindings:
+    replay = Replay(bag, rig, rig.names, rig.dtype)
+    tried = complete = 0
+    used = dict.fromkeys(rig.names, 0)
+    broken: dict[str, dict[str, int]] = {name: {} for name in rig.names}
+    for found in replay:
+        tried += 1
+        complete += len(found.planes) == len(rig.names)
+        for name in found.planes:
+            used[name] += 1
+        for name, reason in found.broken.items():
+            broken[name][reason] = broken[name].get(reason, 0) + 1
+        if tried == TRIED_SETS:
+            break
+    told = {fault.split(":")[0] for fault in faults}
+    for modality in rig.modalities:
+        for reason, count in broken[modality.name].items():
+            faults.append(f"{modality.name}: in {count} of {tried} frame sets it cannot be used: {reason}")
+        topic = survey.topics.get(modality.topic)
+        missed = tried - used[modality.name] - sum(broken[modality.name].values())
+        if topic is None or modality.name in told or modality.name == rig.reference or not tried:
+            continue
+        if missed > (1 - MATCHED_SHARE) * tried and not topic.gaps:
+            faults.append(
+                f"{modality.name}: {missed} of {tried} frame sets lack it, since its stamps are farther than "
+                f"tolerance_s {modality.tolerance_s:g} from those of {rig.reference}. Set tolerance_s: "
+                f"{suggested_tolerance_s(topic):g}."
+            )
+    if not tried:
+        faults.append(f"{rig.reference}: no frame set comes together.")
+    return RigFindings(faults, remarks, tried, complete)

@@ -1,0 +1,142 @@
+"""`sartm bag segment`: masks for a recording, without DDS and without a clock."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sartm_core.deploy import Segmenter
+from sartm_core.frames import Segmentation
+from sartm_core.rig import Rig, check_serves
+from sartm_ros.bag.faults import BagFaults
+from sartm_ros.bag.reader import Bag, Recorded
+from sartm_ros.bag.replay import DEFAULTS, Replay, ReplayOptions, ReplaySet
+from sartm_ros.bag.types import bag_message
+from sartm_ros.bag.writer import BagWriter
+from sartm_ros.messages import header, set_stamp
+from sartm_ros.pipeline import Pipeline
+from sartm_ros.result_messages import (
+    OUTPUT_TYPES,
+    confidence_message,
+    labels_text,
+    mask_message,
+    overlay_message,
+    routing_message,
+)
+
+OVERLAY_ALPHA = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What is written.
+
+    Attributes:
+        node: name under which the topics stand, as the node's: `/perception`.
+        copy: also every message of the recording.
+        overlay: also pictures, the classes' colours over the image.
+    """
+
+    node: str = "/perception"
+    copy: bool = False
+    overlay: bool = False
+
+
+OUTPUTS = Outputs()
+
+
+def segment(
+    bag: Bag,
+    rig: Rig,
+    segmenter: Segmenter,
+    out: Path,
+    outputs: Outputs = OUTPUTS,
+    options: ReplayOptions = DEFAULTS,
+    faults: BagFaults | None = None,
+    progress: Callable[[int, int], None] = lambda sets, read_ns: None,
+) -> tuple[int, Replay]:
+    """Writes mask, confidence, routing weights, camera info and labels, as the node would publish them.
+
+    Args:
+        bag: the recording.
+        rig: of the recording; the segmenter must serve it.
+        segmenter: a loaded bundle.
+        out: a rosbag2 folder or a `.mcap` file; must not exist, and gets its name when all is written.
+        outputs, options, faults: see there.
+        progress: called with frame sets done, and how far the recording was read (its time, nanoseconds).
+
+    Returns:
+        Number of masks, and the replay, which reports on the recording.
+
+    Raises:
+        SartmError: the bundle does not serve the rig, `out` exists, none of the rig's topics is there.
+    """
+    check_serves(segmenter.bundle.rig, rig)
+    pipeline = Pipeline(rig, segmenter)
+    with BagWriter(out) as writer:
+        results = _Results(writer, pipeline, outputs)
+        on_read = _copier(bag, writer, results.topics) if outputs.copy else None
+        served = segmenter.bundle.rig
+        replay = Replay(bag, rig, served.names, served.dtype, options, faults, on_read)
+        masks = 0
+        for number, found in enumerate(replay, start=1):
+            segmentation = pipeline.segment(found.planes)
+            if segmentation is not None:
+                results.write(found, segmentation)
+                masks += 1
+            progress(number, replay.read_ns)
+    return masks, replay
+
+
+class _Results:
+    def __init__(self, writer: BagWriter, pipeline: Pipeline, outputs: Outputs) -> None:
+        self._writer, self._pipeline, self._outputs = writer, pipeline, outputs
+        self._rig = pipeline.segmenter.bundle.rig
+        names = [name for name in OUTPUT_TYPES if name != "overlay" or outputs.overlay]
+        self.topics = {name: f"{outputs.node}/{name}" for name in names}
+        for name, topic in self.topics.items():
+            writer.add_topic(topic, OUTPUT_TYPES[name], latched=name == "labels")
+        self._labelled = False
+
+    def write(self, found: ReplaySet, segmentation: Segmentation) -> None:
+        at = found.recorded_ns
+        if not self._labelled:
+            labels = bag_message(OUTPUT_TYPES["labels"], data=labels_text(self._rig))
+            self._writer.write_message(self.topics["labels"], at, labels)
+            self._labelled = True
+        stamped = header(bag_message, found.stamp_ns, found.frame_id)
+        node = self._outputs.node.lstrip("/")
+        messages = {
+            "mask": mask_message(bag_message, segmentation, stamped),
+            "confidence": confidence_message(bag_message, segmentation, stamped),
+            "routing_weights": routing_message(bag_message, node, self._rig, segmentation, found.states, stamped),
+        }
+        if self._outputs.overlay:
+            backdrop = self._pipeline.backdrop(found.planes)
+            messages["overlay"] = overlay_message(
+                bag_message, segmentation, backdrop, self._rig, OVERLAY_ALPHA, stamped
+            )
+        if found.camera_info is not None:
+            set_stamp(found.camera_info, found.stamp_ns)
+            messages["camera_info"] = found.camera_info
+        for name, message in messages.items():
+            self._writer.write_message(self.topics[name], at, message)
+
+
+def _copier(bag: Bag, writer: BagWriter, results: dict[str, str]) -> Callable[[Recorded], Any]:
+    """Copies messages as they are; topics of an earlier segmentation, and types that nobody defines, are left out."""
+    copied = set()
+    for topic, found in bag.topics.items():
+        if topic in results.values():
+            bag.losses.append(f"{topic}: is replaced by the new one.")
+        elif found.message_type not in bag.typestore.types:
+            bag.losses.append(f"{topic}: is not copied, since the recording does not define {found.message_type}.")
+        else:
+            writer.add_topic(topic, found.message_type, found.latched, bag.typestore)
+            copied.add(topic)
+
+    def copy(message: Recorded) -> None:
+        if message.topic in copied:
+            writer.write(message.topic, message.time_ns, message.data)
+
+    return copy

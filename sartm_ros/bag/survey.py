@@ -1,0 +1,306 @@
+"""What a recording holds: of each topic type, rate, gaps, stamps, content, and what sensor it may be.
+
+One pass in bounded memory; only the first message of a topic is decoded.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from rosbags.interfaces import Nodetype
+
+from sartm_core.errors import SartmError
+from sartm_core.rig import COMPRESSED_IMAGE, EVENT_ARRAY, EVENT_PACKET, IMAGE, POINT_CLOUD
+from sartm_ros.bag.order import header_of
+from sartm_ros.bag.reader import Bag, Recorded
+from sartm_ros.bag.sensor_kinds import Content, sensor_kinds
+from sartm_ros.messages import raw_array
+from sartm_ros.point_cloud import cloud_points
+
+SENSOR_TYPES = (IMAGE, COMPRESSED_IMAGE, POINT_CLOUD, EVENT_PACKET, EVENT_ARRAY)
+KEPT_VALUES = 4096
+KEPT_GAPS = 100
+GAP_PERIODS = 2.5
+"""A silence of this many usual periods is a gap."""
+PENDING_STAMPS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Skew:
+    """How far a topic's stamps are from those of the reference topic, each time the nearest.
+
+    Attributes:
+        median_ms: of the signed distance; positive: later than the reference.
+        largest_ms: 99th percentile of the distance.
+    """
+
+    median_ms: float
+    largest_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSurvey:
+    """One topic.
+
+    Attributes:
+        topic, message_type, latched, count: as recorded.
+        stamped: whether its messages have a header.
+        rate_hz: from the stamps, or the times of recording where there are none.
+        jitter_ms: standard deviation of the periods.
+        gaps: (seconds since the beginning of the recording, seconds long), the longest first; at most `KEPT_GAPS`.
+        unstamped: messages with stamp 0.
+        backwards: how often a stamp was smaller than the one before it.
+        lag_ms: median of the time from stamp to recording; None without stamps.
+        first_stamp_ns, last_stamp_ns: 0 without stamps.
+        frame_id: of the first message.
+        content: of the first message; None where it is no sensor's, or cannot be decoded (then `fault` says why).
+        kinds: the kinds of modality that it could be, the likeliest first.
+        skew: against the reference topic.
+        times_s: some of the times of recording, for pictures.
+    """
+
+    topic: str
+    message_type: str
+    latched: bool
+    count: int
+    stamped: bool
+    rate_hz: float | None
+    jitter_ms: float | None
+    gaps: tuple[tuple[float, float], ...]
+    unstamped: int
+    backwards: int
+    lag_ms: float | None
+    first_stamp_ns: int
+    last_stamp_ns: int
+    frame_id: str
+    content: Content | None
+    fault: str
+    kinds: tuple[str, ...]
+    skew: Skew | None
+    times_s: tuple[float, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A recording.
+
+    Attributes:
+        seconds: of recording.
+        reference: the topic that the others' stamps are compared with; "" where there is no sensor.
+        topics: by name, sorted.
+        losses: what could not be read.
+    """
+
+    seconds: float
+    reference: str
+    topics: dict[str, TopicSurvey]
+    losses: tuple[str, ...]
+
+    def sensors(self) -> list[TopicSurvey]:
+        """The topics that could be a modality."""
+        return [topic for topic in self.topics.values() if topic.kinds]
+
+
+class Thinned:
+    """At most `KEPT_VALUES` of any number of values, at equal distances."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self._stride, self._count = 1, 0
+
+    def add(self, value: float) -> None:
+        if self._count % self._stride == 0:
+            self.values.append(value)
+            if len(self.values) >= KEPT_VALUES:
+                self.values = self.values[::2]
+                self._stride *= 2
+        self._count += 1
+
+
+class _Skews:
+    """The nearest stamp of one topic to each stamp of the reference."""
+
+    def __init__(self) -> None:
+        self.ms = Thinned()
+        self._pending: deque[int] = deque(maxlen=PENDING_STAMPS)
+        self._before: int | None = None
+
+    def reference(self, stamp_ns: int) -> None:
+        self._pending.append(stamp_ns)
+
+    def add(self, stamp_ns: int) -> None:
+        while self._pending and self._pending[0] <= stamp_ns:
+            wanted = self._pending.popleft()
+            near = [stamp for stamp in (self._before, stamp_ns) if stamp is not None]
+            self.ms.add(min((stamp - wanted for stamp in near), key=abs) / 1e6)
+        self._before = stamp_ns
+
+    def result(self) -> Skew | None:
+        for wanted in self._pending:  # what the topic has not reached
+            if self._before is not None:
+                self.ms.add((self._before - wanted) / 1e6)
+        if not self.ms.values:
+            return None
+        values = np.array(self.ms.values)
+        return Skew(round(float(np.median(values)), 3), round(float(np.percentile(np.abs(values), 99)), 3))
+
+
+class _TopicCount:
+    """Gathers one topic."""
+
+    def __init__(self, start_ns: int, stamped: bool) -> None:
+        self._start_ns, self.stamped = start_ns, stamped
+        self.count = self.unstamped = self.backwards = 0
+        self.first_stamp = self.last_stamp = 0
+        self._last_time = 0
+        self._periods, self._lags, self.times_s = Thinned(), Thinned(), Thinned()
+        self._longest: list[tuple[float, float]] = []  # (seconds long, seconds since the beginning): a heap
+        self.skews = _Skews()
+
+    def add(self, message: Recorded) -> int:
+        """Returns the stamp, 0 without one."""
+        self.count += 1
+        at_s = (message.time_ns - self._start_ns) / 1e9
+        self.times_s.add(at_s)
+        try:
+            stamp = header_of(message.data)[0] if self.stamped else 0
+        except SartmError:
+            stamp = 0
+        self.unstamped += self.stamped and stamp <= 0
+        clock, before = (stamp, self.last_stamp) if stamp > 0 else (message.time_ns, self._last_time)
+        if before:
+            self.backwards += clock < before
+            period_s = (clock - before) / 1e9
+            if period_s >= 0:
+                self._periods.add(period_s)
+                heapq.heappush(self._longest, (period_s, at_s - period_s))
+                if len(self._longest) > KEPT_GAPS:
+                    heapq.heappop(self._longest)
+        if stamp > 0:
+            self._lags.add((message.time_ns - stamp) / 1e6)
+            self.first_stamp, self.last_stamp = self.first_stamp or stamp, stamp
+        self._last_time = message.time_ns
+        return stamp
+
+    def pace(self) -> tuple[float | None, float | None, tuple[tuple[float, float], ...]]:
+        """Rate (Hz), jitter (ms), gaps."""
+        periods = np.array(self._periods.values)
+        usual = float(np.median(periods)) if len(periods) else 0.0
+        if usual <= 0:
+            return None, None, ()
+        regular = periods[periods < GAP_PERIODS * usual]
+        gaps = sorted((long for long in self._longest if long[0] >= GAP_PERIODS * usual), reverse=True)
+        rate, jitter = 1 / float(regular.mean()), 1e3 * float(regular.std())
+        return round(rate, 2), round(jitter, 3), tuple((round(at, 3), round(length, 3)) for length, at in gaps)
+
+    def lag_ms(self) -> float | None:
+        return round(float(np.median(self._lags.values)), 2) if self._lags.values else None
+
+
+def survey(bag: Bag, reference: str | None = None, progress: Callable[[int], None] = lambda read_ns: None) -> Survey:
+    """Looks at every message once.
+
+    Args:
+        bag: the recording.
+        reference: the topic that stamps are compared with; by default the likeliest RGB camera, else any sensor.
+        progress: called with how far the recording was read, its time in nanoseconds.
+
+    Raises:
+        SartmError: the reference is none of its topics.
+    """
+    if reference is not None and reference not in bag.topics:
+        raise SartmError(f"{bag.path}: has no topic {reference}. It has: {', '.join(sorted(bag.topics))}.")
+    contents = {topic: _look(bag, message) for topic, message in _first_messages(bag).items()}
+    kinds = {topic: sensor_kinds(topic, content) for topic, (_, content, _) in contents.items() if content is not None}
+    reference = reference or _likeliest_reference(bag, kinds)
+    counts = {topic: _TopicCount(bag.start_ns, _has_header(bag, topic)) for topic in bag.topics}
+    for message in bag.messages():
+        stamp = counts[message.topic].add(message)
+        progress(message.time_ns)
+        if stamp <= 0:
+            continue
+        if message.topic == reference:
+            for topic in kinds:
+                counts[topic].skews.reference(stamp)
+        if message.topic in kinds:
+            counts[message.topic].skews.add(stamp)
+    topics = {
+        topic: _result(bag, topic, count, contents.get(topic, ("", None, "")), kinds.get(topic, ()), topic == reference)
+        for topic, count in sorted(counts.items())
+    }
+    return Survey((bag.end_ns - bag.start_ns) / 1e9, reference, topics, tuple(bag.losses))
+
+
+def _result(
+    bag: Bag, topic: str, count: _TopicCount, look: tuple[str, Content | None, str], kinds: Any, is_reference: bool
+) -> TopicSurvey:
+    rate, jitter, gaps = count.pace()
+    found = bag.topics[topic]
+    frame_id, content, fault = look
+    return TopicSurvey(
+        topic=topic,
+        message_type=found.message_type,
+        latched=found.latched,
+        count=count.count,
+        stamped=count.stamped,
+        rate_hz=rate,
+        jitter_ms=jitter,
+        gaps=() if found.latched else gaps,
+        unstamped=count.unstamped,
+        backwards=count.backwards,
+        lag_ms=count.lag_ms(),
+        first_stamp_ns=count.first_stamp,
+        last_stamp_ns=count.last_stamp,
+        frame_id=frame_id,
+        content=content,
+        fault=fault,
+        kinds=kinds,
+        skew=None if is_reference or not kinds else count.skews.result(),
+        times_s=tuple(count.times_s.values),
+    )
+
+
+def _has_header(bag: Bag, topic: str) -> bool:
+    kind = bag.topics[topic].message_type
+    fields = bag.typestore.fielddefs.get(kind, ([], []))[1]
+    return bool(fields) and fields[0][1] == (Nodetype.NAME, "std_msgs/msg/Header")
+
+
+def _first_messages(bag: Bag) -> dict[str, Recorded]:
+    missing = {name for name, found in bag.topics.items() if found.message_type in SENSOR_TYPES and found.count}
+    first: dict[str, Recorded] = {}
+    for message in bag.messages(missing) if missing else ():
+        first.setdefault(message.topic, message)
+        if len(first) == len(missing):
+            break
+    return first
+
+
+def _look(bag: Bag, message: Recorded) -> tuple[str, Content | None, str]:
+    """frame_id, content and fault of a topic's first message."""
+    try:
+        frame_id = header_of(message.data)[1]
+        decoded = bag.deserialize(message)
+        return frame_id, _content(bag.topics[message.topic].message_type, decoded), ""
+    except Exception as error:  # whatever the message holds
+        return "", None, str(error)
+
+
+def _content(message_type: str, message: Any) -> Content:
+    if message_type == POINT_CLOUD:
+        return Content(message_type, None, "", f"{len(cloud_points(message))} points")
+    if message_type in (EVENT_PACKET, EVENT_ARRAY):
+        return Content(message_type, (int(message.height), int(message.width)), getattr(message, "encoding", ""), "")
+    image = raw_array(message)
+    encoding = message.encoding if message_type == IMAGE else message.format
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    return Content(message_type, (image.shape[0], image.shape[1]), encoding, f"{channels} x {image.dtype}")
+
+
+def _likeliest_reference(bag: Bag, kinds: dict[str, tuple[str, ...]]) -> str:
+    order = ("rgb", "thermal", "nir", "depth", "polarization", "event", "lidar")
+    ranked = sorted((order.index(found[0]), -bag.topics[topic].count, topic) for topic, found in kinds.items() if found)
+    return ranked[0][2] if ranked else ""

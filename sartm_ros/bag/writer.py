@@ -1,0 +1,101 @@
+"""Writes rosbag2 recordings, through `rosbags`."""
+
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys.store import Typestore
+
+from sartm_core.errors import SartmError
+from sartm_ros.bag.types import TYPESTORE
+
+
+class BagWriter:
+    """Writes one recording (mcap, compressed chunks), which gets its name when all is written.
+
+    Args:
+        path: a rosbag2 folder (`out/demo` will hold `demo.mcap` and `metadata.yaml`), or the name of a single `.mcap`.
+        replace: whether a bag that lies there may be replaced.
+
+    Raises:
+        SartmError: something lies there that must not be replaced.
+    """
+
+    def __init__(self, path: Path, replace: bool = False) -> None:
+        self.path = path
+        self._single = path.suffix == ".mcap"
+        is_bag = path.is_file() if self._single else (path / "metadata.yaml").is_file()
+        if path.exists() and not (replace and is_bag):
+            raise SartmError(f"{path}: exists already and is not overwritten. Remove it, or choose another name.")
+        self._parent = path.with_name(f".{path.name}.part")
+        shutil.rmtree(self._parent, ignore_errors=True)
+        self.folder = self._parent / path.stem if self._single else self._parent / path.name
+        """Where the bag lies until it is complete; more files may be put here."""
+        self._writer = Writer(self.folder, version=9, storage_plugin=StoragePlugin.MCAP)
+        self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        self._connections: dict[str, Connection] = {}
+        self._writer.open()
+        self._open = True
+
+    def add_topic(self, topic: str, message_type: str, latched: bool = False, typestore: Typestore = TYPESTORE) -> None:
+        """Declares a topic, `message_type` such as `sensor_msgs/msg/Image`, whose definition `typestore` has."""
+        self._connections[topic] = self._writer.add_connection(
+            topic, message_type, typestore=typestore, offered_qos_profiles=[_qos(latched)]
+        )
+
+    def write(self, topic: str, time_ns: int, serialized: bytes | memoryview) -> None:
+        """Adds a message in CDR, as DDS delivers it."""
+        self._writer.write(self._connections[topic], time_ns, serialized)
+
+    def write_message(self, topic: str, time_ns: int, message: Any) -> None:
+        """Adds a message of `rosbags`' types."""
+        self.write(topic, time_ns, TYPESTORE.serialize_cdr(message, self._connections[topic].msgtype))
+
+    def finish_file(self) -> None:
+        """Ends the bag's file, so that it can be read; it gets its name at `close`."""
+        if self._open:
+            self._writer.close()
+            self._open = False
+
+    def close(self) -> None:
+        """Gives the bag its name."""
+        self.finish_file()
+        if self._single:
+            os.replace(self.folder / self.path.name, self.path)
+            shutil.rmtree(self._parent)
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.folder.rename(self.path)
+        self._parent.rmdir()
+
+    def __enter__(self) -> "BagWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.finish_file()
+            shutil.rmtree(self._parent, ignore_errors=True)
+
+
+def _qos(latched: bool) -> Qos:
+    durability = QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE
+    endless = QosTime(9223372036, 854775807)
+    return Qos(
+        history=QosHistory.KEEP_LAST,
+        depth=1 if latched else 10,
+        reliability=QosReliability.RELIABLE,
+        durability=durability,
+        deadline=endless,
+        lifespan=endless,
+        liveliness=QosLiveliness.AUTOMATIC,
+        liveliness_lease_duration=endless,
+        avoid_ros_namespace_conventions=False,
+    )

@@ -1,0 +1,106 @@
+"""A segmentation as ROS messages: what the node publishes and `sartm bag segment` writes is the same."""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sartm_core.frames import LEVELS, UNLABELLED, Segmentation
+from sartm_core.rig import Rig
+from sartm_ros.messages import MessageFactory, image_message
+
+IMAGE, ROUTING, CAMERA_INFO, LABELS = (
+    "sensor_msgs/msg/Image", "diagnostic_msgs/msg/DiagnosticArray", "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String",
+)  # fmt: skip
+OUTPUT_TYPES = {
+    "mask": IMAGE,
+    "confidence": IMAGE,
+    "overlay": IMAGE,
+    "camera_info": CAMERA_INFO,
+    "routing_weights": ROUTING,
+    "labels": LABELS,
+}
+"""Topic under the node's name -> message type."""
+
+_OK = b"\x00"
+
+
+def mask_message(make: MessageFactory, segmentation: Segmentation, stamped: Any) -> Any:
+    """Class ids, mono8."""
+    return image_message(make, segmentation.mask, "mono8", stamped)
+
+
+def confidence_message(make: MessageFactory, segmentation: Segmentation, stamped: Any) -> Any:
+    """Softmax probability of the chosen class, 32FC1."""
+    return image_message(make, segmentation.confidence, "32FC1", stamped)
+
+
+def overlay_message(
+    make: MessageFactory,
+    segmentation: Segmentation,
+    backdrop: NDArray[np.uint8] | None,
+    rig: Rig,
+    alpha: float,
+    stamped: Any,
+) -> Any:
+    """The classes' colours over a backdrop (uint8 [H, W, 3]; None: black), rgb8."""
+    colour = rig.palette[segmentation.mask]
+    if backdrop is not None:
+        colour = np.asarray(cv2.addWeighted(backdrop, 1 - alpha, colour, alpha, 0))
+    return image_message(make, colour, "rgb8", stamped)
+
+
+def routing_message(
+    make: MessageFactory, node: str, rig: Rig, segmentation: Segmentation, states: Mapping[str, str], stamped: Any
+) -> Any:
+    """One status per level, named `<node>: routing <level>`: modality -> weight, `<modality>.state` -> state."""
+
+    def pair(key: str, value: str) -> Any:
+        return make("diagnostic_msgs/msg/KeyValue", key=key, value=value)
+
+    state_values = [pair(f"{modality}.state", state) for modality, state in states.items()]
+    statuses = []
+    for level, weights in zip(LEVELS, segmentation.routing, strict=True):
+        values = [pair(modality, f"{weight:.6f}") for modality, weight in zip(rig.names, weights, strict=True)]
+        statuses.append(
+            make(
+                "diagnostic_msgs/msg/DiagnosticStatus",
+                level=_OK,
+                name=f"{node}: routing {level}",
+                message="",
+                hardware_id="",
+                values=values + state_values,
+            )
+        )
+    return make(ROUTING, header=stamped, status=statuses)
+
+
+def labels_text(rig: Rig) -> str:
+    """What `~/labels` says: JSON."""
+    classes = [{"id": index, "name": spec.name, "color": spec.color} for index, spec in enumerate(rig.classes)]
+    return json.dumps({"classes": classes, "unlabelled": UNLABELLED})
+
+
+def modality_states(
+    every: Collection[str], present: Collection[str], broken: Collection[str], stale: Collection[str]
+) -> dict[str, str]:
+    """State of every modality of a bundle in one set: present, absent, stale (silent for long) or broken.
+
+    Args:
+        every: the bundle's modalities.
+        present: those with a message in the set.
+        broken: those whose messages cannot be used.
+        stale: those that have been silent for long.
+    """
+    states = dict.fromkeys(every, "absent")
+    for name in every:
+        if name in broken:
+            states[name] = "broken"
+        elif name in present:
+            states[name] = "present"
+        elif name in stale:
+            states[name] = "stale"
+    return states
