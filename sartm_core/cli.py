@@ -2,6 +2,7 @@
 
 import typer
 
+from sartm_core.commands import labels  # noqa: F401 (it adds its commands)
 from sartm_core.commands.data import data_app
 from sartm_core.commands.deployment import bench, engine_app, export
 from sartm_core.commands.evaluation import compare, evaluate, pictures

@@ -11,14 +11,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from sartm_core.cli import app
 from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
 from sartm_core.commands.simulation import sim_app
+from sartm_ros.commands import replays, rigs  # noqa: F401 (they add their commands)
+from sartm_ros.commands.bags import bag_app
 
-bag_app = typer.Typer(no_args_is_help=True, help="Recordings (rosbag2).")
 app.add_typer(bag_app, name="bag")
-
-BagArgument = Annotated[Path, typer.Argument(help="A rosbag2 folder.")]
-ImagesOption = Annotated[
-    str | None, typer.Option(help="Folder or quoted pattern, such as 'pairs/*_vi.png'.", metavar="FILES")
-]
 
 
 @app.command()
@@ -76,53 +72,6 @@ def sim_record(
                 float_depth,
             )
     stdout.print(f"{out}: {count} instants of scenario '{loaded.name}'", soft_wrap=True)
-
-
-@bag_app.command("make")
-def bag_make(
-    out: Annotated[Path, typer.Option(help="The rosbag2 folder to write.")],
-    rgb: ImagesOption = None,
-    thermal: ImagesOption = None,
-    depth: ImagesOption = None,
-    lidar: ImagesOption = None,
-    event: ImagesOption = None,
-    nir: ImagesOption = None,
-    polarization: ImagesOption = None,
-    rig: Annotated[str, typer.Option(help="Rig file or name: gives the topics.")] = "rgbt",
-    rate: Annotated[float, typer.Option(help="Instants per second.", min=0.01, max=1000)] = 2.0,
-) -> None:
-    """Write a recording from image files; the files of each modality, sorted by name, are taken in step."""
-    given = {
-        "rgb": rgb, "thermal": thermal, "depth": depth, "lidar": lidar,
-        "event": event, "nir": nir, "polarization": polarization,
-    }  # fmt: skip
-    sources = {name: files for name, files in given.items() if files is not None}
-    if not sources:
-        raise typer.BadParameter("give the files of at least one modality, such as --rgb DIR")
-    with user_errors():
-        from sartm_core.rig import load_rig
-        from sartm_ros.bag.from_images import make_bag
-
-        count = make_bag(load_rig(rig), sources, out, rate)
-    stdout.print(f"{out}: {count} instants of {', '.join(sources)}")
-
-
-@bag_app.command("play")
-def bag_play(
-    bag: BagArgument,
-    rate: Annotated[float, typer.Option(help="2 plays twice as fast.", min=0.01, max=100)] = 1.0,
-    clock: Annotated[bool, typer.Option(help="Also publish /clock, for nodes with use_sim_time.")] = False,
-    wait_for: Annotated[
-        int | None, typer.Option(help="Begin when this many topics are listened to (default: all), or after 10 s.")
-    ] = None,
-    loop: Annotated[bool, typer.Option(help="Begin anew at the end, until interrupted.")] = False,
-) -> None:
-    """Publish a recording through ROS 2 at the recorded pace."""
-    with user_errors():
-        from sartm_ros.bag.player import play
-
-        count = play(bag, rate, clock, wait_for, loop, lambda line: stderr.print(line, style="yellow", highlight=False))
-    stderr.print(f"{count} messages published")
 
 
 def main() -> None:

@@ -61,12 +61,13 @@ def evaluate(
     if json_output:
         print_json(figures)
     else:
-        _print_tables(figures)
+        print_tables(figures)
         if out is not None:
             stdout.print(f"{out / 'report.html'}  the report: open it in a browser", soft_wrap=True)
 
 
-def _print_tables(figures: dict[str, Any]) -> None:
+def print_tables(figures: dict[str, Any]) -> None:
+    """The figures of `evaluation.results.as_dict`."""
     clean = figures["clean"]
     stdout.print(
         f"{figures['model']} on {figures['data']} {figures['split']}, {clean['frames']} frames, "
@@ -83,6 +84,7 @@ def _print_tables(figures: dict[str, Any]) -> None:
         ("noise", "noise"),
         ("conditions", "in"),
         ("faults", "fault"),
+        ("windows", "window"),
     ):
         for name, entry in figures.get(group, {}).items():
             _add(table, f"{label} {name}".strip(), entry)

@@ -1,4 +1,4 @@
-"""`sartm rig`: rig files."""
+"""`sartm rig show`; `sartm_ros.commands.rigs` adds the commands that look into recordings."""
 
 from typing import Annotated
 
@@ -6,23 +6,11 @@ import typer
 from rich.table import Table
 
 from sartm_core.commands.common import JsonOption, print_json, stdout, user_errors
+from sartm_core.rig import Modality, Rig
 
 rig_app = typer.Typer(no_args_is_help=True, help="Rig files: a robot's sensors and classes.")
 
 RigArgument = Annotated[str, typer.Argument(help="Rig file, or the name of a shipped rig.")]
-
-
-@rig_app.command("check")
-def rig_check(rig: RigArgument, json_output: JsonOption = False) -> None:
-    """Check a rig file; every fault is named at once."""
-    from sartm_core.rig import load_rig
-
-    with user_errors():
-        loaded = load_rig(rig)
-    if json_output:
-        print_json({"name": loaded.name, "modalities": list(loaded.names), "classes": list(loaded.class_names)})
-    else:
-        stdout.print(f"{loaded.name}: {len(loaded.modalities)} modalities, {len(loaded.classes)} classes, no faults")
 
 
 @rig_app.command("show")
@@ -38,12 +26,29 @@ def rig_show(rig: RigArgument, json_output: JsonOption = False) -> None:
     table = Table(
         title=f"{loaded.name}: planes {loaded.dtype}, reference {loaded.reference}", caption=loaded.description
     )
-    for column in ("modality", "kind", "encoding", "size", "topic", "tolerance"):
+    for column in ("modality", "kind", "encoding", "size", "rate", "tolerance", "alignment", "topic"):
         table.add_column(column, overflow="fold")
     for modality in loaded.modalities:
         encoding = str(getattr(modality, "encoding", ""))
         height, width = modality.size
         tolerance = f"{modality.tolerance_s * 1e3:g} ms"
-        table.add_row(modality.name, modality.kind, encoding, f"{height}x{width}", modality.topic, tolerance)
+        rate = "" if modality.rate_hz is None else f"{modality.rate_hz:g} Hz"
+        size, aligned = f"{height}x{width}", _alignment(loaded, modality)
+        table.add_row(modality.name, modality.kind, encoding, size, rate, tolerance, aligned, modality.topic)
     stdout.print(table)
     stdout.print(f"classes: {', '.join(loaded.class_names)}")
+
+
+def _alignment(rig: Rig, modality: Modality) -> str:
+    """How a modality is brought to the reference, in words."""
+    if modality.name == rig.reference:
+        return "the reference"
+    if modality.homography is not None:
+        return "by its homography"
+    source = "CameraInfo and /tf_static" if modality.calibration == "ros" else "the rig file"
+    if modality.kind == "lidar" and getattr(modality, "encoding", "") == "projected":
+        return f"projected, calibration from {source}"
+    if modality.calibration == "file" and modality.intrinsics is None:
+        return "by the driver"
+    way = f"plane at {modality.plane_m:g} m" if modality.depth_from is None else f"what {modality.depth_from} measures"
+    return f"by {way}, calibration from {source}"

@@ -41,6 +41,7 @@ def check_data(data: DataSet, progress: Callable[[int, int], None] = lambda done
     sizes: dict[str, dict[tuple[int, int], int]] = {}
     labelled = np.zeros(len(data.rig.classes), np.int64)
     faults: list[str] = []
+    empty: dict[str, int] = {}
     without_truth: dict[str, list[str]] = {frame.split: [] for frame in frames}
     for done, frame in enumerate(frames, start=1):
         counts[frame.split] = counts.get(frame.split, 0) + 1
@@ -49,6 +50,8 @@ def check_data(data: DataSet, progress: Callable[[int, int], None] = lambda done
             try:
                 truth = data.truth(frame)
                 truth_size = truth.shape
+                if not (truth != UNLABELLED).any():
+                    empty[frame.split] = empty.get(frame.split, 0) + 1
                 labelled += np.bincount(truth[truth != UNLABELLED], minlength=len(labelled))
             except SartmError as error:
                 faults.append(str(error))
@@ -69,7 +72,7 @@ def check_data(data: DataSet, progress: Callable[[int, int], None] = lambda done
     for split, missing in without_truth.items():
         if len(missing) < counts[split]:  # where all are missing they are hidden, or not made yet
             faults += [f"{path}: is missing, though other frames of {split} have labels." for path in missing]
-    remarks = _remarks(data, counts, sizes, without_truth, labelled)
+    remarks = _remarks(data, counts, sizes, without_truth, empty, labelled)
     names = data.rig.class_names
     return Findings(counts, sizes, dict(zip(names, labelled.tolist(), strict=True)), faults, remarks)
 
@@ -93,6 +96,7 @@ def _remarks(
     counts: dict[str, int],
     sizes: dict[str, dict[tuple[int, int], int]],
     without_truth: dict[str, list[str]],
+    empty: dict[str, int],
     labelled: np.ndarray,
 ) -> list[str]:
     remarks = []
@@ -100,6 +104,8 @@ def _remarks(
         found = sum(counts.get(split, 0) for split in splits.split("+"))
         if found != expected:
             remarks.append(f"{splits}: {found} frames; the published data set has {expected}. Is this a part of it?")
+    for split, count in empty.items():
+        remarks.append(f"{split}: {count} of its {counts[split]} label images are empty (255): not labelled yet.")
     for name, measured in sizes.items():
         if len(measured) > 1:
             listed = ", ".join(f"{_text(size)} ({count})" for size, count in measured.items())

@@ -15,6 +15,9 @@ from sartm_core.datasets.frame import Frame
 from sartm_core.errors import SartmError
 from sartm_core.frames import UNLABELLED
 
+LARGEST_EMPTY_BYTES = 1 << 16
+"""A PNG of one value alone is smaller, up to 12 megapixels."""
+
 
 def read_image(path: Path, stored_by_opencv: bool = False) -> NDArray[Any]:
     """An image file as it is: [H, W] or [H, W, 3 or 4] in the order red, green, blue, alpha; 8 or 16 bit.
@@ -93,6 +96,16 @@ def class_ids(path: Path, stored: NDArray[Any], classes: int, shift: int = 0) ->
             f"{classes - 1 + shift}, or 255 for unlabelled. Is it a coloured or another data set's label image?"
         )
     return ids.astype(np.uint8)
+
+
+def is_labelled(path: Path) -> bool:
+    """Whether a label image is there and not empty: of 255 alone, as `sartm bag extract` leaves it to be filled."""
+    if not path.is_file():
+        return False
+    if path.stat().st_size > LARGEST_EMPTY_BYTES:
+        return True
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    return image is None or bool((image != UNLABELLED).any())  # an unreadable one is named where it is read
 
 
 def read_list(path: Path) -> list[str]:

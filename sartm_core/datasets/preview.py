@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from sartm_core.datasets.files import is_labelled
 from sartm_core.datasets.frame import TRUTH, DataSet, Frame
 from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path
@@ -34,7 +35,7 @@ def contact_sheet(data: DataSet, frames: list[Frame], out: Path) -> None:
             if row == 0:
                 axis.set_title(name, fontsize=11, fontweight="bold")
             if name == TRUTH:
-                if data.path(frame, TRUTH).is_file():
+                if is_labelled(data.path(frame, TRUTH)):
                     axis.imshow(rig.palette[data.truth(frame)], interpolation="nearest")
                 else:
                     axis.text(0.5, 0.5, "no labels", ha="center", va="center", transform=axis.transAxes)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from sartm_core.datasets.files import is_labelled
 from sartm_core.datasets.frame import TRUTH, DataSet, Frame
 from sartm_core.deploy import Segmenter, load_segmenter
 from sartm_core.errors import SartmError
@@ -54,7 +55,7 @@ def evaluate(
         SartmError: unknown protocol, no labelled frames, no common modality, other classes.
     """
     scoring = Scoring(segmenter, data.rig, protocols, class_map)
-    labelled = [frame for frame in data.frames(split) if data.path(frame, TRUTH).is_file()][:limit]
+    labelled = [frame for frame in data.frames(split) if is_labelled(data.path(frame, TRUTH))][:limit]
     if not labelled:
         raise SartmError(f"{data.name}: split '{split}' has no labelled frames to score.")
     with process_group() as (rank, world):

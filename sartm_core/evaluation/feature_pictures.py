@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sartm_core.datasets.files import is_labelled
 from sartm_core.datasets.frame import TRUTH, DataSet, Frame
 from sartm_core.deploy.torch_segmenter import TorchSegmenter
 from sartm_core.errors import SartmError
@@ -66,7 +67,7 @@ class Features:
 
 def labelled(data: DataSet, split: str, count: int) -> list[Frame]:
     """Labelled frames at equal distances; raises SartmError when there are none."""
-    frames = [frame for frame in data.frames(split) if data.path(frame, TRUTH).is_file()]
+    frames = [frame for frame in data.frames(split) if is_labelled(data.path(frame, TRUTH))]
     if not frames:
         raise SartmError(f"{data.name}: split '{split}' has no labelled frames.")
     return [frames[index] for index in np.linspace(0, len(frames) - 1, min(count, len(frames))).astype(int)]

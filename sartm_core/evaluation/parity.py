@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sartm_core.datasets.files import is_labelled
 from sartm_core.datasets.frame import TRUTH
 from sartm_core.datasets.layouts import open_data
 from sartm_core.deploy import Segmenter
@@ -74,7 +75,7 @@ def frames_of(where: str, rig: Rig, count: int) -> Iterator[tuple[Planes, NDArra
     for frame in list(data.frames("test"))[:count]:
         names = [name for name in shared if name in frame.modalities]
         planes = {name: encode(data.rig.modality(name), data.image(frame, name), rig.dtype) for name in names}
-        yield planes, data.truth(frame) if data.path(frame, TRUTH).is_file() else None
+        yield planes, data.truth(frame) if is_labelled(data.path(frame, TRUTH)) else None
 
 
 def compare(

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sartm_core.datasets.augmentation import Augmentation, Planes, augment
+from sartm_core.datasets.files import is_labelled
 from sartm_core.datasets.frame import TRUTH, DataSet, Frame
 from sartm_core.errors import SartmError
 from sartm_core.learning.draws import Draw
@@ -56,7 +57,7 @@ class DiskSource:
 
     def __init__(self, data: DataSet, rig: Rig, split: str, on_unreadable: str = "stop") -> None:
         self.data, self.rig, self._on_unreadable = data, rig, on_unreadable
-        self.frames: list[Frame] = [f for f in data.frames(split) if data.path(f, TRUTH).is_file()]
+        self.frames: list[Frame] = [f for f in data.frames(split) if is_labelled(data.path(f, TRUTH))]
         if not self.frames:
             raise SartmError(
                 f"{data.name}: no labelled frames in split '{split}'. `sartm data check` says what is there."

@@ -1,6 +1,7 @@
 """`sartm rig check --bag`: what would go wrong with a rig file on a robot that sends what a recording holds."""
 
 import difflib
+from collections import Counter
 from dataclasses import dataclass
 
 from sartm_core.rig import Modality, Rig
@@ -116,31 +117,31 @@ def _remarks_of(modality: Modality, topic: TopicSurvey) -> list[str]:
 def _try(rig: Rig, bag: Bag, survey: Survey, faults: list[str], remarks: list[str]) -> RigFindings:
     replay = Replay(bag, rig, rig.names, rig.dtype)
     tried = complete = 0
-    used = dict.fromkeys(rig.names, 0)
-    broken: dict[str, dict[str, int]] = {name: {} for name in rig.names}
+    used: Counter[str] = Counter()
+    broken: dict[str, Counter[str]] = {name: Counter() for name in rig.names}
     for found in replay:
+        if found.states[rig.reference] != "present":  # others have the lead: nothing is to be expected of them
+            continue
         tried += 1
         complete += len(found.planes) == len(rig.names)
-        for name in found.planes:
-            used[name] += 1
+        used.update(found.planes)
         for name, reason in found.broken.items():
-            broken[name][reason] = broken[name].get(reason, 0) + 1
+            broken[name][reason] += 1
         if tried == TRIED_SETS:
             break
+    if not tried:
+        return RigFindings([*faults, f"{rig.reference}: no frame set comes together."], remarks, 0, 0)
     told = {fault.split(":")[0] for fault in faults}
+    for name, reasons in broken.items():
+        for reason, count in reasons.items():
+            faults.append(f"{name}: in {count} of {tried} frame sets it cannot be used: {reason}")
     for modality in rig.modalities:
-        for reason, count in broken[modality.name].items():
-            faults.append(f"{modality.name}: in {count} of {tried} frame sets it cannot be used: {reason}")
-        topic = survey.topics.get(modality.topic)
         missed = tried - used[modality.name] - sum(broken[modality.name].values())
-        if topic is None or modality.name in told or modality.name == rig.reference or not tried:
-            continue
-        if missed > (1 - MATCHED_SHARE) * tried and not topic.gaps:
+        topic = survey.topics.get(modality.topic)
+        if topic is not None and modality.name not in told and missed > (1 - MATCHED_SHARE) * tried and not topic.gaps:
             faults.append(
                 f"{modality.name}: {missed} of {tried} frame sets lack it, since its stamps are farther than "
                 f"tolerance_s {modality.tolerance_s:g} from those of {rig.reference}. Set tolerance_s: "
                 f"{suggested_tolerance_s(topic):g}."
             )
-    if not tried:
-        faults.append(f"{rig.reference}: no frame set comes together.")
     return RigFindings(faults, remarks, tried, complete)

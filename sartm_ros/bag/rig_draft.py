@@ -7,10 +7,11 @@ import yaml
 
 from sartm_core.checked_yaml import check
 from sartm_core.errors import SartmError
-from sartm_core.rig import COMPRESSED_IMAGE, IMAGE, POINT_CLOUD, ClassSpec, Rig
+from sartm_core.rig import COMPRESSED_IMAGE, EVENT_PACKET, IMAGE, POINT_CLOUD, ClassSpec, Rig
 from sartm_ros.bag.order import header_of
 from sartm_ros.bag.reader import Bag
 from sartm_ros.bag.replay import TF_STATIC
+from sartm_ros.bag.sensor_kinds import KINDS_IN_ORDER
 from sartm_ros.bag.survey import Survey, TopicSurvey
 from sartm_ros.calibration import Calibrator
 
@@ -63,10 +64,11 @@ def draft_rig(bag: Bag, survey: Survey, name: str, classes: tuple[ClassSpec, ...
         if topic.topic not in used:
             lines.append(f"  # {topic.topic} ({topic.message_type}) could serve as {' or '.join(topic.kinds)}.")
     slowest = max((1 / one.topic.rate_hz for one in chosen if one.topic.rate_hz), default=0.1)
+    stale_s = max(0.5, math.ceil(30 * slowest) / 10)
     lines += [
         "synchronizer:",
         "  max_wait_s: 0.1        # how long a set waits for a sensor that is late",
-        f"  stale_after_s: {max(0.5, _ceil(3 * slowest)):g}     # a sensor silent for this long is not waited for",
+        f"  stale_after_s: {stale_s:g}     # a sensor silent for this long is not waited for",
         "classes:                 # in the order of the labels; the id is the place in this list",
         *(f"  - {{name: {_text(spec.name)}, color: {list(spec.color)}}}" for spec in classes),
     ]
@@ -110,7 +112,9 @@ def _choose(bag: Bag, survey: Survey) -> list[_Chosen]:
     for topic in sensors:
         kind = topic.kinds[0]
         chosen.setdefault(kind, _Chosen(kind, kind, topic, camera_info_of(bag, topic.topic)))
-    return list(chosen.values())
+    # The order decides who takes the lead when the reference falls silent: cameras first.
+    first = next(iter(chosen))
+    return [chosen[kind] for kind in sorted(chosen, key=lambda kind: (kind != first, KINDS_IN_ORDER.index(kind)))]
 
 
 def _calibratable(bag: Bag, chosen: list[_Chosen], classes: tuple[ClassSpec, ...]) -> set[str]:
@@ -172,10 +176,7 @@ def _modality_lines(one: _Chosen, reference: _Chosen, calibrated: bool, remarks:
         ("size", str(list(_size(one, reference))), "height, width" if content.size else "the reference's"),
         ("topic", _text(topic.topic), " ".join(part for part in (content.encoding, content.detail) if part)),
     ]
-    default = POINT_CLOUD if one.kind == "lidar" else IMAGE
-    if (topic.message_type != default and not (one.kind == "event" and topic.message_type != COMPRESSED_IMAGE)) or (
-        one.kind == "event" and topic.message_type not in (IMAGE, COMPRESSED_IMAGE)
-    ):
+    if topic.message_type != {"lidar": POINT_CLOUD, "event": EVENT_PACKET}.get(one.kind, IMAGE):
         fields.append(("message", topic.message_type, ""))
     if one.camera_info is not None:
         fields.append(("camera_info", _text(one.camera_info), ""))
@@ -218,8 +219,9 @@ def _calibration_fields(
 def _matching_fields(topic: TopicSurvey, reference: TopicSurvey, remarks: list[str]) -> list[tuple[str, str, str]]:
     offset = suggested_offset_s(topic, reference)
     if offset:
+        side = "behind" if offset > 0 else "ahead"
         remarks.append(
-            f"{topic.topic}: its stamps are of another clock, {abs(offset):.3f} s {'behind' if offset > 0 else 'ahead'}. "
+            f"{topic.topic}: its stamps are of another clock, {abs(offset):.3f} s {side}. "
             "offset_s brings this recording together; synchronise the clocks (chrony, PTP) before the next one."
         )
         return [("tolerance_s", "0.05", ""), ("offset_s", f"{offset:g}", "its stamps are of another clock")]

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from sartm_core.rig import EVENT_ARRAY, EVENT_PACKET, POINT_CLOUD
 
+KINDS_IN_ORDER = ("rgb", "thermal", "nir", "depth", "polarization", "lidar", "event")
+"""Who is the better reference."""
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -21,6 +24,12 @@ class Content:
     size: tuple[int, int] | None
     encoding: str
     detail: str
+
+    @property
+    def text(self) -> str:
+        """For tables."""
+        size = "" if self.size is None else f"{self.size[0]}x{self.size[1]}"
+        return " ".join(part for part in (size, self.encoding, self.detail) if part)
 
 
 _NO_SENSOR = re.compile(r"mask|label|truth|semantic|segment|confidence|overlay|perception|heatmap|debug")

@@ -16,7 +16,7 @@ from sartm_core.errors import SartmError
 from sartm_core.rig import COMPRESSED_IMAGE, EVENT_ARRAY, EVENT_PACKET, IMAGE, POINT_CLOUD
 from sartm_ros.bag.order import header_of
 from sartm_ros.bag.reader import Bag, Recorded
-from sartm_ros.bag.sensor_kinds import Content, sensor_kinds
+from sartm_ros.bag.sensor_kinds import KINDS_IN_ORDER, Content, sensor_kinds
 from sartm_ros.messages import raw_array
 from sartm_ros.point_cloud import cloud_points
 
@@ -185,14 +185,16 @@ class _TopicCount:
         self._last_time = message.time_ns
         return stamp
 
-    def pace(self) -> tuple[float | None, float | None, tuple[tuple[float, float], ...]]:
-        """Rate (Hz), jitter (ms), gaps."""
+    def pace(self, seconds: float) -> tuple[float | None, float | None, tuple[tuple[float, float], ...]]:
+        """Rate (Hz), jitter (ms), gaps; `seconds` of recording: a topic may begin late or end early."""
         periods = np.array(self._periods.values)
         usual = float(np.median(periods)) if len(periods) else 0.0
         if usual <= 0:
             return None, None, ()
         regular = periods[periods < GAP_PERIODS * usual]
-        gaps = sorted((long for long in self._longest if long[0] >= GAP_PERIODS * usual), reverse=True)
+        last_s = (self._last_time - self._start_ns) / 1e9
+        silences = [*self._longest, (self.times_s.values[0], 0.0), (seconds - last_s, last_s)]
+        gaps = sorted((long for long in silences if long[0] >= GAP_PERIODS * usual), reverse=True)[:KEPT_GAPS]
         rate, jitter = 1 / float(regular.mean()), 1e3 * float(regular.std())
         return round(rate, 2), round(jitter, 3), tuple((round(at, 3), round(length, 3)) for length, at in gaps)
 
@@ -237,7 +239,7 @@ def survey(bag: Bag, reference: str | None = None, progress: Callable[[int], Non
 def _result(
     bag: Bag, topic: str, count: _TopicCount, look: tuple[str, Content | None, str], kinds: Any, is_reference: bool
 ) -> TopicSurvey:
-    rate, jitter, gaps = count.pace()
+    rate, jitter, gaps = count.pace((bag.end_ns - bag.start_ns) / 1e9)
     found = bag.topics[topic]
     frame_id, content, fault = look
     return TopicSurvey(
@@ -246,8 +248,8 @@ def _result(
         latched=found.latched,
         count=count.count,
         stamped=count.stamped,
-        rate_hz=rate,
-        jitter_ms=jitter,
+        rate_hz=None if found.latched else rate,
+        jitter_ms=None if found.latched else jitter,
         gaps=() if found.latched else gaps,
         unstamped=count.unstamped,
         backwards=count.backwards,
@@ -301,6 +303,6 @@ def _content(message_type: str, message: Any) -> Content:
 
 
 def _likeliest_reference(bag: Bag, kinds: dict[str, tuple[str, ...]]) -> str:
-    order = ("rgb", "thermal", "nir", "depth", "polarization", "event", "lidar")
-    ranked = sorted((order.index(found[0]), -bag.topics[topic].count, topic) for topic, found in kinds.items() if found)
+    known = [(topic, found[0]) for topic, found in kinds.items() if found]
+    ranked = sorted((KINDS_IN_ORDER.index(kind), -bag.topics[topic].count, topic) for topic, kind in known)
     return ranked[0][2] if ranked else ""

@@ -1,0 +1,234 @@
+"""`sartm bag segment`, `evaluate` and `extract`: recordings replayed without ROS and without a clock."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
+from sartm_core.commands.evaluation import print_tables
+from sartm_ros.commands.bags import BagArgument, MsgsOption, bag_app, warn
+
+if TYPE_CHECKING:
+    from sartm_ros.bag.faults import BagFault
+
+BundleOption = Annotated[str, typer.Option(help="A bundle's folder, or the name of a shipped one.")]
+RigOption = Annotated[
+    str | None, typer.Option(help="Rig file or name: which topic is which sensor. Default: the bundle's.")
+]
+StampsOption = Annotated[
+    str, typer.Option(help="header, or recorded: the times of recording, where headers cannot be trusted.")
+]
+DropOption = Annotated[
+    list[str] | None, typer.Option(help="NAME@FROM:TO, seconds: leave a sensor out; may be repeated.")
+]
+DelayOption = Annotated[list[str] | None, typer.Option(help="NAME=SECONDS@FROM:TO: its messages arrive late.")]
+NoiseOption = Annotated[list[str] | None, typer.Option(help="NAME=SIGMA@FROM:TO: Gaussian, on the scale 0 to 255.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+TruthOption = Annotated[str | None, typer.Option("--truth-topic", help="Topic of labels: mono8 class ids.")]
+TagsOption = Annotated[
+    str | None, typer.Option("--tags-topic", help="Topic of JSON with condition and the like, such as /sim/phase.")
+]
+
+
+@bag_app.command("segment")
+def bag_segment(
+    bag: BagArgument,
+    bundle: BundleOption,
+    out: Annotated[Path, typer.Option(help="The recording to write: a folder, or a .mcap file.")],
+    rig: RigOption = None,
+    copy: Annotated[bool, typer.Option("--copy", help="Also copy everything that the recording holds.")] = False,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also write pictures.")] = False,
+    node: Annotated[str, typer.Option(help="Name that the topics begin with.")] = "/perception",
+    drop: DropOption = None,
+    delay: DelayOption = None,
+    noise: NoiseOption = None,
+    stamps: StampsOption = "header",
+    msgs: MsgsOption = None,
+    device: DeviceOption = "auto",
+    json_output: JsonOption = False,
+) -> None:
+    """Write masks, confidence and routing weights for a recording: the node's topics, the same every time."""
+    with user_errors():
+        from sartm_core.deploy import load_segmenter
+        from sartm_core.rig import load_rig
+        from sartm_ros.bag.faults import BagFaults
+        from sartm_ros.bag.reader import open_bag
+        from sartm_ros.bag.replay import ReplayOptions
+        from sartm_ros.bag.segment import Outputs, segment
+
+        segmenter = load_segmenter(bundle, device=device)
+        chosen = segmenter.bundle.rig if rig is None else load_rig(rig)
+        faults = BagFaults(_faults(drop, delay, noise), chosen.names)
+        outputs = Outputs(f"/{node.strip('/')}", copy, overlay)
+        started = time.perf_counter()
+        with open_bag(bag, msgs) as opened, _bar(opened.start_ns, opened.end_ns) as progress:
+            masks, replay = segment(
+                opened, chosen, segmenter, out, outputs, ReplayOptions(stamps=_stamps(stamps)), faults, progress
+            )
+        seconds = time.perf_counter() - started
+        report = replay.report()
+    for remark in replay.remarks():
+        warn(remark)
+    if json_output:
+        print_json({"out": str(out), "masks": masks, **report})
+    else:
+        stdout.print(
+            f"{out}: {masks} masks of {report['sets']} frame sets ({report['incomplete']} lacked a sensor), "
+            f"{masks / seconds:.1f} per second",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
+@bag_app.command("evaluate")
+def bag_evaluate(
+    bags: Annotated[list[Path], typer.Argument(help="Recordings: rosbag2 folders, .mcap or .db3 files.")],
+    bundle: BundleOption,
+    truth_topic: TruthOption = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="In place of a topic: masks named by stamp, or a recording's folder.")
+    ] = None,
+    rig: RigOption = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(help="clean, subsets, noise, conditions, faults or all; may be repeated. Default: clean."),
+    ] = None,
+    window: Annotated[float, typer.Option(help="Length of the windows of time, seconds.", min=0.1)] = 10.0,
+    tags_topic: TagsOption = None,
+    truth_tolerance: Annotated[float, typer.Option(help="How far a label may be from a set, seconds.", min=0)] = 0.02,
+    classes: Annotated[str | None, typer.Option(help="Class-mapping file or name, for another rig's classes.")] = None,
+    drop: DropOption = None,
+    delay: DelayOption = None,
+    noise: NoiseOption = None,
+    stamps: StampsOption = "header",
+    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json, metrics.csv, report.html.")] = None,
+    msgs: MsgsOption = None,
+    device: DeviceOption = "auto",
+    json_output: JsonOption = False,
+) -> None:
+    """Score a bundle on recordings with labels: as `sartm evaluate`, and over time. Runs under torchrun as well."""
+    with user_errors():
+        from sartm_core.deploy import load_segmenter
+        from sartm_core.evaluation.class_map import load_class_map
+        from sartm_core.evaluation.variations import PROTOCOLS
+        from sartm_core.rig import load_rig
+        from sartm_ros.bag.evaluate import BagEvaluation, evaluate_bags
+        from sartm_ros.bag.replay import ReplayOptions
+
+        asked = list(protocol or ["clean"])
+        options = ReplayOptions(_stamps(stamps), truth_topic, truth_tolerance, tags_topic)
+        how = BagEvaluation(
+            protocols=PROTOCOLS if "all" in asked else tuple(asked),
+            labels=labels,
+            label_tolerance_s=truth_tolerance,
+            window_s=window,
+            options=options,
+            faults=_faults(drop, delay, noise),
+            definitions=msgs,
+        )
+        segmenter = load_segmenter(bundle, device=device)
+        chosen = segmenter.bundle.rig if rig is None else load_rig(rig)
+        first = os.environ.get("RANK", "0") == "0"
+        with stderr.status("scoring") as status:
+            evaluation, figures = evaluate_bags(
+                segmenter, bundle, chosen, bags, how, None if classes is None else load_class_map(classes),
+                lambda name, sets: status.update(f"scoring {name}: {sets} frame sets"),
+            )  # fmt: skip
+        if not first:
+            return
+        if out is not None:
+            from sartm_core.evaluation.report import write_report
+            from sartm_core.evaluation.results import as_csv
+            from sartm_core.files import write_text
+
+            write_text(out / "metrics.json", json.dumps(figures, indent=1) + "\n")
+            write_text(out / "metrics.csv", as_csv(figures))
+            write_report(evaluation, figures, out / "report.html")
+    for recording in figures["recordings"]:
+        for remark in recording["remarks"]:
+            warn(f"{recording['name']}: {remark}")
+    if json_output:
+        print_json(figures)
+        return
+    print_tables(figures)
+    if out is not None:
+        stdout.print(f"{out / 'report.html'}  the report: open it in a browser", soft_wrap=True)
+
+
+@bag_app.command("extract")
+def bag_extract(
+    bag: BagArgument,
+    rig: Annotated[str, typer.Option(help="Rig file or name: which topic is which sensor.")],
+    out: Annotated[Path, typer.Option(help="The rig recording's folder; must not exist.")],
+    every: Annotated[float, typer.Option(help="Seconds between frame sets.", min=0)] = 0.5,
+    val: Annotated[
+        float, typer.Option(help="Share of the recording, its end, that becomes 'val'.", min=0, max=1)
+    ] = 0.2,
+    complete: Annotated[bool, typer.Option("--complete", help="Only frame sets with every sensor.")] = False,
+    limit: Annotated[int | None, typer.Option(help="At most so many.", min=1)] = None,
+    truth_topic: TruthOption = None,
+    tags_topic: TagsOption = None,
+    stamps: StampsOption = "header",
+    msgs: MsgsOption = None,
+) -> None:
+    """Write synchronised, registered frame sets, ready to be labelled: a data set for `sartm train`."""
+    with user_errors():
+        from sartm_core.rig import load_rig
+        from sartm_ros.bag.extract import Extraction, extract
+        from sartm_ros.bag.reader import open_bag
+        from sartm_ros.bag.replay import ReplayOptions
+
+        options = ReplayOptions(_stamps(stamps), truth_topic, tags_topic=tags_topic)
+        what = Extraction(every, val, complete, limit, options)
+        with open_bag(bag, msgs) as opened, _bar(opened.start_ns, opened.end_ns) as progress:
+            counts, replay = extract(opened, load_rig(rig), out, what, progress)
+    for remark in replay.remarks():
+        warn(remark)
+    splits = ", ".join(f"{split} {count}" for split, count in counts.items())
+    labelled = "labels of the recording" if truth_topic else "labels empty"
+    stdout.print(f"{out}: {sum(counts.values())} frame sets ({splits}), {labelled}", soft_wrap=True, highlight=False)
+
+
+def _faults(drop: list[str] | None, delay: list[str] | None, noise: list[str] | None) -> "tuple[BagFault, ...]":
+    from sartm_ros.bag.faults import parse_fault
+
+    return (
+        *(parse_fault("drop", text) for text in drop or ()),
+        *(parse_fault("delay", text) for text in delay or ()),
+        *(parse_fault("noise", text) for text in noise or ()),
+    )
+
+
+def _stamps(text: str) -> Literal["header", "recorded"]:
+    if text == "header":
+        return "header"
+    if text == "recorded":
+        return "recorded"
+    raise typer.BadParameter(f"expected header or recorded, got '{text}'", param_hint="--stamps")
+
+
+@contextmanager
+def _bar(start_ns: int, end_ns: int) -> Iterator[Callable[[int, int], None]]:
+    """Progress over the recording's time, with the rate of frame sets."""
+    columns = (
+        TextColumn("{task.fields[sets]} frame sets"),
+        BarColumn(),
+        TextColumn("{task.completed:.1f} of {task.total:.1f} s, {task.fields[rate]:.1f} per second"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr) as bar:
+        started = time.monotonic()
+        task = bar.add_task("", total=max((end_ns - start_ns) / 1e9, 1e-3), sets=0, rate=0.0)
+
+        def progress(sets: int, read_ns: int) -> None:
+            rate = sets / max(time.monotonic() - started, 1e-3)
+            bar.update(task, completed=(read_ns - start_ns) / 1e9, sets=sets, rate=rate)
+
+        yield progress

@@ -1,0 +1,82 @@
+"""`sartm rig init` and `check`: rig files beside recordings."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
+from sartm_core.commands.rigs import RigArgument, rig_app
+from sartm_ros.commands.bags import MsgsOption, warn
+
+
+@rig_app.command("init")
+def rig_init(
+    from_bag: Annotated[Path, typer.Option("--from-bag", help="A recording of the robot's sensors.")],
+    out: Annotated[Path, typer.Option(help="The rig file to write.")] = Path("my_rig.yaml"),
+    classes: Annotated[
+        str, typer.Option(help="Rig file or name whose classes are taken; they can be changed in the file.")
+    ] = "sim",
+    reference: Annotated[
+        str | None, typer.Option(help="Topic of the camera whose geometry masks have; default: the likeliest.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    msgs: MsgsOption = None,
+) -> None:
+    """Draft a commented rig file from what a recording holds."""
+    with user_errors():
+        from sartm_core.errors import SartmError
+        from sartm_core.files import write_text
+        from sartm_core.rig import load_rig
+        from sartm_ros.bag.reader import open_bag
+        from sartm_ros.bag.rig_draft import draft_rig
+        from sartm_ros.bag.survey import survey
+
+        if out.exists() and not force:
+            raise SartmError(f"{out}: exists already. Choose another name with --out, or replace it with --force.")
+        with open_bag(from_bag, msgs) as bag, stderr.status("reading"):
+            text, remarks = draft_rig(bag, survey(bag, reference), out.stem, load_rig(classes).classes)
+        write_text(out, text)
+    for remark in remarks:
+        warn(remark)
+    stdout.print(f"{out}: go through it, then sartm rig check {out} --bag {from_bag}", soft_wrap=True, highlight=False)
+
+
+@rig_app.command("check")
+def rig_check(
+    rig: RigArgument,
+    bag: Annotated[Path | None, typer.Option(help="Also say what would go wrong with this recording.")] = None,
+    msgs: MsgsOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Check a rig file, alone or beside a recording; every fault is named. Exit status 1 when there are any."""
+    from sartm_core.rig import load_rig
+
+    findings = None
+    with user_errors():
+        loaded = load_rig(rig)
+        if bag is not None:
+            from sartm_ros.bag.reader import open_bag
+            from sartm_ros.bag.rig_check import check_rig
+            from sartm_ros.bag.survey import survey
+
+            topic = loaded.modality(loaded.reference).topic
+            with open_bag(bag, msgs) as opened, stderr.status("reading"):
+                found = survey(opened, topic if topic in opened.topics else None)
+                findings = check_rig(loaded, opened, found)
+    faults = findings.faults if findings is not None else []
+    if json_output:
+        content = {"name": loaded.name, "modalities": list(loaded.names), "classes": list(loaded.class_names)}
+        print_json(content | ({} if findings is None else asdict(findings)))
+    else:
+        for remark in findings.remarks if findings is not None else []:
+            stdout.print(f"remark: {remark}", soft_wrap=True, highlight=False, markup=False)
+        for fault in faults:
+            stdout.print(f"fault: {fault}", style="red", soft_wrap=True, highlight=False, markup=False)
+        tried = "" if findings is None else f"; {findings.complete} of {findings.tried} frame sets complete"
+        summary = f"{len(faults)} faults" if faults else "no faults"
+        counts = f"{len(loaded.modalities)} modalities, {len(loaded.classes)} classes"
+        stdout.print(f"{loaded.name}: {counts}, {summary}{tried}")
+    if faults:
+        raise typer.Exit(1)
