@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,3 +38,9 @@ def sha256(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def natural_key(text: str) -> list[tuple[int, float, str]]:
+    """Sorts names by the numbers in them: `drive_10` comes after `drive_9`."""
+    parts = re.findall(r"\d+|\D+", text)
+    return [(0, float(part), "") if part.isdecimal() else (1, 0.0, part) for part in parts]

@@ -91,6 +91,7 @@ def _frames(evaluation: Evaluation, chosen: list[Scored]) -> str:
                 axis.set_title(name, fontsize=10)
             if name in shown:
                 axis.imshow(shown[name], interpolation="nearest")
-        tags = ", ".join(value for key, value in sample.tags.items() if value != "none" and key not in UNTOLD_TAGS)
-        axes[row][0].set_ylabel(f"{sample.id.rsplit('/', 1)[-1]}\n{tags}\nmIoU {scored.miou:.2f}", fontsize=8)
+        told = [value for key, value in sample.tags.items() if value != "none" and key not in UNTOLD_TAGS]
+        name = sample.id.rsplit("/", 1)[-1] if sample.moment is None else f"{sample.moment.time_s:.2f} s"
+        axes[row][0].set_ylabel(f"{name}\n{', '.join(dict.fromkeys(told))}\nmIoU {scored.miou:.2f}", fontsize=8)
     return _png(figure, 80)

@@ -18,6 +18,7 @@ from sartm_core.evaluation.class_map import ClassMap
 from sartm_core.evaluation.outcome import WINDOW, Evaluation, Instant, Sample, Scored
 from sartm_core.evaluation.tally import Tally
 from sartm_core.evaluation.variations import PROTOCOLS, variations
+from sartm_core.files import natural_key
 from sartm_core.frames import UNLABELLED
 from sartm_core.rig import Rig
 
@@ -117,7 +118,7 @@ class Scoring:
             model_modalities=bundle.rig.names,
             protocols=self._protocols,
             variations=self._tallies,
-            tags={key: tally for key, tally in sorted(self._tags.items()) if key[0] in chosen},
+            tags={key: self._tags[key] for key in sorted(self._tags, key=_in_order) if key[0] in chosen},
             frame_scores=sorted(self._frame_scores, key=lambda entry: (-entry[1], entry[0])),
             best=self._best,
             worst=self._worst,
@@ -141,6 +142,10 @@ class Scoring:
         self._course = [one for part in courses for one in part]
         self._best = sorted((one for part in best for one in part), key=_best_first)[:SHOWN_FRAMES]
         self._worst = sorted((one for part in worst for one in part), key=_worst_first)[:SHOWN_FRAMES]
+
+
+def _in_order(key: tuple[str, str]) -> tuple[str, list[tuple[int, float, str]]]:
+    return key[0], natural_key(key[1])
 
 
 def _best_first(scored: Scored) -> tuple[float, str]:

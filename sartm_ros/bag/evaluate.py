@@ -17,7 +17,6 @@ from sartm_core.evaluation.outcome import WINDOW, Evaluation, Moment, Sample
 from sartm_core.evaluation.results import as_dict
 from sartm_core.evaluation.scoring import Scoring, process_group
 from sartm_core.files import sha256
-from sartm_core.resources import resolve_bundle
 from sartm_core.rig import Rig
 from sartm_ros.bag.faults import BagFault, BagFaults
 from sartm_ros.bag.labels import StampedLabels
@@ -49,7 +48,6 @@ class BagEvaluation:
 
 def evaluate_bags(
     segmenter: Segmenter,
-    bundle: str,
     rig: Rig,
     paths: Sequence[Path],
     how: BagEvaluation,
@@ -61,8 +59,7 @@ def evaluate_bags(
     Under torchrun the recordings are spread over the processes, whole ones, and the sums are added up.
 
     Args:
-        segmenter: the model, loaded from `bundle`.
-        bundle: its folder or shipped name, for its hash.
+        segmenter: the model.
         rig: of the recordings; its classes are those of the labels.
         paths: the recordings.
         how: see there.
@@ -70,7 +67,7 @@ def evaluate_bags(
         progress: called with a recording's name and the number of its frame sets done.
 
     Returns:
-        The evaluation, and all figures as plain values (those of `results.as_dict`, and what was scored).
+        The evaluation, and figures as plain values: those of `results.as_dict`, and what was scored.
 
     Raises:
         SartmError: no labels, a recording that cannot be read, or anything that `Scoring` refuses.
@@ -92,7 +89,7 @@ def evaluate_bags(
     found = {name: entry for part in everything for name, entry in part.items()}
     figures = as_dict(evaluation) | {
         "recordings": [found[name] for name in names],
-        "bundle": {"name": segmenter.bundle.name, "sha256": sha256(resolve_bundle(bundle) / "bundle.json")},
+        "bundle": {"name": segmenter.bundle.name, "sha256": _hash(segmenter.bundle.model_dump(mode="json"))},
         "configuration": _configuration(rig, how),
     }
     return evaluation, figures
@@ -116,7 +113,7 @@ def _score(
         planes = {key: plane for key, plane in found.planes.items() if key in scoring.modalities}
         if truth is not None and planes:
             begin = int(found.time_s // how.window_s) * how.window_s
-            tags = {**found.tags, WINDOW: f"{name} {begin:06g}-{begin + how.window_s:06g} s"}
+            tags = {**found.tags, WINDOW: f"{name} {begin:g}-{begin + how.window_s:g} s"}
             moment = Moment(name, found.time_s, found.states)
             scoring.add(Sample(f"{name}/{found.stamp_ns}", found.images, planes, truth, tags, moment))
             scored += 1
@@ -157,5 +154,8 @@ def _configuration(rig: Rig, how: BagEvaluation) -> dict[str, Any]:
         "faults": ", ".join(fault.text for fault in how.faults) or "none",
     }
     whole = {"rig": rig.model_dump(mode="json"), "how": {**asdict(how), "labels": None, "definitions": None}}
-    text = json.dumps(whole, sort_keys=True, default=str)
-    return {"sha256": hashlib.sha256(text.encode()).hexdigest(), "options": options}
+    return {"sha256": _hash(whole), "options": options}
+
+
+def _hash(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

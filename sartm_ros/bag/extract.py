@@ -26,8 +26,8 @@ class Extraction:
 
     Attributes:
         every_s: at least so many seconds lie between two frame sets.
-        validation: share of the recording, its last part, that becomes the split `val`: neighbouring frames are too
-            much alike to be drawn apart.
+        validation: share of the recording that becomes the split `val`: whole stretches of time, since neighbouring
+            frames are too much alike to be drawn apart.
         complete: only sets with every sensor.
         limit: at most so many.
         options: see there; with a truth topic its labels are taken, too.
@@ -71,7 +71,7 @@ def extract(
             if not wanted or (found.time_s < next_s and reference is not None):
                 continue
             next_s = found.time_s + what.every_s * 0.999
-            split = "val" if found.time_s >= (1 - what.validation) * seconds else "train"
+            split = split_at(found.time_s / max(seconds, 1e-9), what.validation)
             _write(writer, found, split, rig)
             counts[split] = counts.get(split, 0) + 1
             reference = found
@@ -81,6 +81,24 @@ def extract(
             raise SartmError(f"{bag.path}: not one frame set comes together. {' '.join(replay.remarks())}")
         _describe(writer.part, replay, reference)
     return counts, replay
+
+
+def split_at(place: float, validation: float) -> str:
+    """`train` or `val`: of equal stretches every n-th is for validation, so that it meets all that the drive met.
+
+    Args:
+        place: in the recording, 0 to 1.
+        validation: wanted share, 0 to 1.
+
+    Example:
+        >>> "".join(split_at((second + 0.5) / 20, 0.2)[0] for second in range(20))
+        'ttttvvttttttttvvtttt'
+    """
+    if validation <= 0:
+        return "train"
+    every = round(1 / validation)
+    stretch = int(place * 2 * every)
+    return "val" if stretch % every == every // 2 else "train"
 
 
 def _write(writer: RecordingWriter, found: ReplaySet, split: str, rig: Rig) -> None:

@@ -1,6 +1,5 @@
 """Reads rosbag2 recordings, through `rosbags`; what was cut off, through `salvage`."""
 
-import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +10,7 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 
 from sartm_core.errors import SartmError
+from sartm_core.files import natural_key
 from sartm_ros.bag.salvage import FoundTopic, Salvaged
 from sartm_ros.bag.types import Definitions, read_definitions, typestore_of
 
@@ -153,12 +153,7 @@ def _storage_files(path: Path) -> list[Path]:
     compressed = path.is_dir() and any(file.suffixes[-1:] == [".zstd"] for file in path.iterdir())
     if not compressed and (not files or files[0].suffix not in STORAGE_SUFFIXES):
         raise SartmError(f"{path}: is no recording. Give a rosbag2 folder, or a .mcap or .db3 file.")
-    return sorted(files, key=_natural)
-
-
-def _natural(path: Path) -> list[int | str]:
-    """`drive_10` comes after `drive_9`."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+    return sorted(files, key=lambda file: natural_key(file.name))
 
 
 def _open(path: Path, files: list[Path]) -> tuple[list[Reader | Salvaged], list[str]]:

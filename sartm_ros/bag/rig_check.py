@@ -108,9 +108,8 @@ def _remarks_of(modality: Modality, topic: TopicSurvey) -> list[str]:
         remarks.append(f"{name}: stamps of {topic.topic} run backwards {topic.backwards} times.")
     if topic.gaps:
         at, length = topic.gaps[0]
-        remarks.append(
-            f"{name}: {topic.topic} was silent {len(topic.gaps)} times, the longest {length:.2f} s from {at:.1f} s on."
-        )
+        count = "" if len(topic.gaps) == 1 else f"{len(topic.gaps)} times, the longest "
+        remarks.append(f"{name}: {topic.topic} was silent {count}{length:.2f} s from {at:.1f} s on.")
     return remarks
 
 
@@ -124,7 +123,7 @@ def _try(rig: Rig, bag: Bag, survey: Survey, faults: list[str], remarks: list[st
             continue
         tried += 1
         complete += len(found.planes) == len(rig.names)
-        used.update(found.planes)
+        used.update(found.planes.keys())
         for name, reason in found.broken.items():
             broken[name][reason] += 1
         if tried == TRIED_SETS:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
@@ -115,24 +116,29 @@ def bag_info(
 
 
 def _topic_table(found: "Survey") -> Table:
-    table = Table("topic", "type")
-    for column in ("messages", "Hz", "jitter ms", "gaps", "stamp lag ms"):
+    """Two lines per topic: it must be readable in 80 columns."""
+    table = Table("topic\n[dim]type", show_lines=False)
+    for column in ("messages\n[dim]Hz", "jitter\n[dim]stamp lag"):
         table.add_column(column, justify="right")
-    table.add_column("content", overflow="fold")
-    table.add_column("could be")
+    table.add_column("content\n[dim]could be", overflow="fold")
     for topic in found.topics.values():
-        pace = ("", "") if topic.rate_hz is None else (f"{topic.rate_hz:g}", f"{topic.jitter_ms:.1f}")
-        gaps = f"{len(topic.gaps)}, longest {topic.gaps[0][1]:.2f} s" if topic.gaps else ""
-        lag = "" if topic.lag_ms is None else f"{topic.lag_ms:.1f}"
+        jitter = "" if topic.jitter_ms is None else f"{topic.jitter_ms:.1f} ms"
+        lag = "" if topic.lag_ms is None else f"{topic.lag_ms:.1f} ms"
+        content = escape(topic.fault) if topic.content is None else topic.content.text
+        remarks = [", ".join(topic.kinds)] if topic.kinds else []
+        if topic.unstamped:
+            remarks.append(f"[red]{topic.unstamped} without stamp[/red]")
+        if topic.backwards:
+            remarks.append(f"[red]{topic.backwards} times backwards[/red]")
+        if topic.gaps:
+            at, length = topic.gaps[0]
+            count = "silent" if len(topic.gaps) == 1 else f"{len(topic.gaps)} gaps, the longest"
+            remarks.append(f"[red]{count} {length:.2f} s from {at:.1f} s on[/red]")
         table.add_row(
-            topic.topic,
-            topic.message_type.replace("/msg/", "/"),
-            str(topic.count),
-            *pace,
-            gaps,
-            f"{topic.unstamped} without" if topic.unstamped else lag,
-            topic.fault if topic.content is None else topic.content.text,
-            ", ".join(topic.kinds),
+            f"{topic.topic}\n[dim]{topic.message_type.replace('/msg/', '/')}",
+            f"{topic.count}\n[dim]{'' if topic.rate_hz is None else f'{topic.rate_hz:g}'}",
+            f"{jitter}\n[dim]{lag}",
+            "\n".join([content, *remarks]),
         )
     return table
 

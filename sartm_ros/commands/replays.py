@@ -18,7 +18,9 @@ from sartm_ros.commands.bags import BagArgument, MsgsOption, bag_app, warn
 if TYPE_CHECKING:
     from sartm_ros.bag.faults import BagFault
 
-BundleOption = Annotated[str, typer.Option(help="A bundle's folder, or the name of a shipped one.")]
+BundleOption = Annotated[
+    str, typer.Option(help="A bundle's folder, the name of a shipped one, or a .ckpt of `sartm train`.")
+]
 RigOption = Annotated[
     str | None, typer.Option(help="Rig file or name: which topic is which sensor. Default: the bundle's.")
 ]
@@ -56,22 +58,21 @@ def bag_segment(
 ) -> None:
     """Write masks, confidence and routing weights for a recording: the node's topics, the same every time."""
     with user_errors():
-        from sartm_core.deploy import load_segmenter
+        from sartm_core.evaluation.evaluate import open_model
         from sartm_core.rig import load_rig
         from sartm_ros.bag.faults import BagFaults
         from sartm_ros.bag.reader import open_bag
         from sartm_ros.bag.replay import ReplayOptions
         from sartm_ros.bag.segment import Outputs, segment
 
-        segmenter = load_segmenter(bundle, device=device)
-        chosen = segmenter.bundle.rig if rig is None else load_rig(rig)
-        faults = BagFaults(_faults(drop, delay, noise), chosen.names)
         outputs = Outputs(f"/{node.strip('/')}", copy, overlay)
-        started = time.perf_counter()
-        with open_bag(bag, msgs) as opened, _bar(opened.start_ns, opened.end_ns) as progress:
-            masks, replay = segment(
-                opened, chosen, segmenter, out, outputs, ReplayOptions(stamps=_stamps(stamps)), faults, progress
-            )
+        options = ReplayOptions(stamps=_stamps(stamps))
+        with open_model(bundle, device=device) as segmenter, open_bag(bag, msgs) as opened:
+            chosen = segmenter.bundle.rig if rig is None else load_rig(rig)
+            faults = BagFaults(_faults(drop, delay, noise), chosen.names)
+            started = time.perf_counter()
+            with _bar(opened.start_ns, opened.end_ns) as progress:
+                masks, replay = segment(opened, chosen, segmenter, out, outputs, options, faults, progress)
         seconds = time.perf_counter() - started
         report = replay.report()
     for remark in replay.remarks():
@@ -115,8 +116,8 @@ def bag_evaluate(
 ) -> None:
     """Score a bundle on recordings with labels: as `sartm evaluate`, and over time. Runs under torchrun as well."""
     with user_errors():
-        from sartm_core.deploy import load_segmenter
         from sartm_core.evaluation.class_map import load_class_map
+        from sartm_core.evaluation.evaluate import open_model
         from sartm_core.evaluation.variations import PROTOCOLS
         from sartm_core.rig import load_rig
         from sartm_ros.bag.evaluate import BagEvaluation, evaluate_bags
@@ -133,12 +134,12 @@ def bag_evaluate(
             faults=_faults(drop, delay, noise),
             definitions=msgs,
         )
-        segmenter = load_segmenter(bundle, device=device)
-        chosen = segmenter.bundle.rig if rig is None else load_rig(rig)
+        mapping = None if classes is None else load_class_map(classes)
         first = os.environ.get("RANK", "0") == "0"
-        with stderr.status("scoring") as status:
+        with open_model(bundle, device=device) as segmenter, stderr.status("scoring") as status:
+            chosen = segmenter.bundle.rig if rig is None else load_rig(rig)
             evaluation, figures = evaluate_bags(
-                segmenter, bundle, chosen, bags, how, None if classes is None else load_class_map(classes),
+                segmenter, chosen, bags, how, mapping,
                 lambda name, sets: status.update(f"scoring {name}: {sets} frame sets"),
             )  # fmt: skip
         if not first:
