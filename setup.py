@@ -34,6 +34,7 @@ setup(
     install_requires=[
         "jinja2>=3",
         "matplotlib>=3.8",
+        "mcap>=1.2",
         "numpy>=1.26",
         "pillow>=9",
         "opencv-python-headless>=4.8",

@@ -91,7 +91,7 @@ def _faults_of(modality: Modality, topic: TopicSurvey, reference: TopicSurvey | 
             faults.append(
                 f"{name}: stamps of {topic.topic} are of another clock than those of {reference.topic}, "
                 f"{abs(needed):.3f} s apart. Synchronise the clocks (chrony, PTP); for this recording set offset_s: "
-                f"{needed:g}, or use --stamps recorded."
+                f"{needed:.3f}, or use --stamps recorded."
             )
     return faults
 

@@ -224,7 +224,7 @@ def _matching_fields(topic: TopicSurvey, reference: TopicSurvey, remarks: list[s
             f"{topic.topic}: its stamps are of another clock, {abs(offset):.3f} s {side}. "
             "offset_s brings this recording together; synchronise the clocks (chrony, PTP) before the next one."
         )
-        return [("tolerance_s", "0.05", ""), ("offset_s", f"{offset:g}", "its stamps are of another clock")]
+        return [("tolerance_s", "0.05", ""), ("offset_s", f"{offset:.3f}", "its stamps are of another clock")]
     distance = "" if topic.skew is None else f"99 % are within {topic.skew.largest_ms:g} ms of {reference.topic}"
     return [("tolerance_s", f"{suggested_tolerance_s(topic):g}", distance)]
 

@@ -17,13 +17,34 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from sartm_core.rig import Rig
+from sartm_core.rig import Rig, load_rig
 from sartm_core.simulation import SimulatedFrame
+from sartm_core.simulation.scenario import load_scenario
 from sartm_ros.messages import image_fields, set_stamp
 from sartm_ros.middleware import private_environment
+from sartm_ros.sim_record import record
 
 MASKS = "/perception/mask"
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+DRIVE = """
+name: drive
+phases:
+  - {name: day, seconds: 1.5, condition: day}
+  - {name: "night, thermal frozen", seconds: 0.8, condition: night, faults: {thermal: frozen}}
+  - {name: "night, RGB unplugged", seconds: 1.6, condition: night, unplugged: [rgb]}
+"""
+
+
+@pytest.fixture(scope="session")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording of five sensors, 20 instants at 5 Hz, with truth and phases; RGB is unplugged in the last eight."""
+    folder = tmp_path_factory.mktemp("drive")
+    (folder / "scenario.yaml").write_text(DRIVE)
+    scenario = load_scenario(str(folder / "scenario.yaml"))
+    record(load_rig("simrobot"), scenario, 7, 5.0, folder / "drive", lambda seconds: None)
+    return folder / "drive"
 
 
 class Host:
