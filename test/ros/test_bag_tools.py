@@ -1,0 +1,425 @@
+"""`sartm bag segment`, `evaluate` and `extract`: what they write is what the node and `sartm evaluate` would say."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from sartm_core.datasets.recording import Recording
+from sartm_core.deploy import Segmenter, load_segmenter
+from sartm_core.deploy.bundle import FORMAT, WEIGHTS_FILE, Bundle, NetworkShape
+from sartm_core.deploy.export import describe
+from sartm_core.files import sha256
+from sartm_core.frames import LEVELS
+from sartm_core.model.network import MultiModalNetwork
+from sartm_core.model.presets import preset_for_rig
+from sartm_core.rig import Rig, load_rig, rig_from_dict
+from sartm_core.sensing import encode
+from sartm_ros.bag.extract import split_at
+from sartm_ros.bag.labels import stamp_of_name
+from sartm_ros.bag.reader import open_bag, read_messages
+from sartm_ros.bag.writer import BagWriter
+from sartm_ros.cli import app
+from sartm_ros.messages import raw_array, stamp_ns
+from sartm_ros.result_messages import OUTPUT_TYPES
+from sartm_ros.sim_record import START_NS
+
+runner = CliRunner()
+
+
+def make_bundle(folder: Path, rig: Rig, size: tuple[int, int] = (64, 96)) -> Path:
+    """An untrained network whose answers differ from frame to frame."""
+    torch.manual_seed(0)
+    network = MultiModalNetwork(preset_for_rig("any_sensor", "nano", rig, 4, {}), form="inference")
+    for name, parameter in network.named_parameters():
+        if name.endswith("qkv.weight"):
+            torch.nn.init.normal_(parameter, std=0.05)
+        elif name.endswith("qkv.bias"):
+            torch.nn.init.zeros_(parameter)
+    network.set_statistics(torch.rand(len(rig.names), 3) * 100, torch.rand(len(rig.names), 3) * 50 + 20)
+    folder.mkdir()
+    save_file(network.state_dict(), folder / WEIGHTS_FILE)
+    shape = NetworkShape(preset="any_sensor", backbone="nano", lora_rank=4, changes={})
+    bundle = Bundle(
+        format=FORMAT, name="random", rig=rig, network=shape, size=size, fit="stretch", graphs=None,
+        files={WEIGHTS_FILE: sha256(folder / WEIGHTS_FILE)}, recipe={}, figures={}, versions={},
+    )  # fmt: skip
+    describe(folder, bundle)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "random", load_rig("simrobot"))
+
+
+@pytest.fixture(scope="module")
+def segmenter(bundle: Path) -> Segmenter:
+    return load_segmenter(bundle, device="cpu")
+
+
+def run(*arguments: Any, status: int = 0) -> str:
+    result = runner.invoke(app, [str(part) for part in arguments], env={"COLUMNS": "200"})
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def json_of(output: str) -> dict[str, Any]:
+    """What --json printed; the runner puts progress before it."""
+    return dict(json.loads(output[output.index("{\n") :]))
+
+
+def messages_of(path: Path) -> dict[str, list[Any]]:
+    by_topic: dict[str, list[Any]] = {}
+    for topic, _, message in read_messages(path):
+        by_topic.setdefault(topic, []).append(message)
+    return by_topic
+
+
+def digest_of(path: Path, ignored: str = "") -> str:
+    digest = hashlib.sha256()
+    with open_bag(path) as bag:
+        for message in bag.messages():
+            if not ignored or not message.topic.startswith(ignored):
+                digest.update(repr(message).encode())
+    return digest.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def segmented(drive: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("segmented") / "masks.mcap"
+    told = run("bag", "segment", drive, "--bundle", bundle, "--out", out)
+    assert "20 masks of 20 frame sets (8 lacked a sensor)" in told
+    return out
+
+
+class TestSegment:
+    def test_topics_and_types_are_the_nodes(self, segmented: Path) -> None:
+        with open_bag(segmented) as bag:
+            kinds = {name: (topic.message_type, topic.count, topic.latched) for name, topic in bag.topics.items()}
+        assert kinds == {
+            f"/perception/{name}": (kind, 1 if name == "labels" else 20, name == "labels")
+            for name, kind in OUTPUT_TYPES.items()
+            if name != "overlay"
+        }
+
+    def test_masks_are_those_of_the_segmenter(self, segmented: Path, segmenter: Segmenter, extracted: Path) -> None:
+        """Beside frames on disk, encoded and segmented here."""
+        found = messages_of(segmented)
+        masks = {stamp_ns(message): message for message in found["/perception/mask"]}
+        confidences = {stamp_ns(message): raw_array(message) for message in found["/perception/confidence"]}
+        recording, rig = Recording(extracted), load_rig("simrobot")
+        for frame in recording.frames("val"):
+            planes = {
+                name: encode(rig.modality(name), recording.image(frame, name), rig.dtype) for name in frame.modalities
+            }
+            expected = segmenter.segment(planes, (256, 320))
+            mask = masks.pop(int(frame.id))
+            assert (mask.encoding, mask.header.frame_id) == ("mono8", "sim_rgb_optical")
+            assert np.array_equal(raw_array(mask), expected.mask)
+            np.testing.assert_allclose(confidences[int(frame.id)], expected.confidence, atol=1e-6)
+        assert masks == {}
+        assert len({raw_array(message).tobytes() for message in found["/perception/mask"]}) > 10
+
+    def test_routing_tells_weights_and_states(self, segmented: Path) -> None:
+        routing = {stamp_ns(m): m for m in messages_of(segmented)["/perception/routing_weights"]}
+        first, last = routing[min(routing)], routing[max(routing)]
+        assert [status.name for status in first.status] == [f"perception: routing {level}" for level in LEVELS]
+        for message, absent in ((first, set()), (last, {"rgb"})):
+            for status in message.status:
+                values = {pair.key: pair.value for pair in status.values}
+                weights = {name: float(values[name]) for name in ("rgb", "thermal", "depth", "lidar", "event")}
+                assert sum(weights.values()) == pytest.approx(1, abs=1e-4)
+                assert {name for name, weight in weights.items() if weight == 0} == absent
+                assert values["rgb.state"] == ("stale" if absent else "present")
+
+    def test_labels_and_camera_info(self, segmented: Path) -> None:
+        found = messages_of(segmented)
+        labels = json.loads(found["/perception/labels"][0].data)
+        assert labels["classes"][0] == {"id": 0, "name": "road", "color": [128, 64, 128]}
+        assert labels["unlabelled"] == 255
+        stamps = [stamp_ns(message) for message in found["/perception/camera_info"]]
+        assert stamps == [stamp_ns(message) for message in found["/perception/mask"]]
+
+    def test_twice_gives_the_same_to_the_byte(self, drive: Path, bundle: Path, segmented: Path, tmp_path: Path) -> None:
+        run("bag", "segment", drive, "--bundle", bundle, "--out", tmp_path / "again.mcap")
+        assert digest_of(tmp_path / "again.mcap") == digest_of(segmented)
+
+    def test_a_copy_holds_everything_and_the_masks(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
+        out = tmp_path / "copy"
+        run("bag", "segment", drive, "--bundle", bundle, "--out", out, "--copy", "--overlay")
+        assert digest_of(out, ignored="/perception") == digest_of(drive)
+        found = messages_of(out)
+        overlay = found["/perception/overlay"][0]
+        assert (overlay.encoding, overlay.height, overlay.width) == ("rgb8", 256, 320)
+        run("bag", "segment", out, "--bundle", bundle, "--out", tmp_path / "second", "--copy", "--node", "/perception")
+        assert len(messages_of(tmp_path / "second")["/perception/mask"]) == 20
+
+    def test_faults_on_demand(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
+        out = tmp_path / "dropped.mcap"
+        run("bag", "segment", drive, "--bundle", bundle, "--out", out, "--drop", "depth@0.5:1.5", "--drop", "lidar")
+        states = []
+        for message in messages_of(out)["/perception/routing_weights"]:
+            values = {pair.key: pair.value for pair in message.status[0].values}
+            states.append((values["depth.state"] == "present", values["lidar.state"]))
+            assert float(values["lidar"]) == 0
+        assert [present for present, _ in states] == [not 0.5 <= (i + 1) * 0.2 < 1.5 for i in range(20)]
+        assert {state for _, state in states} == {"absent"}
+
+    def test_what_cannot_be_is_refused_and_leaves_nothing(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
+        for command, expected in (
+            (["--rig", "rgbt"], "the bundle was trained for the classes"),
+            (["--drop", "radar@1:2"], "--drop radar: the rig has no such modality"),
+            (["--noise", "rgb"], "--noise rgb: expected NAME=SIGMA"),
+            (["--msgs", str(tmp_path)], "holds no message definitions"),
+        ):
+            told = run("bag", "segment", drive, "--bundle", bundle, "--out", tmp_path / "x.mcap", *command, status=1)
+            assert expected in told
+        assert "expected header or recorded" in run(
+            "bag", "segment", drive, "--bundle", bundle, "--out", tmp_path / "x.mcap", "--stamps", "wall", status=2
+        )
+        assert list(tmp_path.iterdir()) == []
+
+    def test_an_interruption_leaves_nothing(self, drive: Path, segmenter: Segmenter, tmp_path: Path) -> None:
+        from sartm_ros.bag.segment import segment
+
+        def interrupt(sets: int, read_ns: int) -> None:
+            if sets == 3:
+                raise KeyboardInterrupt
+
+        with open_bag(drive) as bag, pytest.raises(KeyboardInterrupt):
+            segment(bag, load_rig("simrobot"), segmenter, tmp_path / "x.mcap", progress=interrupt)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_recording_that_was_cut_off(self, drive: Path, bundle: Path, segmented: Path, tmp_path: Path) -> None:
+        cut = tmp_path / "cut"
+        cut.mkdir()
+        whole = (drive / "drive.mcap").read_bytes()
+        (cut / "cut_0.mcap").write_bytes(whole[: len(whole) * 2 // 3])
+        told = run("bag", "segment", cut, "--bundle", bundle, "--out", tmp_path / "out.mcap")
+        assert "it has no metadata.yaml" in told
+        assert "cut_0.mcap: is cut off" in told
+        found, full = messages_of(tmp_path / "out.mcap"), messages_of(segmented)
+        masks = [raw_array(message) for message in found["/perception/mask"]]
+        assert 5 < len(masks) < 20
+        for mask, expected in zip(masks[:-1], full["/perception/mask"], strict=False):
+            assert np.array_equal(mask, raw_array(expected))
+
+    def test_real_events(self, shared_data: Path, tmp_path: Path) -> None:
+        bag = shared_data / "events_evt3"
+        size = next(iter(read_messages(bag)))[2]
+        rig = rig_from_dict(
+            {
+                "name": "events", "reference": "event",
+                "modalities": [{
+                    "name": "event", "kind": "event", "encoding": "counts", "topic": "/event_camera/events",
+                    "size": [size.height, size.width],
+                }],
+                "classes": [{"name": name, "color": [i, i, i]} for i, name in enumerate(("moving", "still"))],
+            },
+            "test",
+        )  # fmt: skip
+        made = make_bundle(tmp_path / "bundle", rig)
+        told = run("bag", "segment", bag, "--bundle", made, "--out", tmp_path / "out.mcap")
+        masks = messages_of(tmp_path / "out.mcap")["/perception/mask"]
+        assert f"{len(masks)} masks" in told
+        assert len(masks) == pytest.approx(84, abs=25)  # 0.84 s, every 10 ms at most
+        assert (masks[0].height, masks[0].width) == (size.height, size.width)
+        assert len({raw_array(mask).tobytes() for mask in masks}) > 1
+
+
+@pytest.fixture(scope="module")
+def extracted(drive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("extracted") / "frames"
+    command = ["bag", "extract", drive, "--rig", "simrobot", "--every", "0", "--truth-topic", "/sim/truth"]
+    told = run(*command, "--tags-topic", "/sim/phase", "--val", "1", "--out", out)
+    assert "20 frame sets (val 20), labels of the recording" in told
+    return out
+
+
+EVALUATE = ("--truth-topic", "/sim/truth", "--tags-topic", "/sim/phase", "--window", "2")
+
+
+@pytest.fixture(scope="module")
+def evaluated(drive: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("evaluated") / "eval"
+    protocols = ("--protocol", "conditions", "--protocol", "faults")
+    run("bag", "evaluate", drive, "--bundle", bundle, *EVALUATE, *protocols, "--out", out)
+    return out
+
+
+def figures_of(out: Path) -> dict[str, Any]:
+    figures = json.loads((out / "metrics.json").read_text())
+    del figures["latency_ms"]
+    return figures
+
+
+class TestEvaluate:
+    def test_figures_are_those_of_the_extracted_frames(self, bundle: Path, evaluated: Path, extracted: Path) -> None:
+        """Another way to the same: frames on disk, scored by `sartm evaluate`."""
+        told = json_of(run("evaluate", bundle, "--data", extracted, "--split", "val", "--json"))
+        clean = figures_of(evaluated)["clean"]
+        for key in ("miou", "macc", "f1", "pixel_accuracy", "frames"):
+            assert told["clean"][key] == pytest.approx(clean[key], abs=2e-5)
+        assert told["clean"]["classes"]["road"]["iou"] == pytest.approx(clean["classes"]["road"]["iou"], abs=2e-5)
+
+    def test_conditions_faults_windows_and_the_course(self, evaluated: Path) -> None:
+        figures = figures_of(evaluated)
+        assert {name: entry["frames"] for name, entry in figures["conditions"].items()} == {"day": 8, "night": 12}
+        assert {name: entry["frames"] for name, entry in figures["faults"].items()} == {
+            "none": 16, "thermal: frozen": 4,
+        }  # fmt: skip
+        assert {name: entry["frames"] for name, entry in figures["windows"].items()} == {
+            "drive 0-2 s": 10, "drive 2-4 s": 10,
+        }  # fmt: skip
+        assert [round(one["time_s"], 1) for one in figures["course"]] == [round(0.2 * (i + 1), 1) for i in range(20)]
+        assert figures["course"][-1]["states"]["rgb"] == "stale"
+        assert figures["course"][-1]["routing"]["rgb"] == 0
+        weights = np.mean([one["routing"]["depth"] for one in figures["course"]])
+        assert figures["clean"]["routing"]["depth"] == pytest.approx(weights, abs=1e-4)
+
+    def test_what_was_scored_is_hashed(self, drive: Path, evaluated: Path) -> None:
+        figures = figures_of(evaluated)
+        (recording,) = figures["recordings"]
+        inner = hashlib.sha256((drive / "drive.mcap").read_bytes()).hexdigest()
+        assert recording["sha256"] == hashlib.sha256(inner.encode()).hexdigest()
+        assert (recording["name"], recording["scored"], recording["replay"]["sets"]) == ("drive", 20, 20)
+        assert len(figures["bundle"]["sha256"]) == len(figures["configuration"]["sha256"]) == 64
+        page = (evaluated / "report.html").read_text()
+        for text in (recording["sha256"], "Over time", "drive 2-4 s", figures["bundle"]["sha256"]):
+            assert text in page
+
+    def test_twice_gives_the_same_figures(self, drive: Path, bundle: Path, evaluated: Path, tmp_path: Path) -> None:
+        protocols = ("--protocol", "conditions", "--protocol", "faults")
+        run("bag", "evaluate", drive, "--bundle", bundle, *EVALUATE, *protocols, "--out", tmp_path / "again")
+        assert figures_of(tmp_path / "again") == figures_of(evaluated)
+
+    def test_labels_from_files_by_stamp(self, drive: Path, bundle: Path, evaluated: Path, tmp_path: Path) -> None:
+        stamps = []
+        for message in messages_of(drive)["/sim/truth"][::2]:
+            stamps.append(stamp_ns(message))
+            cv2.imwrite(str(tmp_path / f"{stamps[-1]}.png"), raw_array(message))
+        told = run("bag", "evaluate", drive, "--bundle", bundle, "--labels", tmp_path, "--json")
+        figures = json_of(told)
+        course = {one["id"]: one["miou"] for one in figures_of(evaluated)["course"]}
+        assert {one["id"]: one["miou"] for one in figures["course"]} == {
+            f"drive/{stamp}": course[f"drive/{stamp}"] for stamp in stamps
+        }
+
+    def test_labels_of_an_extracted_recording(
+        self, drive: Path, bundle: Path, evaluated: Path, extracted: Path
+    ) -> None:
+        told = run("bag", "evaluate", drive, "--bundle", bundle, "--labels", extracted, "--json")
+        assert json_of(told)["clean"] == figures_of(evaluated)["clean"]
+
+    @pytest.mark.slow
+    def test_several_recordings_on_two_processes(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
+        second = tmp_path / "second"
+        with open_bag(drive) as bag, BagWriter(second) as writer:
+            for name, topic in bag.topics.items():
+                writer.add_topic(name, topic.message_type, topic.latched, bag.typestore)
+            for message in bag.messages():
+                if message.time_ns < START_NS + 2_000_000_000:
+                    writer.write(message.topic, message.time_ns, message.data)
+        run("bag", "evaluate", drive, second, "--bundle", bundle, *EVALUATE, "--out", tmp_path / "one")
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "sartm_ros.cli"]
+        work = ["bag", "evaluate", drive, second, "--bundle", bundle, *EVALUATE, "--out", tmp_path / "two"]
+        command = [sys.executable, *launch, *work]
+        done = subprocess.run(
+            [str(part) for part in command], capture_output=True, text=True, timeout=200,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert figures_of(tmp_path / "two") == figures_of(tmp_path / "one")
+        assert [one["scored"] for one in figures_of(tmp_path / "two")["recordings"]] == [20, 9]
+
+    def test_wrong_use_is_named(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
+        for more, expected in (
+            ([], "labels: expected either a topic (--truth-topic) or a folder (--labels)"),
+            (["--truth-topic", "/nosuch"], "has no topic /nosuch"),
+            (["--truth-topic", "/sim/rgb/image"], "the truth is expected as mono8 class ids"),
+            (["--labels", str(tmp_path)], "holds no labels: expected PNG files of class ids whose names are stamps"),
+            (["--truth-topic", "/sim/truth", "--protocol", "nonsense"], "protocol 'nonsense' is unknown"),
+        ):
+            assert expected in run("bag", "evaluate", drive, "--bundle", bundle, *more, status=1)
+        assert "called alike" in run(
+            "bag", "evaluate", drive, drive, "--bundle", bundle, "--truth-topic", "/sim/truth", status=1
+        )
+
+
+class TestExtract:
+    def test_frames_are_registered_measurements(self, drive: Path, extracted: Path) -> None:
+        recording = Recording(extracted)
+        rig = load_rig("simrobot")
+        frames = recording.frames("val")
+        assert [frame.id for frame in frames] == [str(START_NS + (i + 1) * 200_000_000) for i in range(20)]
+        assert frames[0].modalities == rig.names
+        assert frames[-1].modalities == ("thermal", "depth", "lidar", "event")
+        assert frames[0].tags["condition"] == "day"
+        rgb = next(m for m in messages_of(drive)["/sim/rgb/image"] if stamp_ns(m) == int(frames[3].id))
+        assert np.array_equal(recording.image(frames[3], "rgb"), raw_array(rgb))
+        for name in rig.names:
+            planes = encode(rig.modality(name), recording.image(frames[3], name), rig.dtype)
+            assert planes.shape == (3, 256, 320)
+        truth = next(m for m in messages_of(drive)["/sim/truth"] if stamp_ns(m) == int(frames[3].id))
+        assert np.array_equal(recording.truth(frames[3]), raw_array(truth))
+
+    def test_deep_images_stay_deep(self, extracted: Path) -> None:
+        frame = Recording(extracted).frames("val")[0]
+        files = {name: Recording(extracted).path(frame, name).suffix for name in frame.modalities}
+        assert files == {"rgb": ".png", "thermal": ".png", "depth": ".png", "lidar": ".npz", "event": ".npz"}
+        assert Recording(extracted).image(frame, "thermal").dtype == np.uint16
+
+    def test_calibration_is_told(self, extracted: Path) -> None:
+        content = json.loads((extracted / "camera_info.json").read_text())
+        assert content["frame_id"] == "sim_rgb_optical"
+        assert content["camera_info"]["k"][0] == 247.0
+        assert content["registered_with"]["thermal"]["intrinsics"]["fx"] == 190.0
+
+    def test_empty_labels_every_so_often(self, drive: Path, tmp_path: Path) -> None:
+        out = tmp_path / "frames"
+        told = run("bag", "extract", drive, "--rig", "simrobot", "--every", "0.5", "--val", "0.5", "--out", out)
+        assert "labels empty" in told
+        recording = Recording(out)
+        stamps = sorted(int(frame.id) for frame in recording.frames())
+        assert np.diff(stamps).tolist() == [600_000_000] * (len(stamps) - 1)  # every third of 0.2 s
+        assert {frame.split for frame in recording.frames()} == {"train", "val"}
+        assert all((recording.truth(frame) == 255).all() for frame in recording.frames())
+        checked = run("data", "check", out)
+        assert "label images are empty (255): not labelled yet" in checked
+
+    def test_complete_and_limit(self, drive: Path, tmp_path: Path) -> None:
+        command = ["bag", "extract", drive, "--rig", "simrobot", "--every", "0"]
+        run(*command, "--complete", "--out", tmp_path / "complete")
+        assert len(Recording(tmp_path / "complete").frames()) == 12
+        run(*command, "--limit", "3", "--out", tmp_path / "three")
+        assert len(Recording(tmp_path / "three").frames()) == 3
+
+    def test_nothing_is_overwritten_or_left_behind(self, drive: Path, tmp_path: Path) -> None:
+        (tmp_path / "there").mkdir()
+        command = ["bag", "extract", drive, "--rig", "simrobot", "--out"]
+        assert "exists already" in run(*command, tmp_path / "there", status=1)
+        assert "has no topic /nosuch" in run(*command, tmp_path / "x", "--truth-topic", "/nosuch", status=1)
+        assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+    @pytest.mark.parametrize("share", [0.0, 0.1, 0.2, 0.25, 0.5, 1.0])
+    def test_the_share_of_validation(self, share: float) -> None:
+        splits = [split_at((i + 0.5) / 1000, share) for i in range(1000)]
+        assert splits.count("val") / 1000 == pytest.approx(share, abs=0.01)
+
+    def test_names_of_stamps(self) -> None:
+        at = 1_700_000_000_200_000_000
+        assert stamp_of_name("1700000000200000000") == at
+        assert stamp_of_name("1700000000.200000000") == at
+        assert stamp_of_name("1700000000_200000000") == at
+        assert stamp_of_name("frame_12") is None
