@@ -42,7 +42,7 @@ lint: setup  ## ruff and mypy
 	@$(ISOLATED) $(VENV)/bin/mypy
 
 bench: setup  ## speed, as ratios within one run
-	@for script in pipeline encoder simulator training synchronizer node; do $(ISOLATED) $(VENV)/bin/python bench/$$script.py || exit 1; done
+	@for script in pipeline encoder simulator training synchronizer node bag; do $(ISOLATED) $(VENV)/bin/python bench/$$script.py || exit 1; done
 
 clean:  ## remove .venv, caches and out
 	rm -rf $(VENV) out build install log .pytest_cache .mypy_cache .ruff_cache *.egg-info

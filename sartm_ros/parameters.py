@@ -59,9 +59,7 @@ TABLE = (
     Spec("stale_after_s", None, "A modality that is silent for this long is not waited for.", 0.01, 3600.0, live=True),
     Spec("<modality>.enabled", True, "Use this modality; false closes its input.", live=True),
     Spec("<modality>.tolerance_s", None, "Largest distance of its stamps to the anchor's.", 0.0, 60.0, live=True),
-    Spec(
-        "<modality>.offset_s", None, "Added to its stamps, against a delay of its driver.", -1e10, 1e10, live=True
-    ),
+    Spec("<modality>.offset_s", None, "Added to its stamps, against a delay of its driver.", -1e10, 1e10, live=True),
 )
 
 
