@@ -31,7 +31,9 @@ class _Chosen:
     camera_info: str | None
 
 
-def draft_rig(bag: Bag, survey: Survey, name: str, classes: tuple[ClassSpec, ...]) -> tuple[str, list[str]]:
+def draft_rig(
+    bag: Bag, survey: Survey, name: str, classes: tuple[ClassSpec, ...], kinds: tuple[str, ...] = KINDS_IN_ORDER
+) -> tuple[str, list[str]]:
     """Writes the text of a rig file; it is a valid one.
 
     Args:
@@ -39,14 +41,15 @@ def draft_rig(bag: Bag, survey: Survey, name: str, classes: tuple[ClassSpec, ...
         survey: of it.
         name: of the rig.
         classes: its classes.
+        kinds: only sensors of these.
 
     Returns:
         YAML with comments, and what the user should look at, a line each.
 
     Raises:
-        SartmError: the recording holds no sensor.
+        SartmError: the recording holds no such sensor.
     """
-    chosen = _choose(bag, survey)
+    chosen = _choose(bag, survey, kinds)
     calibrated = _calibratable(bag, chosen, classes)
     reference = chosen[0]
     lines = [
@@ -103,7 +106,7 @@ def camera_info_of(bag: Bag, topic: str) -> str | None:
     return names[0] if names else None
 
 
-def _choose(bag: Bag, survey: Survey) -> list[_Chosen]:
+def _choose(bag: Bag, survey: Survey, kinds: tuple[str, ...]) -> list[_Chosen]:
     """The likeliest topic of each kind; the reference first."""
     sensors = sorted(survey.sensors(), key=lambda topic: (topic.topic != survey.reference, -topic.count))
     if not sensors:
@@ -111,7 +114,11 @@ def _choose(bag: Bag, survey: Survey) -> list[_Chosen]:
     chosen: dict[str, _Chosen] = {}
     for topic in sensors:
         kind = topic.kinds[0]
-        chosen.setdefault(kind, _Chosen(kind, kind, topic, camera_info_of(bag, topic.topic)))
+        if kind in kinds:
+            chosen.setdefault(kind, _Chosen(kind, kind, topic, camera_info_of(bag, topic.topic)))
+    if not chosen:
+        found = ", ".join(f"{topic.topic} ({topic.kinds[0]})" for topic in sensors)
+        raise SartmError(f"{bag.path}: holds no sensor of kind {', '.join(kinds)}. It has: {found}.")
     # The order decides who takes the lead when the reference falls silent: cameras first.
     first = next(iter(chosen))
     return [chosen[kind] for kind in sorted(chosen, key=lambda kind: (kind != first, KINDS_IN_ORDER.index(kind)))]

@@ -138,13 +138,16 @@ class _Skews:
             self.ms.add(min((stamp - wanted for stamp in near), key=abs) / 1e6)
         self._before = stamp_ns
 
-    def result(self) -> Skew | None:
+    def result(self, rate_hz: float | None) -> Skew | None:
+        """`rate_hz`: the topic's; while it is silent, its nearest stamps say nothing of its clock."""
         for wanted in self._pending:  # what the topic has not reached
             if self._before is not None:
                 self.ms.add((self._before - wanted) / 1e6)
         if not self.ms.values:
             return None
         values = np.array(self.ms.values)
+        regular = values[np.abs(values) <= 1e3 / rate_hz] if rate_hz else values
+        values = regular if 2 * len(regular) >= len(values) else values
         return Skew(round(float(np.median(values)), 3), round(float(np.percentile(np.abs(values), 99)), 3))
 
 
@@ -260,7 +263,7 @@ def _result(
         content=content,
         fault=fault,
         kinds=kinds,
-        skew=None if is_reference or not kinds else count.skews.result(),
+        skew=None if is_reference or not kinds else count.skews.result(rate),
         times_s=tuple(count.times_s.values),
     )
 

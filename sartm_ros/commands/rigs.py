@@ -21,6 +21,7 @@ def rig_init(
     reference: Annotated[
         str | None, typer.Option(help="Topic of the camera whose geometry masks have; default: the likeliest.")
     ] = None,
+    kinds: Annotated[str | None, typer.Option(help="Only sensors of these kinds, separated by commas.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     msgs: MsgsOption = None,
 ) -> None:
@@ -31,12 +32,17 @@ def rig_init(
         from sartm_core.rig import load_rig
         from sartm_ros.bag.reader import open_bag
         from sartm_ros.bag.rig_draft import draft_rig
+        from sartm_ros.bag.sensor_kinds import KINDS_IN_ORDER
         from sartm_ros.bag.survey import survey
 
         if out.exists() and not force:
             raise SartmError(f"{out}: exists already. Choose another name with --out, or replace it with --force.")
+        wanted = KINDS_IN_ORDER if kinds is None else tuple(kind.strip() for kind in kinds.split(","))
+        unknown = [kind for kind in wanted if kind not in KINDS_IN_ORDER]
+        if unknown:
+            raise SartmError(f"--kinds: '{unknown[0]}' is unknown; expected some of {', '.join(KINDS_IN_ORDER)}.")
         with open_bag(from_bag, msgs) as bag, stderr.status("reading"):
-            text, remarks = draft_rig(bag, survey(bag, reference), out.stem, load_rig(classes).classes)
+            text, remarks = draft_rig(bag, survey(bag, reference), out.stem, load_rig(classes).classes, wanted)
         write_text(out, text)
     for remark in remarks:
         warn(remark)
