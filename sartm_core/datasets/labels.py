@@ -7,6 +7,7 @@ TASK/masks/<name>.png, classes.csv              masks of ids, 255 = unlabelled, 
 """
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from sartm_core.datasets.files import is_labelled
 from sartm_core.datasets.frame import TRUTH, Frame
@@ -40,13 +41,15 @@ class LabelTable:
 
     Attributes:
         source: the file it was read from, for errors.
-        colours: (red, green, blue) -> class id, 255 for none.
-        ids: value -> class id, 255 for none; used for masks of one channel.
+        colours: (red, green, blue) -> class id, 255 for none; empty where the file gives ids only.
+        ids: value -> class id, 255 for none; used for masks of one channel; empty where the file gives colours only.
+        doubled: colours of several classes.
     """
 
     source: str
     colours: dict[Colour, int]
     ids: dict[int, int]
+    doubled: frozenset[Colour] = frozenset()
 
 
 def export_labels(recording: Recording, out: Path, form: Form, split: str | None = None) -> int:
@@ -80,13 +83,18 @@ def export_labels(recording: Recording, out: Path, form: Form, split: str | None
         write_png(out / FOLDERS[form] / f"{name}.png", rig.palette[ids] if form == "cvat" else ids)
         names.append(name)
     if form == "cvat":
-        lines = ["# label:color_rgb:parts:actions", "background:0,0,0::"]
+        taken = {name.lower() for name in rig.class_names}
+        unlabelled = next(name for name in ("background", *sorted(NO_CLASS - {""})) if name not in taken)
+        lines = ["# label:color_rgb:parts:actions", f"{unlabelled}:0,0,0::"]
         lines += [f"{spec.name}:{','.join(map(str, spec.color))}::" for spec in rig.classes]
         write_text(out / "labelmap.txt", "\n".join(lines) + "\n")
         write_text(out / "ImageSets" / "Segmentation" / "default.txt", "\n".join(names) + "\n")
     else:
-        rows = [f"{index},{spec.name},{','.join(map(str, spec.color))}" for index, spec in enumerate(rig.classes)]
-        write_text(out / "classes.csv", "\n".join(["id,name,red,green,blue", *rows]) + "\n")
+        rows = io.StringIO()  # of csv: names may hold commas
+        writer = csv.writer(rows, lineterminator="\n")
+        writer.writerow(["id", "name", "red", "green", "blue"])
+        writer.writerows([index, spec.name, *spec.color] for index, spec in enumerate(rig.classes))
+        write_text(out / "classes.csv", rows.getvalue())
     return len(names)
 
 
@@ -103,26 +111,17 @@ def import_labels(recording: Recording, source: Path, table_file: Path | None = 
         Number of frames that got labels.
 
     Raises:
-        SartmError: no mask of any frame, an unknown class, colour or id, another size; names the file.
+        SartmError: no mask of any frame, several of one, an unknown class, colour or id, another size; names the file.
     """
     table = read_table(table_file or _table_of(source), recording.rig)
-    masks = _masks_of(source)
-    frames = {_name(frame): frame for frame in recording.frames()}
-    by_id = {frame.id.replace("/", "__"): frame for frame in recording.frames()}
-    found = [(path, frames.get(stem) or by_id.get(stem)) for stem, path in masks.items()]
-    wanted = [(path, frame) for path, frame in found if frame is not None]
-    if not wanted:
-        example = next(iter(frames))
-        raise SartmError(
-            f"{source}: none of its {len(masks)} masks belongs to a frame; expected names as {example}.png."
-        )
-    labelled = [(frame, _class_ids(path, table, recording, frame)) for path, frame in wanted]
-    count = 0
-    for frame, ids in labelled:  # all of them are known to be right by now
+    ready: list[tuple[Path, bytes]] = []  # compressed, since a recording may have thousands
+    for path, frame in _pairs(_masks_of(source), recording, source):
+        ids = _class_ids(path, table, recording, frame)
         if (ids != UNLABELLED).any():
-            write_png(recording.path(frame, TRUTH), ids)
-            count += 1
-    return count
+            ready.append((recording.path(frame, TRUTH), _png(ids)))
+    for target, data in ready:  # all of them are known to be right by now
+        _write(target, data)
+    return len(ready)
 
 
 def read_table(path: Path | None, rig: Rig) -> LabelTable:
@@ -132,17 +131,18 @@ def read_table(path: Path | None, rig: Rig) -> LabelTable:
         SartmError: unreadable, or a class that the rig does not have.
     """
     if path is None:
-        return LabelTable("the rig's classes", _own_colours(rig), {index: index for index in range(len(rig.classes))})
+        own = [(spec.name, index, spec.color) for index, spec in enumerate(rig.classes)]
+        return _table("the rig's classes", rig, own)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Excel marks its CSV
         if path.suffix == ".json":
             entries = [(entry["name"], int(entry["id"]), None) for entry in json.loads(text)["categories"]]
-            return _table(path, rig, entries)
+            return _table(str(path), rig, entries)
         if path.suffix == ".csv":
-            return _table(path, rig, [_csv_entry(row) for row in csv.DictReader(text.splitlines())])
+            return _table(str(path), rig, [_csv_entry(row) for row in csv.DictReader(text.splitlines())])
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-        return _table(path, rig, [_labelmap_entry(line) for line in lines])
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        return _table(str(path), rig, [_labelmap_entry(line) for line in lines])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
         raise SartmError(
             f"{path}: is no table of labels ({error!r}). Expected CVAT's labelmap.txt (name:red,green,blue::), a CSV "
             "with the columns id and name or name, red, green, blue, or a JSON with COCO's categories."
@@ -166,23 +166,27 @@ def _csv_entry(row: dict[str, str]) -> Entry:
     return row["name"], number, colour
 
 
-def _table(path: Path, rig: Rig, entries: Sequence[Entry]) -> LabelTable:
+def _table(source: str, rig: Rig, entries: Sequence[Entry]) -> LabelTable:
+    if not entries:
+        raise ValueError("it has no entries")
     known = {name.lower(): index for index, name in enumerate(rig.class_names)}
+    known |= {name: index for index, name in enumerate(rig.class_names)}  # where only the case differs
     colours: dict[Colour, int] = {}
     ids: dict[int, int] = {}
+    doubled: set[Colour] = set()
     for name, number, colour in entries:
-        key = name.strip().lower()
-        if key not in known and key not in NO_CLASS:
+        key = name.strip()
+        target = known.get(key, known.get(key.lower(), UNLABELLED))
+        if target == UNLABELLED and key.lower() not in NO_CLASS:
             raise SartmError(
-                f"{path}: the class '{name}' is none of the rig's: {', '.join(rig.class_names)}. Rename it there, or "
+                f"{source}: the class '{name}' is none of the rig's: {', '.join(rig.class_names)}. Rename it there, or "
                 f"call it 'background' to leave its pixels unlabelled."
             )
-        target = known.get(key, UNLABELLED)
-        if colour is not None:
-            colours[colour] = target
-        if number is not None:
-            ids[number] = target
-    return LabelTable(str(path), colours, ids or {index: index for index in range(len(rig.classes))})
+        if colour is not None and colours.setdefault(colour, target) != target:
+            doubled.add(colour)
+        if number is not None and ids.setdefault(number, target) != target:
+            raise SartmError(f"{source}: gives the id {number} to several classes, '{name}' among them.")
+    return LabelTable(source, colours, ids, frozenset(doubled))
 
 
 def _check_colours(rig: Rig) -> None:
@@ -197,10 +201,6 @@ def _check_colours(rig: Rig) -> None:
         seen[spec.color] = f"'{spec.name}'"
 
 
-def _own_colours(rig: Rig) -> dict[Colour, int]:
-    return {spec.color: index for index, spec in enumerate(rig.classes)}
-
-
 def _table_of(source: Path) -> Path | None:
     for name in ("labelmap.txt", "classes.csv"):
         if (source / name).is_file():
@@ -208,14 +208,45 @@ def _table_of(source: Path) -> Path | None:
     return None
 
 
-def _masks_of(source: Path) -> dict[str, Path]:
+def _masks_of(source: Path) -> list[Path]:
     if not source.is_dir():
         raise SartmError(f"{source}: no such folder. Give the folder of the masks.")
-    folder = next((source / name for name in FOLDERS.values() if (source / name).is_dir()), source)
-    masks = {path.stem: path for path in sorted(folder.rglob("*.png")) if "images" not in path.parts[-2:-1]}
+    folder = next((source / name for name in FOLDERS.values() if (source / name).is_dir()), None)
+    if folder is not None:  # CVAT repeats the folders of the images in it, `images` too
+        masks = sorted(folder.rglob("*.png"))
+    else:
+        found = sorted(source.rglob("*.png"))
+        masks = [path for path in found if "images" not in path.relative_to(source).parts[-2:-1]]
     if not masks:
-        raise SartmError(f"{folder}: holds no PNG masks.")
+        raise SartmError(f"{folder or source}: holds no PNG masks.")
     return masks
+
+
+def _pairs(masks: list[Path], recording: Recording, source: Path) -> list[tuple[Path, Frame]]:
+    """The masks that belong to a frame: by `<split>-<id>`, or by the id alone."""
+    named: dict[str, list[Frame]] = {}
+    by_id: dict[str, list[Frame]] = {}
+    for frame in recording.frames():
+        named.setdefault(_name(frame), []).append(frame)
+        by_id.setdefault(_flat(frame.id), []).append(frame)
+    pairs: list[tuple[Path, Frame]] = []
+    first: dict[tuple[str, str], Path] = {}
+    for path in masks:
+        found = named.get(path.stem) or by_id.get(path.stem, [])
+        if len(found) > 1:
+            several = ", ".join(f"{frame.split}/{frame.id}" for frame in found)
+            raise SartmError(f"{path}: is the name of several frames ({several}); expected {_name(found[0])}.png.")
+        for frame in found:
+            other = first.setdefault((frame.split, frame.id), path)
+            if other != path:
+                raise SartmError(f"{path}: is a mask of {frame.split}/{frame.id}, and so is {other}. Keep one of them.")
+            pairs.append((path, frame))
+    if not pairs:
+        example = next(iter(named))
+        raise SartmError(
+            f"{source}: none of its {len(masks)} masks belongs to a frame; expected names as {example}.png."
+        )
+    return pairs
 
 
 def _class_ids(path: Path, table: LabelTable, recording: Recording, frame: Frame) -> NDArray[np.uint8]:
@@ -224,7 +255,7 @@ def _class_ids(path: Path, table: LabelTable, recording: Recording, frame: Frame
             # A palette image of ids keeps its values; of colours, its palette is what counts.
             single = image.mode in ("L", "I;16", "I") or (image.mode == "P" and not table.colours)
             values = np.asarray(image if single else image.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, ValueError, SyntaxError) as error:  # Pillow's, of damaged files
         raise SartmError(f"{path}: is no image that can be read ({error}).") from error
     ids = _from_ids(path, values, table) if single else _from_colours(path, values, table)
     shown = next(name for name in (recording.rig.reference, *frame.modalities) if name in frame.modalities)
@@ -236,6 +267,8 @@ def _class_ids(path: Path, table: LabelTable, recording: Recording, frame: Frame
 
 def _from_ids(path: Path, values: NDArray[np.generic], table: LabelTable) -> NDArray[np.uint8]:
     ids = np.full(values.shape, UNLABELLED, np.uint8)
+    if not table.ids and (values != UNLABELLED).any():
+        raise SartmError(f"{path}: has one channel, of ids, but {table.source} gives colours. Name a table of ids.")
     for value in np.unique(values).tolist():
         if value not in table.ids and value != UNLABELLED:
             known = ", ".join(map(str, sorted(table.ids)))
@@ -245,6 +278,8 @@ def _from_ids(path: Path, values: NDArray[np.generic], table: LabelTable) -> NDA
 
 
 def _from_colours(path: Path, values: NDArray[np.uint8], table: LabelTable) -> NDArray[np.uint8]:
+    if not table.colours:
+        raise SartmError(f"{path}: has colours, but {table.source} gives ids. Name a table of colours.")
     packed = (values.astype(np.uint32) * np.array([1 << 16, 1 << 8, 1], np.uint32)).sum(axis=2)
     ids = np.full(packed.shape, UNLABELLED, np.uint8)
     for code in np.unique(packed).tolist():
@@ -255,18 +290,32 @@ def _from_colours(path: Path, values: NDArray[np.uint8], table: LabelTable) -> N
                 f"{path}: holds the colour {colour} in {count} pixels, which {table.source} does not have. Export the "
                 "masks without smoothing, and with the table they were made with."
             )
+        if colour in table.doubled:
+            raise SartmError(f"{path}: holds the colour {colour}, which {table.source} gives to several classes.")
         ids[packed == code] = table.colours.get(colour, UNLABELLED)
     return ids
 
 
+def _flat(identity: str) -> str:
+    return identity.replace("/", "__")
+
+
 def _name(frame: Frame) -> str:
-    return f"{frame.split}-{frame.id.replace('/', '__')}"
+    return f"{frame.split}-{_flat(frame.id)}"
 
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     """Writes [H, W] or [H, W, 3] (red, green, blue) atomically."""
+    _write(path, _png(image))
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
     stored = np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image
     done, data = cv2.imencode(".png", stored)
     assert done
+    return data.tobytes()
+
+
+def _write(path: Path, data: bytes) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_bytes(data.tobytes())
+        temporary.write_bytes(data)

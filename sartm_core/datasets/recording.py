@@ -129,7 +129,7 @@ class RecordingWriter:
 
     Args:
         folder: must not exist.
-        rig: whose frames they are.
+        rig: whose frames they are; may be replaced until it is closed.
         name: of the recording.
         generator: what made it; goes into the manifest.
 
@@ -140,23 +140,23 @@ class RecordingWriter:
     def __init__(self, folder: Path, rig: Rig, name: str, generator: dict[str, Any]) -> None:
         if folder.exists():
             raise SartmError(f"{folder}: exists already and is not overwritten. Remove it, or choose another folder.")
-        self.folder = folder
+        self.folder, self.rig = folder, rig
         self.part = folder.with_name(f".{folder.name}.part")
         """Where the files lie until the recording is complete."""
         shutil.rmtree(self.part, ignore_errors=True)
         self.part.mkdir(parents=True)
         self._content = {"format": FORMAT, "name": name, "generator": generator}
         self._frames: list[Frame] = []
-        content = rig.model_dump(mode="json", exclude_none=True)
-        content["modalities"] = {entry.pop("name"): entry for entry in content["modalities"]}
-        write_text(self.part / "rig.yaml", yaml.safe_dump(content, sort_keys=False))
 
     def add(self, frame: Frame) -> None:
         """Enters a frame, whose files `write_images` has written, into the manifest."""
         self._frames.append(frame)
 
     def close(self) -> None:
-        """Writes the manifest and gives the folder its name."""
+        """Writes rig and manifest and gives the folder its name."""
+        content = self.rig.model_dump(mode="json", exclude_none=True)
+        content["modalities"] = {entry.pop("name"): entry for entry in content["modalities"]}
+        write_text(self.part / "rig.yaml", yaml.safe_dump(content, sort_keys=False))
         frames = [frame.model_dump(mode="json") for frame in self._frames]
         write_text(self.part / "manifest.json", json.dumps({**self._content, "frames": frames}, indent=1) + "\n")
         self.part.rename(self.folder)

@@ -79,6 +79,7 @@ def extract(
                 break
         if reference is None:
             raise SartmError(f"{bag.path}: not one frame set comes together. {' '.join(replay.remarks())}")
+        writer.rig = replay.calibrated_rig
         _describe(writer.part, replay, reference)
     return counts, replay
 
