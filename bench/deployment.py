@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save_file
 
-from sartm_core.deploy.bundle import ENCODER_FILE, HEAD_FILE, WEIGHTS_FILE, Bundle, Graphs, NetworkShape
+from sartm_core.deploy.bundle import HEAD_FILE, WEIGHTS_FILE, Bundle, Graphs, NetworkShape
 from sartm_core.deploy.graphs import write_graphs
 from sartm_core.deploy.onnx_segmenter import OnnxSegmenter
 from sartm_core.deploy.precision import quantize
 from sartm_core.deploy.torch_segmenter import TorchSegmenter
-from sartm_core.model.network import MultiModalNetwork
+from sartm_core.model.build import Network, build_network
 from sartm_core.model.presets import preset_for_rig
 from sartm_core.rig import Rig, load_rig
 
@@ -43,15 +43,15 @@ def described(rig: Rig, backbone: str, size: tuple[int, int], graphs: Graphs | N
     """A bundle's description; its files are written by `main`."""
     shape = NetworkShape(preset="any_sensor", backbone=backbone, lora_rank=8)
     return Bundle(
-        format=2, name="bench", rig=rig, network=shape, size=size, fit="stretch", graphs=graphs, files={}, recipe={},
+        format=3, name="bench", rig=rig, network=shape, size=size, fit="stretch", graphs=graphs, files={}, recipe={},
         figures={}, versions={},
     )  # fmt: skip
 
 
-def network_of(rig: Rig, backbone: str) -> MultiModalNetwork:
+def network_of(rig: Rig, backbone: str) -> Network:
     """Random weights of a trained network's scale."""
     torch.manual_seed(0)
-    network = MultiModalNetwork(preset_for_rig("any_sensor", backbone, rig, 8, {}), form="inference").eval()
+    network = build_network(preset_for_rig("any_sensor", backbone, rig, 8, {}), form="inference").eval()
     for name, parameter in network.named_parameters():
         if name.endswith("qkv.weight"):
             torch.nn.init.trunc_normal_(parameter, std=0.02)
@@ -64,7 +64,7 @@ def network_of(rig: Rig, backbone: str) -> MultiModalNetwork:
 
 def as_published(rig: Rig, backbone: str, size: tuple[int, int], device: str = "cpu") -> Callable[[], object]:
     """The way of the papers' code: float32, one pass after another, each through its LoRA layers."""
-    network = MultiModalNetwork(preset_for_rig("any_sensor", backbone, rig, 8, {})).eval().to(device)
+    network = build_network(preset_for_rig("any_sensor", backbone, rig, 8, {})).eval().to(device)
     count = len(rig.names)
     planes, modality = torch.rand(count, 3, *size, device=device) * 255, torch.arange(count, device=device)
     sample = torch.zeros(count, dtype=torch.long, device=device)
@@ -82,12 +82,12 @@ def as_published(rig: Rig, backbone: str, size: tuple[int, int], device: str = "
 def quantized(folder: Path) -> Path:
     """The encoder's linear layers in int8, the head as it is."""
     out = Path(shutil.copytree(folder, folder.with_name("int8")))
-    quantize(out / ENCODER_FILE)
+    quantize(out / "encoder.onnx")
     return out
 
 
 def add_gpu_rows(
-    table: Table, network: MultiModalNetwork, rig: Rig, backbone: str, size: tuple[int, int], folder: Path, planes: Any
+    table: Table, network: Network, rig: Rig, backbone: str, size: tuple[int, int], folder: Path, planes: Any
 ) -> None:
     """Captured passes against the way of the papers' code on the same GPU; frame rates in the last column."""
     published_ms = median_ms(as_published(rig, backbone, size, "cuda"))
@@ -142,10 +142,9 @@ def main() -> None:
             folder = Path(temporary) / f"onnx{opset}"
             folder.mkdir()
             dtype = torch.uint8 if rig.dtype == np.uint8 else torch.float32
-            features = write_graphs(
-                network, (height, width), dtype, opset, {"encoder": folder / ENCODER_FILE, "head": folder / HEAD_FILE}
-            )
-            graphs = Graphs(opset=opset, precision="fp32", features=features)
+            encoders = {"encoder": folder / "encoder.onnx"}
+            features = write_graphs(network, (height, width), dtype, opset, encoders, folder / HEAD_FILE)
+            graphs = Graphs(opset=opset, precision="fp32", features=features, encoders={"encoder.onnx": rig.names})
             bundle = described(rig, options.backbone, (height, width), graphs)
             segmenter = OnnxSegmenter(bundle, folder, "cpu")
             row(f"onnx {opset}, one pass", segmenter, lambda s=segmenter: s.segment(planes))  # type: ignore[misc]

@@ -39,12 +39,13 @@ def data_autolabel(
                 recording, loaded, min_confidence, overwrite, every_frame,
                 lambda done, total: bar.update(task, completed=done, total=total),
             )  # fmt: skip
+    unsure = f"{done.unsure} without a certain pixel; " if done.unsure else ""
     left = [f"{count} {reason}" for reason, count in done.poor.items()]
     left += [f"{done.without_rgb} without RGB"] if done.without_rgb else []
     left += [f"{done.kept} had labels already"] if done.kept else []
     stdout.print(
         f"{folder}: {done.labelled} frames labelled, {100 * done.share:.0f} % of their pixels; "
-        f"left as they were: {', '.join(left) or 'none'}",
+        f"{unsure}left as they were: {', '.join(left) or 'none'}",
         soft_wrap=True,
         highlight=False,
     )

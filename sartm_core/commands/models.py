@@ -14,9 +14,11 @@ model_app = typer.Typer(no_args_is_help=True, help="Networks: what they are made
 @model_app.command("info")
 def model_info(
     preset_name: Annotated[
-        str, typer.Argument(metavar="PRESET", help="any_sensor, sartm, mle_sam, mean_fusion or sam_lora.")
+        str, typer.Argument(metavar="PRESET", help="any_sensor, sartm, mle_sam, mean_fusion, sam_lora, mm_sam_adapter.")
     ],
-    backbone: Annotated[str, typer.Option(help="nano, tiny, small, base_plus or large.")] = "base_plus",
+    backbone: Annotated[
+        str, typer.Option(help="nano, tiny, small, base_plus, large; of mm_sam_adapter nano, base, large.")
+    ] = "base_plus",
     modalities: Annotated[str, typer.Option(help="Names, separated by commas.")] = "rgb,thermal",
     half_size: Annotated[str, typer.Option(help="Those of them that pass the encoder at half size.")] = "",
     classes: Annotated[int, typer.Option(help="Number of classes.")] = 9,
@@ -31,23 +33,29 @@ def model_info(
         raise typer.BadParameter(f"expected HEIGHTxWIDTH such as 448x640, got {size}", param_hint="--size") from None
     names = tuple(name.strip() for name in modalities.split(","))
     with user_errors():
+        from sartm_core.errors import SartmError
         from sartm_core.model.info import describe
-        from sartm_core.model.presets import preset
+        from sartm_core.model.presets import NetworkConfig, preset
 
         config = preset(preset_name, backbone, names, classes, lora_rank)
-        config = replace(config, half_size=tuple(name.strip() for name in half_size.split(",") if name.strip()))
+        halved = tuple(name.strip() for name in half_size.split(",") if name.strip())
+        if halved and not isinstance(config, NetworkConfig):
+            raise SartmError(f"--half-size: {preset_name} has no modalities of half size.")
+        if isinstance(config, NetworkConfig):
+            config = replace(config, half_size=halved)
         info = describe(config, (height, width))
     if json_output:
         print_json(info)
         return
-    table = Table(title=f"{preset_name}, {backbone}, {len(names)} modalities, {classes} classes, LoRA rank {lora_rank}")
+    rank = f", LoRA rank {lora_rank}" if "lora_per_expert" in info["parameters"] else ""
+    table = Table(title=f"{preset_name}, {backbone}, {len(names)} modalities, {classes} classes{rank}")
     table.add_column("parameters")
     table.add_column("", justify="right")
     for name, count in info["parameters"].items():
         table.add_row(name.replace("_", " "), f"{count:,}")
     stdout.print(table)
     frozen = ", ".join(f"{part} ({count:,})" for part, count in info["frozen"].items())
-    stdout.print(f"frozen with SAM2's weights: {frozen}")
+    stdout.print(f"frozen where it keeps its pre-training: {frozen}")
     costs = Table(title=f"GFLOP at {height}x{width} (1 multiply-add = 2), experts merged")
     costs.add_column("part")
     costs.add_column("", justify="right")

@@ -132,7 +132,7 @@ def read_table(path: Path | None, rig: Rig) -> LabelTable:
     """
     if path is None:
         own = [(spec.name, index, spec.color) for index, spec in enumerate(rig.classes)]
-        return _table("the rig's classes", rig, own)
+        return _table("the rig", rig, own)
     try:
         text = path.read_text(encoding="utf-8-sig")  # Excel marks its CSV
         if path.suffix == ".json":

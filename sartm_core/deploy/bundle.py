@@ -11,10 +11,10 @@ from sartm_core.errors import SartmError
 from sartm_core.files import sha256
 from sartm_core.rig import Rig, Size
 
-FORMAT = 2
+FORMAT = 3
 DESCRIPTION_FILE = "bundle.json"
 WEIGHTS_FILE = "weights.safetensors"
-ENCODER_FILE, ENCODER_HALF_FILE, HEAD_FILE = "encoder.onnx", "encoder_half.onnx", "head.onnx"
+HEAD_FILE = "head.onnx"
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 """A file of the bundle's own folder."""
@@ -22,7 +22,7 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class NetworkShape(Checked):
-    """What `MultiModalNetwork` is built from; modalities and classes come from the rig.
+    """What the network is built from; modalities and classes come from the rig.
 
     Attributes:
         changes: to the preset, see `preset_for_rig`.
@@ -35,20 +35,20 @@ class NetworkShape(Checked):
 
 
 class Graphs(Checked):
-    """What `encoder.onnx` and `head.onnx` are.
+    """What the encoders' graphs and `head.onnx` are.
 
     Attributes:
         opset: 20 for TensorRT 10.3 (JetPack 6) and later, 23 for ONNX Runtime and TensorRT 10.14 and later.
         precision: that the graphs compute in; normalisation, LayerNorm, softmax and the routing stay float32. In
             int8 are linear layers of the encoder, for CPUs.
         features: channels, height, width of what goes from one to the other, by name.
-        half_size: modalities that `encoder_half.onnx` is for; the others are for `encoder.onnx`.
+        encoders: file -> the modalities that pass it, in one batch; each modality passes one.
     """
 
     opset: int
     precision: Literal["fp32", "fp16", "int8"]
     features: dict[str, tuple[int, int, int]]
-    half_size: tuple[str, ...] = ()
+    encoders: dict[FileName, tuple[str, ...]]
 
 
 class Bundle(Checked):
@@ -67,7 +67,7 @@ class Bundle(Checked):
         versions: of the libraries that made it.
     """
 
-    format: Literal[2]
+    format: Literal[3]
     name: str
     rig: Rig
     network: NetworkShape
@@ -82,12 +82,10 @@ class Bundle(Checked):
 
 
 def encoder_files(bundle: Bundle) -> dict[str, list[int]]:
-    """The encoders' graphs that a bundle holds, full size first -> which modalities pass each."""
+    """The encoders' graphs that a bundle holds -> which modalities pass each; rows go in this order."""
     assert bundle.graphs is not None
-    rows: dict[str, list[int]] = {ENCODER_FILE: [], ENCODER_HALF_FILE: []}
-    for index, name in enumerate(bundle.rig.names):
-        rows[ENCODER_HALF_FILE if name in bundle.graphs.half_size else ENCODER_FILE].append(index)
-    return {file: indices for file, indices in rows.items() if indices}
+    index = {name: place for place, name in enumerate(bundle.rig.names)}
+    return {file: [index[name] for name in names] for file, names in bundle.graphs.encoders.items()}
 
 
 def read_bundle(directory: Path) -> Bundle:
@@ -109,6 +107,13 @@ def read_bundle(directory: Path) -> Bundle:
     if found != FORMAT:
         raise SartmError(f"{path}: expected format {FORMAT}, got {found}. Export with this version of sartm.")
     bundle = check(content, Bundle, str(path))
+    if bundle.graphs is not None:
+        passing = sorted(name for names in bundle.graphs.encoders.values() for name in names)
+        if passing != sorted(bundle.rig.names):
+            raise SartmError(
+                f"{path}: graphs.encoders: expected each of {', '.join(bundle.rig.names)} once, got "
+                f"{', '.join(passing)}. Export the bundle again."
+            )
     needed = {WEIGHTS_FILE} if bundle.graphs is None else {HEAD_FILE, *encoder_files(bundle)}
     if missing := sorted(needed - set(bundle.files)):
         raise SartmError(f"{path}: files: expected {missing[0]} among them. Export the bundle again.")

@@ -12,8 +12,6 @@ from safetensors.torch import save_file
 import sartm_core
 from sartm_core.deploy.bundle import (
     DESCRIPTION_FILE,
-    ENCODER_FILE,
-    ENCODER_HALF_FILE,
     FORMAT,
     HEAD_FILE,
     WEIGHTS_FILE,
@@ -26,8 +24,7 @@ from sartm_core.deploy.precision import halve, quantize
 from sartm_core.errors import SartmError
 from sartm_core.files import sha256, write_text
 from sartm_core.learning.checkpoints import load_network
-from sartm_core.model.backbone import SIDE_MULTIPLE
-from sartm_core.model.network import MultiModalNetwork
+from sartm_core.model.build import Network
 from sartm_core.rig import Size
 
 Form = Literal["torch", "onnx"]
@@ -68,7 +65,7 @@ def export(
     network.merge_experts()
     network.eval()
     size = size or recipe.stages[-1].size
-    multiple = SIDE_MULTIPLE * (2 if network.config.half_size else 1)
+    multiple = network.side_multiple
     if any(side % multiple for side in size):
         raise SartmError(f"size: expected multiples of {multiple}, got {size[0]}x{size[1]}.")
     default_opset = ANYWHERE if precision == "fp16" else NATIVE_ATTENTION
@@ -126,9 +123,9 @@ def describe(directory: Path, bundle: Bundle) -> None:
 
 
 def write_onnx(
-    network: MultiModalNetwork, size: Size, dtype: np.dtype[Any], opset: int, precision: Precision, directory: Path
+    network: Network, size: Size, dtype: np.dtype[Any], opset: int, precision: Precision, directory: Path
 ) -> Graphs:
-    """Writes `encoder.onnx` and `head.onnx`.
+    """Writes the encoders' graphs and `head.onnx`.
 
     Args:
         network: in its inference form; not to be used for other sizes afterwards.
@@ -139,22 +136,25 @@ def write_onnx(
     Raises:
         SartmError: torch's exporter fails.
     """
-    files = {"encoder": ENCODER_FILE, "encoder_half": ENCODER_HALF_FILE, "head": HEAD_FILE}
-    paths = {name: directory / file for name, file in files.items()}
+    encoders = {group: directory / f"{group}.onnx" for group in network.encoder_groups}
+    head = directory / HEAD_FILE
     planes = torch.uint8 if dtype == np.uint8 else torch.float32
     try:
-        features = write_graphs(network, size, planes, opset, paths)
+        features = write_graphs(network, size, planes, opset, encoders, head)
     except Exception as error:  # whatever the exporter raises
         raise SartmError(
             f"the network cannot be written as ONNX by torch {torch.__version__}: {error}. Tested with torch 2.13; or "
             "export --to torch."
         ) from error
-    encoders = [path for path in (paths["encoder"], paths["encoder_half"]) if path.is_file()]
     if precision == "fp16":
-        halve(paths["head"], set(), {"confidence", "routing"})
-    for encoder in encoders:
+        halve(head, set(), {"confidence", "routing"})
+    for encoder in encoders.values():
         if precision == "fp16":
             halve(encoder, {"planes"}, set())
         elif precision == "int8":
             quantize(encoder)
-    return Graphs(opset=opset, precision=precision, features=features, half_size=network.config.half_size)
+    names = network.config.modalities
+    passing = {
+        encoders[group].name: tuple(names[row] for row in rows) for group, rows in network.encoder_groups.items()
+    }
+    return Graphs(opset=opset, precision=precision, features=features, encoders=passing)

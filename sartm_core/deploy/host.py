@@ -1,5 +1,6 @@
 """What every backend does on the host: check the planes, fit them to the network, fit the answer back."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import cv2
@@ -22,13 +23,13 @@ class HostSide:
 
     Args:
         bundle: says rig, size and fit.
-        half_size: modalities that pass the encoder at half size: their rows come last.
+        groups: indices of the modalities that pass an encoder together: their rows lie together, in this order.
         batch: [M, 3, h, w] of the rig's dtype, where the planes are put; pinned memory, for example.
     """
 
-    def __init__(self, bundle: Bundle, half_size: tuple[str, ...], batch: NDArray[Any] | None = None) -> None:
+    def __init__(self, bundle: Bundle, groups: Iterable[Iterable[int]], batch: NDArray[Any] | None = None) -> None:
         self.bundle = bundle
-        self._order = sorted(enumerate(bundle.rig.modalities), key=lambda entry: entry[1].name in half_size)
+        self._order = [(index, bundle.rig.modalities[index]) for group in groups for index in group]
         shape = (len(bundle.rig.modalities), 3, *bundle.size)
         self._batch = np.zeros(shape, bundle.rig.dtype) if batch is None else batch
 

@@ -45,7 +45,7 @@ class OnnxSegmenter:
     def __init__(self, bundle: Bundle, directory: Path, device: str, threads: int = 0) -> None:
         self.bundle = bundle
         assert bundle.graphs is not None
-        host = HostSide(bundle, bundle.graphs.half_size)
+        host = HostSide(bundle, encoder_files(bundle).values())
         self.prepare, self.finish = host.prepare, host.finish
         self._device = "cpu" if device == "cpu" else "cuda"
         self._encoders = [

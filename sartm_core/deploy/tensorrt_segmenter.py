@@ -63,7 +63,7 @@ class TensorRtSegmenter:
         small = (height // CONFIDENCE_STRIDE, width // CONFIDENCE_STRIDE)
         self._confidence = self._cuda.pinned(small, np.float32)
         self._routing = self._cuda.pinned((len(LEVELS), count), np.float32)
-        host = HostSide(bundle, bundle.graphs.half_size, self._batch)
+        host = HostSide(bundle, self._rows_of, self._batch)
         self.prepare, self.finish = host.prepare, host.finish
         self._outputs = {"mask": self._mask, "confidence": self._confidence, "routing": self._routing}
         self._row_bytes = {"planes": self._batch[0].nbytes}

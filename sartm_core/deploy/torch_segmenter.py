@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sartm_core.deploy.bundle import WEIGHTS_FILE, Bundle
-from sartm_core.deploy.graphs import EncoderGraph, HeadGraph, bake_positions
+from sartm_core.deploy.graphs import EncoderGraph, HeadGraph
 from sartm_core.deploy.host import HostSide, Planes
 from sartm_core.errors import SartmError
 from sartm_core.frames import Segmentation
-from sartm_core.model.network import MultiModalNetwork
+from sartm_core.model.build import build_network
 from sartm_core.model.presets import preset_for_rig
 
 _CORES = torch.get_num_threads()
@@ -48,7 +48,7 @@ class TorchSegmenter:
             raise SartmError(f"precision '{precision}' is unknown. Known: auto, {', '.join(PRECISIONS)}.")
         shape = bundle.network
         config = preset_for_rig(shape.preset, shape.backbone, bundle.rig, shape.lora_rank, shape.changes)
-        self.network = MultiModalNetwork(config, form="inference")
+        self.network = build_network(config, form="inference")
         try:
             weights = load_file(directory / WEIGHTS_FILE)
             self.network.load_state_dict(weights)
@@ -58,16 +58,17 @@ class TorchSegmenter:
         # Kelvin and metres are normalised in float32: half precision has 0.25 K at room temperature.
         self.network.mean, self.network.std = (weights[name].to(self.device) for name in ("mean", "std"))
         self.backend = f"torch on {self.device.type}, {precision}"
-        self._graphs: dict[tuple[int, int], _CudaGraph] = {}
-        self._half = [name in config.half_size for name in bundle.rig.names]
-        self._encoders = EncoderGraph(self.network, half=False), EncoderGraph(self.network, half=True)
+        self._graphs: dict[tuple[int, ...], _CudaGraph] = {}
+        groups = self.network.encoder_groups
+        self._groups = [frozenset(rows) for rows in groups.values()]
+        self._encoders = [EncoderGraph(self.network, group) for group in groups]
         self._head = HeadGraph(self.network, bundle.size)
         if on_gpu:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            bake_positions(self.network, bundle.size)
+            self.network.fix_size(bundle.size)
         batch = torch.zeros((len(bundle.rig.names), 3, *bundle.size), dtype=_torch_dtype(bundle.rig.dtype))
         self._batch = batch.pin_memory() if on_gpu else batch
-        host = HostSide(bundle, config.half_size, self._batch.numpy())
+        host = HostSide(bundle, groups.values(), self._batch.numpy())
         self.prepare, self.finish = host.prepare, host.finish
 
     def segment(self, planes: Planes, size: tuple[int, int] | None = None) -> Segmentation:
@@ -78,26 +79,26 @@ class TorchSegmenter:
         """[R, 3, h, w] and the modality of each row -> mask [h, w], confidence [h/4, w/4], routing [3, M]."""
         # The pinned tensor whose first rows `planes` are: torch does not see that a NumPy view of it is pinned.
         batch, modality = self._batch[: len(rows)], torch.tensor(rows)
-        full = sum(not self._half[row] for row in rows)
-        key = (full, len(rows))
+        counts = tuple(sum(row in group for row in rows) for group in self._groups)
         if self.device.type == "cpu":
-            answer = self._network_answer(batch, modality, full)
+            answer = self._network_answer(batch, modality, counts)
         else:
-            if key not in self._graphs:
-                run = functools.partial(self._network_answer, full=full)
-                self._graphs[key] = _CudaGraph(run, batch, modality)
-            answer = self._graphs[key](batch, modality)
+            if counts not in self._graphs:
+                run = functools.partial(self._network_answer, counts=counts)
+                self._graphs[counts] = _CudaGraph(run, batch, modality)
+            answer = self._graphs[counts](batch, modality)
         mask, confidence, routing = (tensor.cpu().numpy() for tensor in answer)
         return mask, confidence, routing
 
-    def _network_answer(self, batch: Tensor, modality: Tensor, full: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The first rows pass at full size, the others at half."""
-        parts = [slice(0, full), slice(full, len(modality))]
-        levels = [
-            encoder(batch[part], modality[part])
-            for encoder, part in zip(self._encoders, parts, strict=True)
-            if part.start < part.stop
-        ]
+    def _network_answer(
+        self, batch: Tensor, modality: Tensor, counts: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`counts` rows pass each encoder; they lie together, in this order."""
+        levels, first = [], 0
+        for encoder, count in zip(self._encoders, counts, strict=True):
+            if count:
+                levels.append(encoder(batch[first : first + count], modality[first : first + count]))
+                first += count
         features = levels[0] if len(levels) == 1 else [torch.cat(level) for level in zip(*levels, strict=True)]
         return self._head(*features, modality)
 

@@ -20,6 +20,7 @@ from sartm_core.datasets.recording import Recording
 from sartm_core.errors import SartmError
 from sartm_core.frames import UNLABELLED
 from sartm_core.rig import Rig
+from sartm_core.sensing import encode
 
 DARKEST, BRIGHTEST = 35.0, 220.0
 """Mean brightness, 0 to 255, between which an RGB frame is good enough for a teacher that knows RGB alone."""
@@ -45,6 +46,7 @@ class AutoLabels:
 
     Attributes:
         labelled: frames that got labels.
+        unsure: frames in which no pixel was certain: their labels are empty.
         kept: frames that had labels already.
         without_rgb: frames without RGB.
         poor: reason -> frames whose RGB was too poor.
@@ -52,6 +54,7 @@ class AutoLabels:
     """
 
     labelled: int
+    unsure: int
     kept: int
     without_rgb: int
     poor: dict[str, int]
@@ -68,21 +71,17 @@ class Teacher:
         device: `cpu` or `cuda`.
 
     Raises:
-        SartmError: the model cannot be loaded, crops its input, or the mapping names an unknown class.
+        SartmError: the model or the device is not there, the model crops its input, or the mapping names an unknown
+            class.
     """
 
     def __init__(self, name: str, mapping: TeacherMap, rig: Rig, device: str = "cpu") -> None:
-        from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
-
-        processors: Any = AutoImageProcessor
-        try:
-            self._processor = processors.from_pretrained(name)
-            self._model: Any = AutoModelForSemanticSegmentation.from_pretrained(name).to(device).eval()
-        except (OSError, ValueError) as error:
-            raise SartmError(
-                f"teacher '{name}': cannot be loaded ({str(error).splitlines()[0]}). Give a folder that holds a "
-                "semantic-segmentation model of transformers, or a name on the Hugging Face hub."
-            ) from error
+        if device not in ("cpu", "cuda"):
+            raise SartmError(f"device '{device}' is unknown. Known: cpu, cuda.")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise SartmError("device 'cuda': torch finds no CUDA device. Use cpu, or install a CUDA build of torch.")
+        self._processor, self._model = _load(name)
+        self._model.to(device).eval()
         for option in ("do_center_crop", "do_pad"):
             if getattr(self._processor, option, False):
                 raise SartmError(f"teacher '{name}': its preprocessing has {option}; masks would not fit the images.")
@@ -127,11 +126,9 @@ def autolabel(
     Raises:
         SartmError: the rig has no RGB camera.
     """
-    rgb = next((m.name for m in recording.rig.modalities if m.kind == "rgb"), None)
-    if rgb is None:
-        raise SartmError(f"rig '{recording.rig.name}': has no RGB camera, which the teacher needs.")
+    rgb = _rgb_of(recording.rig)
     frames = recording.frames()
-    labelled = kept = without_rgb = 0
+    labelled = unsure = kept = without_rgb = 0
     poor: dict[str, int] = {}
     known = pixels = 0
     for done, frame in enumerate(frames, start=1):
@@ -142,16 +139,20 @@ def autolabel(
         if rgb not in frame.modalities:
             without_rgb += 1
             continue
-        image = recording.image(frame, rgb)
+        image = _image(recording, frame, rgb)
         reason = None if every_frame else why_poor(image)
         if reason is not None:
             poor[reason] = poor.get(reason, 0) + 1
             continue
         ids = _ids(teacher.probabilities(image), min_confidence)
         write_png(recording.path(frame, TRUTH), _at_reference(ids, recording, frame))
+        sure = int((ids != UNLABELLED).sum())
+        if not sure:
+            unsure += 1
+            continue
         labelled += 1
-        known, pixels = known + int((ids != UNLABELLED).sum()), pixels + ids.size
-    return AutoLabels(labelled, kept, without_rgb, poor, known / max(pixels, 1))
+        known, pixels = known + sure, pixels + ids.size
+    return AutoLabels(labelled, unsure, kept, without_rgb, poor, known / max(pixels, 1))
 
 
 def why_poor(image: NDArray[np.uint8]) -> str | None:
@@ -165,6 +166,44 @@ def why_poor(image: NDArray[np.uint8]) -> str | None:
     height = max(round(grey.shape[0] * 320 / grey.shape[1]), 1)
     small = cv2.resize(grey, (320, height), interpolation=cv2.INTER_AREA)
     return "blurred" if float(cv2.Laplacian(small, cv2.CV_32F).var()) < LEAST_SHARPNESS else None
+
+
+def _load(name: str) -> tuple[Any, Any]:
+    """Preprocessing and model; a head that the files lack would be random, and its labels noise."""
+    from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+
+    processors: Any = AutoImageProcessor
+    try:
+        processor = processors.from_pretrained(name)
+        model, loaded = AutoModelForSemanticSegmentation.from_pretrained(name, output_loading_info=True)
+        absent = sorted(set(loaded["missing_keys"]) & set(dict(model.named_parameters())))
+        if absent:
+            raise ValueError(f"its weights lack {absent[0]}: trained for something else?")
+    except Exception as error:  # each format of weights has exceptions of its own
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise SartmError(
+            f"teacher '{name}': cannot be loaded ({reason}). Give a folder that holds a semantic-segmentation model of "
+            "transformers, or a name on the Hugging Face hub."
+        ) from error
+    return processor, model
+
+
+def _rgb_of(rig: Rig) -> str:
+    """The RGB camera: the reference, where it is one."""
+    names = [modality.name for modality in rig.modalities if modality.kind == "rgb"]
+    if not names:
+        raise SartmError(f"rig '{rig.name}': has no RGB camera, which the teacher needs.")
+    return rig.reference if rig.reference in names else names[0]
+
+
+def _image(recording: Recording, frame: Frame, rgb: str) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3], from all that an RGB modality may hold: also grey, and with alpha."""
+    stored = recording.image(frame, rgb)
+    try:
+        planes = encode(recording.rig.modality(rgb), stored)
+    except SartmError as error:
+        raise SartmError(f"{recording.path(frame, rgb)}: {error}") from error
+    return np.ascontiguousarray(planes.transpose(1, 2, 0), np.uint8)
 
 
 def _ids(probabilities: NDArray[np.float32], min_confidence: float) -> NDArray[np.uint8]:
@@ -196,6 +235,7 @@ def _sums(mapping: TeacherMap, names: list[str], classes: tuple[str, ...], teach
             continue
         if target not in classes:
             raise SartmError(f"mapping: '{target}' is no class of the rig: {', '.join(classes)}.")
-        sums[classes.index(target), names.index(name)] = 1.0
-        sums[-1, names.index(name)] = 0.0
+        named = [index for index, known in enumerate(names) if known == name]  # some models use a name twice
+        sums[classes.index(target), named] = 1.0
+        sums[-1, named] = 0.0
     return sums

@@ -8,15 +8,19 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from sartm_core.checked_yaml import check
 from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path
 from sartm_core.learning.recipe import Recipe
+from sartm_core.model.build import Network, build_network
 from sartm_core.model.checkpoint import load_sam2
+from sartm_core.model.mm_sam_adapter import MMSamAdapter
 from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import preset_for_rig
+from sartm_core.model.sam_checkpoint import load_sam
 from sartm_core.pretrained import CHECKPOINTS, local_path
 from sartm_core.resources import shipped_weights
 from sartm_core.rig import Rig, rig_from_dict
@@ -108,24 +112,25 @@ def recipe_of(content: dict[str, Any], path: Path) -> Recipe:
         raise SartmError(f"{error}\nThe checkpoint was written by another version of sartm: use that one.") from error
 
 
-def load_network(path: Path) -> tuple[MultiModalNetwork, Rig, Recipe]:
+def load_network(path: Path) -> tuple[Network, Rig, Recipe]:
     """The network of a checkpoint in its training form, with the rig and the recipe that made it; errors as above."""
     content = read_checkpoint(path)
     rig = rig_from_dict(content["hyper_parameters"]["rig"], str(path))
     recipe = recipe_of(content, path)
-    network = MultiModalNetwork(preset_for_rig(recipe.preset, recipe.backbone, rig, recipe.lora_rank, recipe.network))
+    network = build_network(preset_for_rig(recipe.preset, recipe.backbone, rig, recipe.lora_rank, recipe.network))
     prefix = "network."
     state = {key.removeprefix(prefix): value for key, value in content["state_dict"].items() if key.startswith(prefix)}
     network.load_state_dict(state)
     return network, rig, recipe
 
 
-def load_initial_weights(network: MultiModalNetwork, source: str) -> int:
+def load_initial_weights(network: Network, source: str) -> int:
     """Puts pre-trained weights into a new network.
 
     Args:
         source: `sam2.1_tiny` and the like (`sartm weights list`); a SAM2 `.pt`; `nano`, ours; a `.safetensors` that
-            `sartm weights extract` wrote; or a checkpoint of ours, whose encoder and transformer are taken.
+            `sartm weights extract` wrote; or a checkpoint of ours, whose encoder and transformer are taken. For
+            mm_sam_adapter: SAM's `.pth`, a file or folder of `facebook/sam-vit-large`, or a checkpoint of ours.
 
     Returns:
         Number of tensors that were set.
@@ -133,7 +138,9 @@ def load_initial_weights(network: MultiModalNetwork, source: str) -> int:
     Raises:
         SartmError: no such weights, or nothing of them fits.
     """
-    if source in CHECKPOINTS or source.endswith(".pt"):
+    if isinstance(network, MMSamAdapter) and Path(source).suffix != ".ckpt" and not _is_ours(source):
+        return len(load_sam(network, Path(source)).matched)
+    if isinstance(network, MultiModalNetwork) and (source in CHECKPOINTS or source.endswith(".pt")):
         return len(load_sam2(network, local_path(source) if source in CHECKPOINTS else Path(source)).matched)
     path = Path(source)
     if path.suffix == ".ckpt":
@@ -157,15 +164,27 @@ def load_initial_weights(network: MultiModalNetwork, source: str) -> int:
     return len(own)
 
 
+def _is_ours(source: str) -> bool:
+    """A file that `sartm weights extract` wrote: names begin with our part's."""
+    if not source.endswith(".safetensors"):
+        return False
+    try:
+        with safe_open(source, framework="pt") as content:
+            return any(name.startswith("vit.") for name in content.keys())  # noqa: SIM118 (no dictionary)
+    except (OSError, SafetensorError):
+        return False
+
+
 def extract_pretrained(checkpoint: Path, out: Path) -> int:
     """Writes encoder and transformer of a checkpoint, for `initial_weights`; half precision. Returns their number."""
     from safetensors.torch import save_file
 
     network, _, recipe = load_network(checkpoint)
-    if recipe.train_experts:
+    alone = isinstance(network, MMSamAdapter) and not network.config.adapter
+    if recipe.train_experts and not alone:
         raise SartmError(
-            f"{checkpoint}: its experts were trained as well, so the encoder alone is not what was learned. Train with "
-            "train_experts: false."
+            f"{checkpoint}: its experts (or adapter) were trained as well, so the encoder alone is not what was "
+            "learned. Train with train_experts: false (mm_sam_adapter: network: {adapter: false})."
         )
     tensors = {name: p.detach().half().contiguous() for name, p in network.pretrained_parameters().items()}
     with atomic_path(out) as temporary:

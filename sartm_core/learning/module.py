@@ -12,8 +12,9 @@ from sartm_core.learning import losses
 from sartm_core.learning.corruption import Degraded, degrade
 from sartm_core.learning.recipe import Recipe
 from sartm_core.learning.schedule import stage_factors
+from sartm_core.model.build import Network, build_network
 from sartm_core.model.language import TextTeacher
-from sartm_core.model.network import MultiModalNetwork, NetworkOutput
+from sartm_core.model.output import NetworkOutput
 from sartm_core.model.presets import preset_for_rig
 from sartm_core.rig import Rig, rig_from_dict
 
@@ -35,7 +36,7 @@ class SegmentationModule(lightning.LightningModule):
         recipe: dict[str, Any],
         steps: list[int],
         texts: TextTeacher | None = None,
-        teacher: MultiModalNetwork | None = None,
+        teacher: Network | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["texts", "teacher"])
@@ -43,7 +44,11 @@ class SegmentationModule(lightning.LightningModule):
         self.recipe = Recipe.model_validate(recipe)
         r = self.recipe
         config = preset_for_rig(r.preset, r.backbone, self.rig, r.lora_rank, r.network)
-        self.network = MultiModalNetwork(config)
+        if r.losses.per_modality and r.preset == "mm_sam_adapter":
+            raise SartmError(
+                "losses.per_modality: mm_sam_adapter's modalities have no features of the classifier's width."
+            )
+        self.network = build_network(config)
         self.network.freeze_pretrained(not r.train_backbone)
         if not r.train_experts:
             self.network.freeze_experts()
@@ -55,7 +60,7 @@ class SegmentationModule(lightning.LightningModule):
         self.classifier.requires_grad_(bool(r.losses.consistency or r.losses.per_modality))
         self.texts = texts
         # Not a submodule: neither trained nor saved.
-        self._teacher: list[MultiModalNetwork] = [] if teacher is None else [teacher.eval().requires_grad_(False)]
+        self._teacher: list[Network] = [] if teacher is None else [teacher.eval().requires_grad_(False)]
         self._validation = SegmentationScore(len(self.rig.classes))
 
     def on_fit_start(self) -> None:
@@ -149,12 +154,16 @@ class SegmentationModule(lightning.LightningModule):
         self.log("val_miou", self._validation.mean_iou())
 
     def configure_optimizers(self) -> Any:
-        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        groups = [
-            {"params": [p for p in trainable if p.ndim > 1], "weight_decay": self.recipe.weight_decay},
-            {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=1.0)  # the schedule gives the rates themselves
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                decay = self.recipe.weight_decay if parameter.ndim > 1 else 0.0
+                scale = self.network.learning_rate_scale(name.removeprefix("network."), self.recipe.layer_decay)
+                groups.setdefault((scale, decay), []).append(parameter)
+        # The schedule gives the rates themselves; a group's own is a share of them.
+        optimizer = torch.optim.AdamW(
+            [{"params": members, "lr": scale, "weight_decay": decay} for (scale, decay), members in groups.items()]
+        )
         rates = stage_factors(self.recipe, self.hparams["steps"])
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rates(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

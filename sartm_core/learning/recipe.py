@@ -136,9 +136,12 @@ class Recipe(Checked):
     """One training run.
 
     Attributes:
-        network: changes to the preset, fields of `NetworkConfig`: the papers' ablations.
+        network: changes to the preset, fields of `NetworkConfig` or `AdapterConfig`: the papers' ablations.
         initial_weights: `sam2.1_tiny` and the like, a SAM2 `.pt` file, or a checkpoint or bundle of ours.
         train_backbone: false freezes SAM2's weights and trains the experts; true is for backbones without pre-training.
+        lora_rank: of the experts; mm_sam_adapter has none.
+        branch_weights: file or folder of a ConvNeXt of transformers, for the branches of mm_sam_adapter.
+        layer_decay: each block of the pre-trained backbone learns this much slower than the one behind it.
         train_experts: false leaves the experts at nothing: for pre-training a backbone.
         dropout: of the auxiliary head. With 0, one and many processes give the same losses; the masks are drawn per
             process.
@@ -152,13 +155,15 @@ class Recipe(Checked):
 
     name: str
     description: str = ""
-    preset: Literal["any_sensor", "sartm", "mle_sam", "mean_fusion", "sam_lora"]
+    preset: Literal["any_sensor", "sartm", "mle_sam", "mean_fusion", "sam_lora", "mm_sam_adapter"]
     network: dict[str, Any] = Field(default_factory=dict)
-    backbone: Literal["nano", "tiny", "small", "base_plus", "large"]
+    backbone: Literal["nano", "tiny", "small", "base_plus", "base", "large"]
     initial_weights: str | None = None
     train_backbone: bool
     train_experts: bool = True
-    lora_rank: int = Field(gt=0)
+    lora_rank: int = Field(16, gt=0)
+    branch_weights: str | None = None
+    layer_decay: float = Field(1.0, gt=0, le=1)
     seed: int = 0
     data: DataSource
     augmentation: Augmentation = Augmentation()

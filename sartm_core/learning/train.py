@@ -35,7 +35,9 @@ from sartm_core.learning.frames import DiskSource, SimulatedSource, Source, Trai
 from sartm_core.learning.module import SegmentationModule
 from sartm_core.learning.recipe import DataSource, Recipe
 from sartm_core.model import language
+from sartm_core.model.mm_sam_adapter import MMSamAdapter
 from sartm_core.model.routing import LanguageRouting
+from sartm_core.model.sam_checkpoint import load_branches
 from sartm_core.rig import Rig, load_rig
 
 log = logging.getLogger(__name__)
@@ -157,11 +159,17 @@ def _module(recipe: Recipe, training: Source, steps: list[int]) -> SegmentationM
                 f"classes, this run has {', '.join(rig.names)} and {len(rig.classes)}. Train the teacher for this rig."
             )
     module = SegmentationModule(rig.model_dump(mode="json"), recipe.model_dump(mode="json"), steps, texts, teacher)
-    if texts is not None and isinstance(module.network.routing, LanguageRouting):
-        module.network.routing.set_text(texts.embeddings[texts.known])
+    routing = getattr(module.network, "routing", None)
+    if texts is not None and isinstance(routing, LanguageRouting):
+        routing.set_text(texts.embeddings[texts.known])
     if recipe.initial_weights is not None:
         count = load_initial_weights(module.network, recipe.initial_weights)
         log.info("initial weights: %d tensors of %s", count, recipe.initial_weights)
+    if recipe.branch_weights is not None:
+        if not isinstance(module.network, MMSamAdapter):
+            raise SartmError(f"branch_weights: preset {recipe.preset} has no branches; they are mm_sam_adapter's.")
+        count = load_branches(module.network, Path(recipe.branch_weights))
+        log.info("branch weights: %d tensors of %s", count, recipe.branch_weights)
     frames = (_read(training, index, recipe) for index in range(min(recipe.statistics_frames, len(training))))
     statistics = plane_statistics(rig.names, (planes for planes, _ in frames))
     module.network.set_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))

@@ -37,28 +37,31 @@ class MlpHead(nn.Module):
     """MLE-SAM's head, as SegFormer's (arXiv 2412.04220, section III-E): an MLP per level, upsample, concatenate, fuse.
 
     Args:
-        channels: of the three levels.
+        channels: of the levels, the finest first.
         classes: number of classes, C.
-        width: of the head, at most 256.
+        width: of the head.
     """
 
-    def __init__(self, channels: tuple[int, int, int], classes: int, width: int) -> None:
+    def __init__(self, channels: tuple[int, ...], classes: int, width: int) -> None:
         super().__init__()
         # A 1x1 convolution is the same MLP for every pixel.
         self.project = nn.ModuleList(nn.Conv2d(count, width, kernel_size=1) for count in channels)
         self.fuse = nn.Sequential(
-            nn.Conv2d(3 * width, width, kernel_size=1), nn.GroupNorm(8, width), nn.GELU(), nn.Dropout2d(0.1)
+            nn.Conv2d(len(channels) * width, width, kernel_size=1),
+            nn.GroupNorm(8, width),
+            nn.GELU(),
+            nn.Dropout2d(0.1),
         )
         self.classify = nn.Conv2d(width, classes, kernel_size=1)
 
-    def forward(self, ffp: Tensor, ifp: Tensor, sfm: Tensor) -> Tensor:
-        """As `FpnHead.forward`."""
-        size = ffp.shape[2:]
-        levels = [
+    def forward(self, *levels: Tensor) -> Tensor:
+        """[B, C_i, h_i, w_i] of each level -> [B, C, h_0, w_0]"""
+        size = levels[0].shape[2:]
+        enlarged = [
             F.interpolate(project(level), size=size, mode="bilinear", align_corners=False)
-            for level, project in zip((ffp, ifp, sfm), self.project, strict=True)
+            for level, project in zip(levels, self.project, strict=True)
         ]
-        return self.classify(self.fuse(torch.cat(levels, dim=1)))
+        return self.classify(self.fuse(torch.cat(enlarged, dim=1)))
 
 
 class DeepLabHead(nn.Module):

@@ -7,11 +7,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from sartm_core.model.network import MultiModalNetwork
-from sartm_core.model.presets import NetworkConfig
+from sartm_core.model.build import Network, build_network
+from sartm_core.model.presets import AnyConfig
 
 
-def describe(config: NetworkConfig, size: tuple[int, int]) -> dict[str, Any]:
+def describe(config: AnyConfig, size: tuple[int, int]) -> dict[str, Any]:
     """Parameters and GFLOP (1 multiply-add = 2) of a network with merged experts, at an input size (height, width).
 
     Returns:
@@ -21,22 +21,16 @@ def describe(config: NetworkConfig, size: tuple[int, int]) -> dict[str, Any]:
     Raises:
         SartmError: a side is no multiple of 32.
     """
-    network = MultiModalNetwork(config)
+    network = build_network(config)
     network.freeze_pretrained(True)
-    parts = {name: _count(part) for name, part in network.named_children()}
-    lora = sum(p.numel() for name, p in network.encoder.named_parameters() if "lora_" in name)
-    experts = len(network.expert_names)
     parameters = {
         "total": _count(network),
         "trainable": sum(p.numel() for p in network.parameters() if p.requires_grad),
-        "encoder_without_lora": parts.pop("encoder") - lora,
-        "lora_per_expert": lora // experts,
-        "experts": experts,
-        **parts,
+        **network.parameter_table(),
     }
     frozen: dict[str, int] = {}
     for name, parameter in network.pretrained_parameters().items():
-        part = "encoder without experts" if name.startswith("encoder.") else "decoder.transformer"
+        part = ".".join(name.split(".")[: 2 if name.startswith("decoder") else 1])
         frozen[part] = frozen.get(part, 0) + parameter.numel()
     network.merge_experts()
     network.eval().requires_grad_(False).to("meta")
@@ -50,7 +44,7 @@ def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _gflop(network: MultiModalNetwork, size: tuple[int, int], rows: int, decode: bool) -> float:
+def _gflop(network: Network, size: tuple[int, int], rows: int, decode: bool) -> float:
     """Counted on the meta device: shapes without numbers, but for the indices, on which the work depends."""
     modality = torch.arange(rows)
     sample = torch.zeros(rows, dtype=torch.long)

@@ -1,7 +1,5 @@
 """The whole network: planes of the present modalities in, class scores and routing weights out."""
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,31 +9,13 @@ from sartm_core.model import lora
 from sartm_core.model.backbone import SIDE_MULTIPLE, build_image_encoder, pyramid_width
 from sartm_core.model.decoder import ClassTokenDecoder
 from sartm_core.model.heads import DeepLabHead, FpnHead, MlpHead
+from sartm_core.model.output import NetworkOutput
 from sartm_core.model.presets import NetworkConfig
 from sartm_core.model.rectification import MeetTheReference
 from sartm_core.model.routing import LanguageRouting, MeanRouting, ReliabilityRouting, TopKRouting, weighted_sum
 
 HEAD_WIDTH = 256
 """Of the auxiliary head: at 768, as in SegFormer, it would cost as much as the encoder."""
-
-
-class NetworkOutput(NamedTuple):
-    """Attributes:
-    logits: the scores that inference uses, [B, C, H/4, W/4].
-    mask_logits: of the mask decoder, [B, C, H/4, W/4].
-    auxiliary_logits: of the auxiliary head, [B, C, H/4, W/4]; None where there is none.
-    routing: float32 [B, 3, M], the convex coefficients that were applied.
-    reliability: float32 [R], logit that the row's sensor is sound, rows in the order of `availability.nonzero()`; None
-        where the fusion has no such head.
-    fused: the three levels of features that the decoders saw.
-    """
-
-    logits: Tensor
-    mask_logits: Tensor
-    auxiliary_logits: Tensor | None
-    routing: Tensor
-    reliability: Tensor | None
-    fused: list[Tensor]
 
 
 def _fusion(config: NetworkConfig, channels: tuple[int, int, int]) -> nn.Module:
@@ -100,6 +80,26 @@ class MultiModalNetwork(nn.Module):
         sparse = torch.tensor([name in config.sparse for name in config.modalities])
         self.register_buffer("is_sparse", sparse, persistent=False)
 
+    @property
+    def side_multiple(self) -> int:
+        """Of what the input's sides are multiples."""
+        return SIDE_MULTIPLE * (2 if self.config.half_size else 1)
+
+    @property
+    def encoder_groups(self) -> dict[str, tuple[int, ...]]:
+        """Modalities that pass the encoder in one batch: those of full, then those of half size."""
+        names, half = self.config.modalities, self.config.half_size
+        groups = {
+            group: tuple(index for index, name in enumerate(names) if (name in half) == is_half)
+            for group, is_half in (("encoder", False), ("encoder_half", True))
+        }
+        return {group: members for group, members in groups.items() if members}
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """What `encode` gives, in order."""
+        return ("ffp", "ifp", "sfm")
+
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Sets the normalisation: float [M, 3] each."""
         self.mean.copy_(mean)
@@ -143,7 +143,7 @@ class MultiModalNetwork(nn.Module):
             SartmError: a side is no multiple of 32.
         """
         height, width = planes.shape[2:]
-        multiple = SIDE_MULTIPLE * (2 if self.config.half_size else 1)
+        multiple = self.side_multiple
         if height % multiple or width % multiple:
             raise SartmError(f"network input: expected sides that are multiples of {multiple}, got {height}x{width}.")
         if not self.config.half_size:
@@ -158,6 +158,10 @@ class MultiModalNetwork(nn.Module):
                 levels.append(self.encode_alike(planes[rows], modality[rows], half))
         back = torch.cat(order).argsort()
         return [torch.cat(parts)[back] for parts in zip(*levels, strict=True)]
+
+    def encode_group(self, planes: Tensor, modality: Tensor, group: str) -> list[Tensor]:
+        """`encode` for rows of one of the `encoder_groups`."""
+        return self.encode_alike(planes, modality, half=group == "encoder_half")
 
     def encode_alike(self, planes: Tensor, modality: Tensor, half: bool) -> list[Tensor]:
         """`encode` for rows that all pass at full, or all at half size; the features have the same sizes either way."""
@@ -202,3 +206,43 @@ class MultiModalNetwork(nn.Module):
         if auxiliary_logits is not None and self.config.inference != "mask":
             logits = auxiliary_logits if self.config.inference == "auxiliary" else (mask_logits + auxiliary_logits) / 2
         return NetworkOutput(logits, mask_logits, auxiliary_logits, routing, reliability, fused)
+
+    def fix_size(self, size: tuple[int, int]) -> None:
+        """Makes the position embeddings constants, for export: they would be computed anew for each frame."""
+        trunk, decoder = self.encoder.trunk, self.decoder
+        strides = (4, 8) if self.config.half_size else (4,)
+        grids = [(size[0] // stride, size[1] // stride) for stride in strides]
+        embeddings = {grid: trunk._get_pos_embed(grid).detach().clone() for grid in grids}
+        trunk._get_pos_embed = lambda hw: embeddings[int(hw[0]), int(hw[1])]
+        decoder.position = _Constant(decoder.position((size[0] // 16, size[1] // 16)).detach().clone())
+
+    def parameter_table(self) -> dict[str, int]:
+        """Name of a part -> its parameters."""
+        parts = {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
+        lora_parameters = sum(p.numel() for name, p in self.encoder.named_parameters() if "lora_" in name)
+        experts = len(self.expert_names)
+        return {
+            "encoder_without_lora": parts.pop("encoder") - lora_parameters,
+            "lora_per_expert": lora_parameters // experts,
+            "experts": experts,
+            **parts,
+        }
+
+    def learning_rate_scale(self, name: str, decay: float) -> float:
+        """Layer-wise decay over the blocks of the encoder; what is new has the full rate. See `MMSamAdapter`."""
+        if not name.startswith("encoder.trunk.") or "lora_" in name:
+            return 1.0
+        parts = name.split(".")
+        layer = int(parts[3]) + 1 if parts[2] == "blocks" else 0
+        return float(decay ** (len(self.encoder.trunk.blocks) + 1 - layer))
+
+
+class _Constant(nn.Module):
+    value: Tensor
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("value", value)
+
+    def forward(self, _: object) -> Tensor:
+        return self.value

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_type_hints
 
 from sartm_core.errors import SartmError
+from sartm_core.model.adapter_config import AdapterConfig
 from sartm_core.rig import SPARSE_KINDS, Rig
 
 
@@ -117,16 +118,24 @@ def sam_lora(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank
     return replace(mean_fusion(backbone, modalities, classes, lora_rank), experts="shared")
 
 
-PRESETS: dict[str, Callable[[str, tuple[str, ...], int, int], NetworkConfig]] = {
+def mm_sam_adapter(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> AdapterConfig:
+    """MM SAM-adapter (arXiv 2509.10408): SAM's ViT, ConvNeXt branches, ViT-Adapter; it has no LoRA."""
+    return AdapterConfig(backbone=backbone, modalities=modalities, reference=modalities[0], classes=classes)
+
+
+AnyConfig = NetworkConfig | AdapterConfig
+
+PRESETS: dict[str, Callable[[str, tuple[str, ...], int, int], AnyConfig]] = {
     "any_sensor": any_sensor,
     "sartm": sartm,
     "mle_sam": mle_sam,
     "mean_fusion": mean_fusion,
     "sam_lora": sam_lora,
+    "mm_sam_adapter": mm_sam_adapter,
 }
 
 
-def preset(name: str, backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
+def preset(name: str, backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> AnyConfig:
     """The preset of that name; the first modality is the reference.
 
     Raises:
@@ -137,37 +146,49 @@ def preset(name: str, backbone: str, modalities: tuple[str, ...], classes: int, 
     return PRESETS[name](backbone, modalities, classes, lora_rank)
 
 
+_FREE = {
+    NetworkConfig: {
+        "experts", "rectification", "fusion", "top_k", "text_width", "hypernetworks", "auxiliary", "inference",
+        "half_size",
+    },
+    AdapterConfig: {"adapter", "branch", "fusion", "symmetric", "extractors"},
+}  # fmt: skip
+"""What an ablation may change; the rest comes from rig and recipe."""
+
+
 def preset_for_rig(
     name: str, backbone: str, rig: Rig, lora_rank: int, changes: dict[str, Any] | None = None
-) -> NetworkConfig:
+) -> AnyConfig:
     """The preset of that name for a rig's modalities, reference and classes.
 
     Args:
-        changes: other values of `NetworkConfig`'s fields, such as `{"fusion": "top_k"}`: an ablation.
+        changes: other values of the configuration's fields, such as `{"fusion": "top_k"}`: an ablation.
 
     Raises:
         SartmError: unknown preset or field, or a value that does not fit.
     """
-    config = replace(
-        preset(name, backbone, rig.names, len(rig.classes), lora_rank),
-        reference=rig.reference,
-        sparse=tuple(m.name for m in rig.modalities if m.kind in SPARSE_KINDS),
-    )
+    config = preset(name, backbone, rig.names, len(rig.classes), lora_rank)
     changes = dict(changes or {})
-    half_size = changes.pop("half_size", ())
-    if not isinstance(half_size, list | tuple):
-        raise SartmError(f"network.half_size: expected a list of modalities, got {half_size!r}.")
-    config = replace(config, half_size=tuple(half_size))
-    free = {"experts", "rectification", "fusion", "top_k", "text_width", "hypernetworks", "auxiliary", "inference"}
-    unknown = sorted(set(changes) - free)
+    _check_changes(type(config), changes)
+    if isinstance(config, AdapterConfig):
+        return replace(config, reference=rig.reference, **changes)
+    sparse = tuple(m.name for m in rig.modalities if m.kind in SPARSE_KINDS)
+    half_size = tuple(changes.pop("half_size", ()))
+    return replace(config, reference=rig.reference, sparse=sparse, half_size=half_size, **changes)
+
+
+def _check_changes(kind: type[AnyConfig], changes: dict[str, Any]) -> None:
+    unknown = sorted(set(changes) - _FREE[kind])
     if unknown:
-        raise SartmError(
-            f"network: '{unknown[0]}' cannot be changed; these can: {', '.join(sorted({*free, 'half_size'}))}."
-        )
-    hints = get_type_hints(NetworkConfig)
+        known = ", ".join(sorted(_FREE[kind]))
+        raise SartmError(f"network: '{unknown[0]}' cannot be changed; these can: {known}.")
+    hints = get_type_hints(kind)
     for field, value in changes.items():
+        if field == "half_size":
+            if not isinstance(value, list | tuple):
+                raise SartmError(f"network.half_size: expected a list of modalities, got {value!r}.")
+            continue
         choices = get_args(hints[field])
         if (choices and value not in choices) or (not choices and not isinstance(value, hints[field])):
             expected = ", ".join(map(str, choices)) or hints[field].__name__
             raise SartmError(f"network.{field}: expected {expected}, got {value!r}.")
-    return replace(config, **changes)

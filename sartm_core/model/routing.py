@@ -48,7 +48,7 @@ class TopKRouting(nn.Module):
         """As `ReliabilityRouting.forward`, without a reliability."""
         levels = []
         for router, level in zip(self.routers, features, strict=True):
-            logits = _spread(router(level.mean(dim=(2, 3))).squeeze(1), sample, modality, availability)
+            logits = spread(router(level.mean(dim=(2, 3))).squeeze(1), sample, modality, availability)
             rank = logits.argsort(dim=1, descending=True).argsort(dim=1)
             levels.append(logits.masked_fill(rank >= self.k, -torch.inf).softmax(dim=1))
         routed = torch.stack(levels, dim=1)  # [B, 3, M]
@@ -98,7 +98,7 @@ class LanguageRouting(nn.Module):
         levels = []
         for projection, level in zip(self.projections, features, strict=True):
             likeness = F.normalize(projection(level.mean(dim=(2, 3))), dim=1) @ self.text_direction  # [R]
-            levels.append(_spread(self.log_scale.exp() * likeness, sample, modality, availability).softmax(dim=1))
+            levels.append(spread(self.log_scale.exp() * likeness, sample, modality, availability).softmax(dim=1))
         return _mixed(torch.stack(levels, dim=1), self.scales, availability), None
 
 
@@ -136,13 +136,13 @@ class ReliabilityRouting(nn.Module):
         deviations = [level.flatten(2).std(dim=2) for level in features]
         reliability = self.reliability(torch.cat([*means, *deviations], dim=1)).squeeze(1)  # [R]
         levels = [
-            _spread(reliability + router(mean).squeeze(1), sample, modality, availability).softmax(dim=1)
+            spread(reliability + router(mean).squeeze(1), sample, modality, availability).softmax(dim=1)
             for router, mean in zip(self.routers, means, strict=True)
         ]
         return torch.stack(levels, dim=1), reliability
 
 
-def _spread(logits: Tensor, sample: Tensor, modality: Tensor, availability: Tensor) -> Tensor:
+def spread(logits: Tensor, sample: Tensor, modality: Tensor, availability: Tensor) -> Tensor:
     """[R] -> [B, M], minus infinity where absent."""
     spread = logits.new_full(availability.shape, -torch.inf)
     spread[sample, modality] = logits

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from sartm_core.deploy import load_segmenter
-from sartm_core.deploy.bundle import DESCRIPTION_FILE, ENCODER_FILE, HEAD_FILE, WEIGHTS_FILE, Bundle, NetworkShape
+from sartm_core.deploy.bundle import DESCRIPTION_FILE, HEAD_FILE, WEIGHTS_FILE, Bundle, NetworkShape
 from sartm_core.deploy.export import describe, write_onnx
 from sartm_core.deploy.onnx_segmenter import OnnxSegmenter
 from sartm_core.errors import SartmError
@@ -29,6 +29,7 @@ from sartm_core.resources import resolve_bundle
 from sartm_core.rig import Rig, load_rig
 
 SIZE = (64, 128)
+ENCODER_FILE = "encoder.onnx"
 
 
 def make_bundle(
@@ -53,7 +54,7 @@ def make_bundle(
         graphs = write_onnx(network, SIZE, rig.dtype, opset, precision, folder)
     shape = NetworkShape(preset=preset, backbone=backbone, lora_rank=4, changes=changes)
     bundle = Bundle(
-        format=2, name="untrained", rig=rig, network=shape, size=SIZE, fit="stretch", graphs=graphs,
+        format=3, name="untrained", rig=rig, network=shape, size=SIZE, fit="stretch", graphs=graphs,
         files={path.name: sha256(path) for path in folder.iterdir()}, recipe={}, figures={}, versions={},
     )  # fmt: skip
     describe(folder, bundle)

@@ -29,7 +29,7 @@ from typer.testing import CliRunner
 
 from sartm_core.cli import app
 from sartm_core.deploy import choose_backend, cuda, load_segmenter
-from sartm_core.deploy.bundle import ENCODER_FILE, HEAD_FILE, Bundle, Graphs, read_bundle
+from sartm_core.deploy.bundle import HEAD_FILE, Bundle, Graphs, read_bundle
 from sartm_core.deploy.engine import EngineCache, EngineKey, key_of, load_or_build
 from sartm_core.deploy.export import describe, write_onnx
 from sartm_core.deploy.graphs import write_graphs
@@ -43,6 +43,7 @@ from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import preset_for_rig
 
 HERE = Path(__file__).parent
+ENCODER_FILE = "encoder.onnx"
 ONE_MODALITY = {
     ENCODER_FILE: """
         encoder (uint8[1, 3, 64, 96] planes, int64[1] modality)
@@ -107,9 +108,10 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert isinstance(shipped, TorchSegmenter)
     directory = tmp_path_factory.mktemp("graphs")
     features = write_graphs(
-        shipped.network, SIZE, torch.float32, 20, {"encoder": directory / ENCODER_FILE, "head": directory / HEAD_FILE}
+        shipped.network, SIZE, torch.float32, 20, {"encoder": directory / ENCODER_FILE}, directory / HEAD_FILE
     )
-    graphs = Graphs(opset=20, precision="fp32", features=features)
+    names = shipped.bundle.rig.names
+    graphs = Graphs(opset=20, precision="fp32", features=features, encoders={ENCODER_FILE: names})
     describe_graphs(directory, shipped.bundle.model_copy(update={"size": SIZE, "graphs": graphs}))
     return directory
 
@@ -265,7 +267,7 @@ class TestSegmenter:
                 torch.nn.init.normal_(parameter, std=0.05)
         size = (64, 128)
         graphs = write_onnx(network, size, rig.dtype, 20, "fp32", tmp_path)
-        assert graphs.half_size == half
+        assert graphs.encoders == {"encoder.onnx": ("rgb",), "encoder_half.onnx": half}
         describe_graphs(tmp_path, bundle.model_copy(update={"size": size, "graphs": graphs}))
         described = read_bundle(tmp_path)
         segmenter = TensorRtSegmenter(described, tmp_path, cache, say=lambda line: None)
@@ -307,7 +309,10 @@ class TestSegmenter:
             model = onnx_parser.parse_model(f'<ir_version: 9, opset_import: ["": 20]> {text}')
             (tmp_path / file).write_bytes(model.SerializeToString())
         features = {"ffp": (3, 16, 24), "ifp": (3, 8, 12), "sfm": (3, 4, 6)}
-        changes = {"rig": bundle.rig.only(("rgb",)), "graphs": Graphs(opset=20, precision="fp32", features=features)}
+        changes = {
+            "rig": bundle.rig.only(("rgb",)),
+            "graphs": Graphs(opset=20, precision="fp32", features=features, encoders={ENCODER_FILE: ("rgb",)}),
+        }
         describe_graphs(tmp_path, bundle.model_copy(update=changes))
         described = read_bundle(tmp_path)
         segmenter = TensorRtSegmenter(described, tmp_path, cache, say=lambda line: None)

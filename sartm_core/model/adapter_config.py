@@ -1,0 +1,57 @@
+"""The shape of MM SAM-adapter; see `mm_sam_adapter`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sartm_core.errors import SartmError
+
+VIT_BACKBONES = ("nano", "base", "large")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterConfig:
+    """Everything that decides the network's shape.
+
+    Attributes:
+        backbone: `nano`, `base` or `large`: SAM's ViT.
+        modalities: names, in rig order.
+        reference: the modality that the ViT sees.
+        classes: number of classes.
+        adapter: False is the baseline: ViT and head alone, the other modalities are not used.
+        branch: what the pyramid is made of: `fused`, all modalities; `auxiliary`, all but the reference; `reference`.
+        fusion: `road`, or `add`, a plain mean.
+        symmetric: branches as heavy as the ViT.
+        extractors: False leaves out the way from the ViT back to the pyramid.
+    """
+
+    backbone: str
+    modalities: tuple[str, ...]
+    reference: str
+    classes: int
+    adapter: bool = True
+    branch: Literal["fused", "auxiliary", "reference"] = "fused"
+    fusion: Literal["road", "add"] = "road"
+    symmetric: bool = False
+    extractors: bool = True
+
+    def __post_init__(self) -> None:
+        if self.backbone not in VIT_BACKBONES:
+            known = ", ".join(VIT_BACKBONES)
+            raise SartmError(f"backbone '{self.backbone}': mm_sam_adapter is built on SAM's ViT: {known}.")
+        if not self.modalities or self.classes < 1:
+            raise SartmError(
+                f"network: expected modalities and classes, got {len(self.modalities)} and {self.classes}."
+            )
+        if self.reference not in self.modalities:
+            raise SartmError(f"network: the reference '{self.reference}' is none of {', '.join(self.modalities)}.")
+        if self.adapter and self.branch == "auxiliary" and len(self.modalities) == 1:
+            raise SartmError("network.branch: 'auxiliary' needs a modality besides the reference.")
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """Indices of the modalities that make the pyramid."""
+        reference = self.modalities.index(self.reference)
+        every = range(len(self.modalities))
+        if not self.adapter or self.branch == "reference":
+            return (reference,)
+        return tuple(index for index in every if self.branch == "fused" or index != reference)

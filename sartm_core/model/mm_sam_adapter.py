@@ -1,0 +1,240 @@
+"""MM SAM-adapter (arXiv 2509.10408): SAM's ViT on RGB, and a light branch of fused modalities that it may ask.
+
+Every modality passes a ConvNeXt of its own; their features are fused at four strides (`road_fusion`); the fused pyramid
+and the ViT ask each other (`vit_adapter`); a SegFormer head classifies. Beyond the paper: any number of modalities, any
+of which may be absent, RGB as well, with convex weights that are reported. `docs/model.md` tells what differs and why.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sartm_core.errors import SartmError
+from sartm_core.model.adapter_config import AdapterConfig
+from sartm_core.model.convnext import CONVNEXTS, ConvNext
+from sartm_core.model.heads import MlpHead
+from sartm_core.model.output import NetworkOutput
+from sartm_core.model.road_fusion import AddFusion, RoadFusion
+from sartm_core.model.routing import weighted_sum
+from sartm_core.model.sam_vit import PATCH, VITS, SamVit
+from sartm_core.model.vit_adapter import ViTAdapter
+
+BRANCHES = {"large": "small", "base": "small", "nano": "nano"}
+"""The ViT -> its light branch: ConvNeXt-S, as published."""
+HEAVY_BRANCHES = {"large": "xlarge", "base": "base", "nano": "nano_wide"}
+"""The ablation with branches as heavy as the ViT."""
+HEAD_WIDTHS = {"large": 512, "base": 512, "nano": 64}
+DROP_PATHS = {"large": 0.3, "base": 0.1, "nano": 0.0}
+LEVELS_OF_WEIGHTS = (0, 1, 2, 2)
+"""Which of FFP, IFP, SFM tells the weights of the fusion at strides 4, 8, 16 and 32."""
+
+
+class MMSamAdapter(nn.Module):
+    """The network; the methods that training, evaluation and export use are those of `MultiModalNetwork`.
+
+    Args:
+        config: see there.
+        form: `training`, or `inference`, whose attention can be exported.
+    """
+
+    mean: Tensor
+    std: Tensor
+    side_multiple = 32
+
+    def __init__(self, config: AdapterConfig, form: str = "training") -> None:
+        super().__init__()
+        self.config = config
+        shape = VITS[config.backbone]
+        self.width = shape.width
+        attention = "sdpa" if form == "training" else "eager"
+        self.vit = SamVit(shape, attention, DROP_PATHS[config.backbone])
+        self.absent = nn.Parameter(torch.zeros(shape.width))
+        """Stands for the tokens of a reference that is absent."""
+        head_levels: tuple[int, ...] = (shape.width,)
+        if config.adapter:
+            branch = (HEAVY_BRANCHES if config.symmetric else BRANCHES)[config.backbone]
+            self.widths = widths = CONVNEXTS[branch][0]
+            self.branches = nn.ModuleDict({config.modalities[index]: ConvNext(branch) for index in config.used})
+            self.fusions = nn.ModuleList(RoadFusion(c) if config.fusion == "road" else AddFusion() for c in widths)
+            self.lifts = nn.ModuleList(nn.Conv2d(channels, shape.width, kernel_size=1) for channels in widths)
+            self.level_embedding = nn.Parameter(torch.zeros(3, shape.width))
+            nn.init.trunc_normal_(self.level_embedding, std=0.02)
+            self.adapter = ViTAdapter(shape.width, shape.heads, extractors=config.extractors)
+            self.finest = nn.ConvTranspose2d(shape.width, shape.width, kernel_size=2, stride=2)
+            self.norms = nn.ModuleList(nn.GroupNorm(1, shape.width) for _ in widths)
+            head_levels = (shape.width,) * 4
+        self.head = MlpHead(head_levels, config.classes, HEAD_WIDTHS[config.backbone])
+        self.register_buffer("mean", torch.zeros(len(config.modalities), 3))
+        self.register_buffer("std", torch.ones(len(config.modalities), 3))
+
+    @property
+    def encoder_groups(self) -> dict[str, tuple[int, ...]]:
+        """Modalities that pass an encoder together: here each has weights of its own."""
+        return {f"encoder_{name}": (index,) for index, name in enumerate(self.config.modalities)}
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """What `encode` gives, in order."""
+        return ("branch4", "branch8", "branch16", "branch32", "tokens") if self.config.adapter else ("tokens",)
+
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Sets the normalisation: float [M, 3] each."""
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+
+    def pretrained_parameters(self) -> dict[str, nn.Parameter]:
+        """What SAM's training has made: the ViT."""
+        return {name: parameter for name, parameter in self.named_parameters() if name.startswith("vit.")}
+
+    def freeze_pretrained(self, frozen: bool) -> None:
+        """Everything trains, or everything but the ViT."""
+        self.requires_grad_(True)
+        self.vit.requires_grad_(not frozen)
+
+    def freeze_experts(self) -> None:
+        """There are none: for pre-training the ViT alone, use `adapter: false`."""
+
+    def merge_experts(self) -> None:
+        """There are none."""
+
+    def parameter_table(self) -> dict[str, int]:
+        """Name of a part -> its parameters."""
+        return {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
+
+    def learning_rate_scale(self, name: str, decay: float) -> float:
+        """Layer-wise decay: a block's rate is `decay` times that of the one behind it; what is new has the full rate.
+
+        Args:
+            name: of a parameter.
+            decay: published 0.9.
+        """
+        if not name.startswith("vit."):
+            return 1.0
+        parts = name.split(".")
+        depth = self.vit.shape.depth
+        layer = int(parts[2]) + 1 if parts[1] == "layers" else 0
+        return float(decay ** (depth + 1 - layer))
+
+    def encode(self, planes: Tensor, modality: Tensor) -> list[Tensor]:
+        """Features of each row.
+
+        Args:
+            planes: [R, 3, H, W] in the rig's units, any dtype.
+            modality: int64 [R].
+
+        Returns:
+            The branch's features at strides 4, 8, 16, 32 (zeros of modalities that it does not use), and the ViT's
+            tokens [R, D, H/16, W/16] without positions.
+
+        Raises:
+            SartmError: a side is no multiple of 32.
+        """
+        height, width = planes.shape[2:]
+        if height % self.side_multiple or width % self.side_multiple:
+            raise SartmError(f"network input: expected sides that are multiples of 32, got {height}x{width}.")
+        parts, order = [], []
+        for group, (index,) in self.encoder_groups.items():
+            rows = (modality == index).nonzero().squeeze(1)
+            if len(rows):
+                order.append(rows)
+                parts.append(self.encode_group(planes[rows], modality[rows], group))
+        back = torch.cat(order).argsort()
+        return [torch.cat(level)[back] for level in zip(*parts, strict=True)]
+
+    def encode_group(self, planes: Tensor, modality: Tensor, group: str) -> list[Tensor]:
+        """`encode` for rows of one of the `encoder_groups`."""
+        ((index, name),) = ((i, self.config.modalities[i]) for i in self.encoder_groups[group])
+        mean, std = self.mean[index][:, None, None], self.std[index][:, None, None]
+        images = ((planes.to(mean.dtype) - mean) / std).to(self.absent.dtype)
+        tokens = self.vit.tokens(images)
+        if not self.config.adapter:
+            return [tokens]
+        if name in self.branches:
+            return [*self.branches[name](images), tokens]
+        rows, height, width = len(images), images.shape[2], images.shape[3]
+        empty = [images.new_zeros(rows, c, height >> (2 + i), width >> (2 + i)) for i, c in enumerate(self.widths)]
+        return [*empty, tokens]
+
+    def forward(self, planes: Tensor, availability: Tensor) -> NetworkOutput:
+        """Segments B samples.
+
+        Args:
+            planes: [B, M, 3, H, W]; what lies where `availability` is false is never read.
+            availability: bool [B, M]; at least one true per sample.
+
+        Raises:
+            SartmError: a sample without any modality, or a side that is no multiple of 32.
+        """
+        if not torch.compiler.is_compiling() and not availability.any(dim=1).all():
+            empty = (~availability.any(dim=1)).nonzero().flatten().tolist()
+            raise SartmError(f"network: expected at least one modality in every sample, got none in sample(s) {empty}.")
+        sample, modality = availability.nonzero(as_tuple=True)
+        return self.decode(self.encode(planes[sample, modality], modality), sample, modality, availability)
+
+    def decode(self, features: list[Tensor], sample: Tensor, modality: Tensor, availability: Tensor) -> NetworkOutput:
+        """From the rows' features to class scores; arguments as in `RoadFusion.forward`."""
+        tokens = self._tokens(features[-1], sample, modality, availability)
+        height, width = tokens.shape[1:3]
+        positioned = tokens + self.vit.positions(height, width)
+        if not self.config.adapter:
+            x = self.vit.run(positioned, 0, self.vit.shape.depth).permute(0, 3, 1, 2)
+            scores = F.interpolate(self.head(x), scale_factor=4.0, mode="bilinear", align_corners=False)
+            routing = self._alone(availability)
+            return NetworkOutput(scores, scores, None, routing, None, [x, x, x])
+        fused, weights = self._fused(features[:-1], sample, modality, availability)
+        embedded = [level + e[:, None, None] for level, e in zip(fused[1:], self.level_embedding, strict=True)]
+        x, pyramid = self.adapter(self.vit, positioned, embedded)
+        levels = self._levels(fused[0], pyramid, x.permute(0, 3, 1, 2))
+        logits = self.head(*levels)
+        return NetworkOutput(logits, logits, None, weights, None, levels[:3])
+
+    def _tokens(self, rows: Tensor, sample: Tensor, modality: Tensor, availability: Tensor) -> Tensor:
+        """[R, D, h, w] -> [B, h, w, D]: those of the reference, or what stands for an absent one."""
+        reference = self.config.modalities.index(self.config.reference)
+        seen = torch.zeros_like(availability)
+        seen[:, reference] = availability[:, reference]
+        tokens = weighted_sum(rows, seen.to(rows), sample, modality).permute(0, 2, 3, 1)
+        missing = (~availability[:, reference]).to(rows)[:, None, None, None]
+        return tokens + missing * self.absent
+
+    def _fused(
+        self, features: list[Tensor], sample: Tensor, modality: Tensor, availability: Tensor
+    ) -> tuple[list[Tensor], Tensor]:
+        """The fused levels [B, D, h_i, w_i] and the weights [B, 3, M].
+
+        A sample of whose pyramid's modalities none is there is fused from what is there: zeros, with even weights.
+        """
+        used = torch.zeros_like(availability)
+        used[:, list(self.config.used)] = True
+        usable = availability & used
+        usable = usable | (availability & ~usable.any(dim=1, keepdim=True))
+        fused, weights = [], []
+        for level, fusion, lift in zip(features, self.fusions, self.lifts, strict=True):
+            summed, weight = fusion(level, sample, modality, usable)
+            fused.append(lift(summed))
+            weights.append(weight)
+        told = torch.stack(weights, dim=1)
+        return fused, torch.stack([told[:, 0], told[:, 1], (told[:, 2] + told[:, 3]) / 2], dim=1)
+
+    def _levels(self, fine: Tensor, pyramid: list[Tensor], x: Tensor) -> list[Tensor]:
+        """Strides 4, 8, 16, 32: the pyramid after all interactions, and the ViT's features at every size."""
+        levels = [fine + self.finest(pyramid[0]), *pyramid]
+        return [
+            norm(level + F.interpolate(x, size=level.shape[2:], mode="bilinear", align_corners=False))
+            for norm, level in zip(self.norms, levels, strict=True)
+        ]
+
+    def _alone(self, availability: Tensor) -> Tensor:
+        """Without an adapter the reference alone counts; where it is absent, nothing does: told as even weights."""
+        reference = self.config.modalities.index(self.config.reference)
+        alone = torch.zeros(availability.shape, device=availability.device)
+        alone[:, reference] = 1.0
+        even = availability / availability.sum(dim=1, keepdim=True)
+        weights = torch.where(availability[:, reference, None], alone, even)
+        return weights[:, None].expand(-1, 3, -1)
+
+    def fix_size(self, size: tuple[int, int]) -> None:
+        """Makes what depends on the input's size alone a constant, for export."""
+        height, width = size[0] // PATCH, size[1] // PATCH
+        table = self.vit.positions(height, width).detach().clone()
+        self.vit.positions = lambda height, width: table  # type: ignore[method-assign]
