@@ -109,3 +109,19 @@ def data_preview(
         frames = spread_out(list(data.frames(split)), count, each)
         contact_sheet(data, frames, out)
     stdout.print(f"{out}: {len(frames)} frame sets of {data.name}", soft_wrap=True)
+
+
+@data_app.command("rgb-lists")
+def data_rgb_lists(
+    folder: DataArgument,
+    out: Annotated[Path, typer.Option(help="Folder for the two lists.")],
+    split: Annotated[str, typer.Option(help="Usually test.")] = "test",
+) -> None:
+    """List the frames whose RGB shows enough (rgb-easy) and the others (rgb-hard), for `sartm evaluate --list`."""
+    with user_errors():
+        from sartm_core.datasets.frame_lists import write_rgb_lists
+        from sartm_core.datasets.layouts import open_data
+
+        counts = write_rgb_lists(open_data(folder), split, out)
+    for name, count in counts.items():
+        stdout.print(f"{out / f'{split}_{name}.txt'}: {count} frames", soft_wrap=True, highlight=False)

@@ -23,6 +23,10 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json, metrics.csv, report.html.")] = None,
     classes: Annotated[str | None, typer.Option(help="Class-mapping file or name, for another data set.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first frames.", min=1)] = None,
+    frame_list: Annotated[
+        list[str] | None,
+        typer.Option("--list", help="NAME=FILE: frames to score apart, such as rgb-hard=hard.txt; may be repeated."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     json_output: JsonOption = False,
 ) -> None:
@@ -46,7 +50,7 @@ def evaluate(
             with Progress(*columns, console=stderr, disable=not first) as bar:
                 task = bar.add_task("", total=None)
                 evaluation = run(
-                    segmenter, opened, split, protocols, mapping, limit,
+                    segmenter, opened, split, protocols, mapping, limit, frame_list or (),
                     lambda done, total: bar.update(task, completed=done, total=total),
                 )  # fmt: skip
             if not first:
@@ -84,6 +88,7 @@ def print_tables(figures: dict[str, Any]) -> None:
         ("noise", "noise"),
         ("conditions", "in"),
         ("faults", "fault"),
+        ("lists", "list"),
         ("windows", "window"),
     ):
         for name, entry in figures.get(group, {}).items():

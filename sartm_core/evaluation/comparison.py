@@ -37,7 +37,7 @@ def _figures(content: dict[str, Any]) -> dict[str, float | None]:
     for group in ("drop", "zero"):
         if f"{group}_mean" in content:
             figures[f"{group.upper()} mean of subsets"] = content[f"{group}_mean"]["miou"]
-    for group in ("drop", "zero", "noise", "conditions", "faults"):
+    for group in ("drop", "zero", "noise", "conditions", "faults", "lists"):
         label = group.upper() if group in ("drop", "zero") else group
         figures |= {f"{label}: {name}": entry["miou"] for name, entry in content.get(group, {}).items()}
     return figures | {f"class: {name}": entry["iou"] for name, entry in content["clean"]["classes"].items()}

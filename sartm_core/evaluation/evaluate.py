@@ -1,16 +1,17 @@
 """Runs a model over a data set under the chosen protocols."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from sartm_core.datasets.files import is_labelled
 from sartm_core.datasets.frame import TRUTH, DataSet, Frame
+from sartm_core.datasets.frame_lists import read_frame_lists
 from sartm_core.deploy import Segmenter, load_segmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap
-from sartm_core.evaluation.outcome import Evaluation, Sample
+from sartm_core.evaluation.outcome import LIST, Evaluation, Sample
 from sartm_core.evaluation.scoring import Scoring, process_group
 from sartm_core.rig import Rig
 from sartm_core.sensing import encode
@@ -36,6 +37,7 @@ def evaluate(
     protocols: Sequence[str] = ("clean",),
     class_map: ClassMap | None = None,
     limit: int | None = None,
+    lists: Iterable[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Segments every labelled frame of a split once per variation.
@@ -49,6 +51,7 @@ def evaluate(
         protocols: of `variations.PROTOCOLS`.
         class_map: the model's classes in terms of the data's; by default they must be the same.
         limit: only the first frames.
+        lists: `NAME=FILE`: frames that are scored apart, see `datasets.frame_lists`.
         progress: called with frames done, frames in all (of this process).
 
     Raises:
@@ -58,15 +61,17 @@ def evaluate(
     labelled = [frame for frame in data.frames(split) if is_labelled(data.path(frame, TRUTH))][:limit]
     if not labelled:
         raise SartmError(f"{data.name}: split '{split}' has no labelled frames to score.")
+    named = read_frame_lists(lists, labelled)
     with process_group() as (rank, world):
         mine = labelled[rank::world]
         for done, frame in enumerate(mine, start=1):
-            scoring.add(_sample(data, frame, scoring.modalities, segmenter.bundle.rig))
+            listed = {LIST: named[frame.id]} if frame.id in named else {}
+            scoring.add(_sample(data, frame, scoring.modalities, segmenter.bundle.rig, listed))
             progress(done, len(mine))
         return scoring.result(data.name, split)
 
 
-def _sample(data: DataSet, frame: Frame, modalities: tuple[str, ...], model: Rig) -> Sample:
+def _sample(data: DataSet, frame: Frame, modalities: tuple[str, ...], model: Rig, listed: dict[str, str]) -> Sample:
     images = {name: data.image(frame, name) for name in modalities if name in frame.modalities}
     planes = {name: encode(model.modality(name), image, model.dtype) for name, image in images.items()}
-    return Sample(frame.id, images, planes, data.truth(frame), dict(frame.tags))
+    return Sample(frame.id, images, planes, data.truth(frame), {**frame.tags, **listed})

@@ -11,6 +11,8 @@ from sartm_core.rig import Rig
 
 WINDOW = "window"
 """The tag that holds the time window of a recording's sample."""
+LIST = "list"
+"""The tag that holds the list of frames that a sample is in, such as rgb-hard."""
 
 
 @dataclass(frozen=True, slots=True)

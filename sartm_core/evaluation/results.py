@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sartm_core.evaluation.outcome import WINDOW, Evaluation, Instant
+from sartm_core.evaluation.outcome import LIST, WINDOW, Evaluation, Instant
 from sartm_core.evaluation.tally import Tally
 
 
@@ -40,6 +40,9 @@ def as_dict(evaluation: Evaluation) -> dict[str, Any]:
     for tag, plural in (("condition", "conditions"), ("fault", "faults")):
         if plural in e.protocols:
             result[plural] = {value: _summary(tally, e) for (t, value), tally in e.tags.items() if t == tag}
+    listed = {value: _summary(tally, e) for (t, value), tally in e.tags.items() if t == LIST}
+    if listed:
+        result["lists"] = listed
     if e.course:
         result["windows"] = {value: _summary(tally, e) for (t, value), tally in e.tags.items() if t == WINDOW}
         result["course"] = [_instant(one, e) for one in e.course]
@@ -103,7 +106,7 @@ def as_csv(figures: dict[str, Any]) -> str:
     columns = ("miou", "miou_absent_0", "macc", "f1", "pixel_accuracy", "calibration_error", "frames")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("group", "name", *columns))
-    for group in ("clean", "drop", "zero", "noise", "conditions", "faults", "windows"):
+    for group in ("clean", "drop", "zero", "noise", "conditions", "faults", "lists", "windows"):
         entries = figures.get(group, {})
         rows = {"+".join(figures["modalities"]): entries} if group == "clean" else entries
         for name, entry in rows.items():

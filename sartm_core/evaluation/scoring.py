@@ -15,7 +15,7 @@ import torch.distributed as distributed
 from sartm_core.deploy import Segmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap
-from sartm_core.evaluation.outcome import WINDOW, Evaluation, Instant, Sample, Scored
+from sartm_core.evaluation.outcome import LIST, WINDOW, Evaluation, Instant, Sample, Scored
 from sartm_core.evaluation.tally import Tally
 from sartm_core.evaluation.variations import PROTOCOLS, variations
 from sartm_core.files import natural_key
@@ -107,7 +107,7 @@ class Scoring:
         if not self._frame_scores:
             raise SartmError(f"{data} {split}: no pixel is labelled, so there is nothing to score.")
         bundle = self._segmenter.bundle
-        chosen = {tag for tag, protocol in _TAG_PROTOCOLS if protocol in self._protocols} | {WINDOW}
+        chosen = {tag for tag, protocol in _TAG_PROTOCOLS if protocol in self._protocols} | {WINDOW, LIST}
         return Evaluation(
             data=data,
             split=split,

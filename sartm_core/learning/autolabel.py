@@ -15,19 +15,13 @@ from pydantic import Field
 from sartm_core.checked_yaml import Checked
 from sartm_core.datasets.files import is_labelled
 from sartm_core.datasets.frame import TRUTH, Frame
+from sartm_core.datasets.image_quality import why_poor
 from sartm_core.datasets.labels import write_png
 from sartm_core.datasets.recording import Recording
 from sartm_core.errors import SartmError
 from sartm_core.frames import UNLABELLED
 from sartm_core.rig import Rig
 from sartm_core.sensing import encode
-
-DARKEST, BRIGHTEST = 35.0, 220.0
-"""Mean brightness, 0 to 255, between which an RGB frame is good enough for a teacher that knows RGB alone."""
-CLIPPED_SHARE = 0.35
-"""Of pixels at either end of the scale."""
-LEAST_SHARPNESS = 15.0
-"""Variance of the Laplacian of a picture of 320 columns (Pech-Pacheco et al. 2000)."""
 
 
 class TeacherMap(Checked):
@@ -153,19 +147,6 @@ def autolabel(
         labelled += 1
         known, pixels = known + sure, pixels + ids.size
     return AutoLabels(labelled, unsure, kept, without_rgb, poor, known / max(pixels, 1))
-
-
-def why_poor(image: NDArray[np.uint8]) -> str | None:
-    """Why a teacher of RGB should not be asked about an image, uint8 [H, W, 3]; None for a good one."""
-    grey = cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_RGB2GRAY)
-    brightness = float(grey.mean())
-    if brightness < DARKEST:
-        return "too dark"
-    if brightness > BRIGHTEST or float(((grey < 4) | (grey > 251)).mean()) > CLIPPED_SHARE:
-        return "over-exposed or clipped"
-    height = max(round(grey.shape[0] * 320 / grey.shape[1]), 1)
-    small = cv2.resize(grey, (320, height), interpolation=cv2.INTER_AREA)
-    return "blurred" if float(cv2.Laplacian(small, cv2.CV_32F).var()) < LEAST_SHARPNESS else None
 
 
 def _load(name: str) -> tuple[Any, Any]:

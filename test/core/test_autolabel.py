@@ -22,9 +22,10 @@ from typer.testing import CliRunner
 from sartm_core.datasets.check import check_data
 from sartm_core.datasets.files import is_labelled
 from sartm_core.datasets.frame import TRUTH, Frame
+from sartm_core.datasets.image_quality import why_poor
 from sartm_core.datasets.recording import Recording, RecordingWriter, write_images
 from sartm_core.errors import SartmError
-from sartm_core.learning.autolabel import AutoLabels, Teacher, TeacherMap, autolabel, why_poor
+from sartm_core.learning.autolabel import AutoLabels, Teacher, TeacherMap, autolabel
 from sartm_core.learning.draws import Draw
 from sartm_core.learning.frames import DiskSource
 from sartm_core.rig import Rig, load_rig

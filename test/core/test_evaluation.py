@@ -341,3 +341,38 @@ def test_confidence_of_the_segmenter_is_what_calibration_counts() -> None:
     tally = filled(zeros, zeros, np.full((1, 2, 2), 1.0000001, np.float32), 2)
     assert tally.calibration_error() == pytest.approx(0.0, abs=1e-6)
     assert isinstance(tally.score.iou(), torch.Tensor)
+
+
+class TestLists:
+    """RGB-easy and RGB-hard, as MM SAM-adapter reports them."""
+
+    def test_frames_of_lists_are_scored_apart(self, recording: Path, oracle: Oracle, tmp_path: Path) -> None:
+        data = open_data(recording)
+        ids = [frame.id for frame in data.frames("test")]
+        (tmp_path / "easy.txt").write_text("".join(f"test/rgb/{name}.png\n" for name in ids[:2]))
+        (tmp_path / "hard.txt").write_text("".join(f"{name}\n" for name in ids[2:5]))
+        lists = [f"rgb-easy={tmp_path / 'easy.txt'}", f"rgb-hard={tmp_path / 'hard.txt'}"]
+        figures = as_dict(evaluate(oracle, data, "test", lists=lists))
+        assert {name: entry["frames"] for name, entry in figures["lists"].items()} == {"rgb-easy": 2, "rgb-hard": 3}
+
+    def test_wrong_lists_are_named(self, recording: Path, oracle: Oracle, tmp_path: Path) -> None:
+        data = open_data(recording)
+        (tmp_path / "other.txt").write_text("nobody\n")
+        (tmp_path / "all.txt").write_text("".join(f"{frame.id}\n" for frame in data.frames("test")))
+        for lists, message in (
+            (["hard"], "--list hard: expected NAME=FILE"),
+            ([f"hard={tmp_path / 'missing.txt'}"], "missing.txt: is missing"),
+            ([f"hard={tmp_path / 'other.txt'}"], "none of its 1 lines is a frame of the split; one is"),
+            ([f"a={tmp_path / 'all.txt'}", f"b={tmp_path / 'all.txt'}"], "is in list 'a' as well"),
+        ):
+            with pytest.raises(SartmError, match=message):
+                evaluate(oracle, data, "test", lists=lists)
+
+    def test_lists_by_the_images_themselves(self, small_recording: Path, tmp_path: Path) -> None:
+        result = runner.invoke(app, ["data", "rgb-lists", str(small_recording), "--out", str(tmp_path)])
+        assert result.exit_code == 0, result.output
+        easy, hard = ((tmp_path / f"test_rgb-{name}.txt").read_text().split() for name in ("easy", "hard"))
+        frames = {frame.id: frame for frame in open_data(small_recording).frames("test")}
+        assert sorted([*easy, *hard]) == sorted(frames)
+        assert "night" in {frames[name].tags["condition"] for name in hard}
+        assert "day" in {frames[name].tags["condition"] for name in easy}
