@@ -146,7 +146,7 @@ class TestBrokenBundles:
     def test_another_format(self, copied: Path) -> None:
         path = copied / "bundle.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-        with pytest.raises(SartmError, match="expected format 2, got 99"):
+        with pytest.raises(SartmError, match="expected format 3, got 99"):
             load_segmenter(copied)
 
     def test_unknown_backend_and_device(self) -> None:

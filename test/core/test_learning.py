@@ -234,8 +234,8 @@ def test_sizes_that_the_encoder_cannot_take_are_refused() -> None:
 
 def test_a_recipes_faults_are_named(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
-    path.write_text((RECIPES / "first_light.yaml").read_text().replace("lora_rank: 8", "lora_rnak: 8"))
-    with pytest.raises(SartmError, match="(?s)lora_rank: this field is required.*Did you mean 'lora_rank'"):
+    path.write_text((RECIPES / "first_light.yaml").read_text().replace("backbone: nano", "bakcbone: nano"))
+    with pytest.raises(SartmError, match="(?s)backbone: this field is required.*Did you mean 'backbone'"):
         read_recipe(path)
 
 
