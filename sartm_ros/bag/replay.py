@@ -17,8 +17,8 @@ from sartm_core.rig import Rig
 from sartm_ros.bag.faults import BagFaults
 from sartm_ros.bag.order import Sorter, header_of
 from sartm_ros.bag.reader import Bag, Recorded
+from sartm_ros.bag.recorded_calibration import RecordedCalibration
 from sartm_ros.bag.tags import TagTimes
-from sartm_ros.calibration import Calibrator
 from sartm_ros.explanations import NO_STAMP, explain_mismatch
 from sartm_ros.messages import raw_array
 from sartm_ros.preparation import Images, Preparation, reason_of
@@ -27,7 +27,6 @@ from sartm_ros.synchronizer import NS_PER_S, RESET_AFTER_NS, Stream, Synchronize
 
 SORTED_NS = NS_PER_S // 2
 """How far apart in the recording messages may lie that are sorted by their stamps."""
-TF_STATIC = "/tf_static"
 TRUTH = "truth"
 END_S = 1e6
 """After the last message so much time passes: every waiting set goes out."""
@@ -120,8 +119,8 @@ class Replay:
         if options.truth_topic is not None:
             self._names[options.truth_topic] = TRUTH
         self._preparation = Preparation(rig)
-        self._calibrator = Calibrator(rig)
-        self._learn_calibration()
+        self._faults_found: dict[str, Counter[str]] = {name: Counter() for name in rig.names}
+        self._calibration = RecordedCalibration(bag, rig, self._count_fault)
         self._offsets_ns = {m.name: round(m.offset_s * NS_PER_S) for m in rig.modalities}
         self._streams = [Stream(m.name, m.tolerance_s, m.offset_s, m.required) for m in rig.modalities]
         truth = [Stream(TRUTH, options.truth_tolerance_s)] if options.truth_topic is not None else []
@@ -135,15 +134,13 @@ class Replay:
         self._now_ns = 0
         self._origin_ns: int | None = None
         self._frame_id = ""
-        self._camera_info: Any = None
         self._tags = TagTimes()
         self._unreadable: set[str] = set()
-        self._faults_found: dict[str, Counter[str]] = {name: Counter() for name in rig.names}
         self.read_ns = bag.start_ns
         """How far the recording was read, in its time: for progress."""
 
     def __iter__(self) -> Iterator[ReplaySet]:
-        topics = {*self._names, *self._info_topics(), *filter(None, [self._options.tags_topic])}
+        topics = {*self._names, *self._calibration.topics, *filter(None, [self._options.tags_topic])}
         for message in self.bag.messages(topics if self._on_read is None else None):
             self.read_ns = message.time_ns
             if self._on_read is not None:
@@ -157,7 +154,12 @@ class Replay:
     @property
     def calibrated_rig(self) -> Rig:
         """The rig with all that the recording says of its calibration."""
-        return self._calibrator.rig
+        return self._calibration.rig
+
+    @property
+    def calibration_remarks(self) -> list[str]:
+        """What the user should know of the calibration, a line each."""
+        return self._calibration.remarks
 
     def report(self) -> dict[str, Any]:
         """Counts: sets, incomplete ones, and of each modality what was received, matched, and broken why; losses."""
@@ -176,7 +178,7 @@ class Replay:
     def remarks(self) -> list[str]:
         """What the user should know or mend, a line each."""
         counts = self._synchronizer.statistics()
-        lines = list(self.bag.losses)
+        lines = [*self.bag.losses, *self.calibration_remarks]
         for stream in self._streams:
             of_stream = counts["streams"][stream.name]
             reason = explain_mismatch(of_stream, stream, counts["anchor"])
@@ -190,40 +192,6 @@ class Replay:
             for fault, count in self._faults_found[stream.name].most_common(3):
                 lines.append(f"{stream.name}: {count} messages cannot be used: {fault}")
         return lines
-
-    def _info_topics(self) -> dict[str, str]:
-        """CameraInfo topic -> modality."""
-        return {m.camera_info: m.name for m in self.rig.modalities if m.camera_info in self.bag.topics}
-
-    def _learn_calibration(self) -> None:
-        """Transforms and the first CameraInfo of each camera are read beforehand: a live node has heard them, too."""
-        infos = self._info_topics()
-        wanted = {*infos, TF_STATIC} & set(self.bag.topics)
-        if all(m.calibration == "file" for m in self.rig.modalities) or not wanted:
-            return
-        counts = {topic: self.bag.topics[topic].count for topic in wanted}
-        missing = {topic for topic in wanted if topic != TF_STATIC and counts[topic]}
-        transforms = counts.get(TF_STATIC, 0)
-        for message in self.bag.messages(wanted):
-            if message.topic == TF_STATIC:
-                self._calibrator.transforms(self.bag.deserialize(message))
-                transforms -= 1
-            elif message.topic in missing:
-                self._note_camera_info(infos[message.topic], message)
-                missing.discard(message.topic)
-            if not missing and transforms <= 0:
-                break
-        self._preparation.rig = self._calibrator.rig
-
-    def _note_camera_info(self, name: str, message: Recorded) -> None:
-        try:
-            info = self.bag.deserialize(message)
-            self._calibrator.camera_info(name, info)
-        except SartmError as error:
-            self._faults_found[name][str(error)] += 1
-            return
-        if name == self.rig.reference:
-            self._camera_info = info
 
     def _take_in(self, message: Recorded) -> Iterator[ReplaySet]:
         name = self._names.get(message.topic)
@@ -261,7 +229,7 @@ class Replay:
     def _note(self, message: Recorded) -> None:
         """CameraInfo and tags: what holds from now on."""
         if message.topic != self._options.tags_topic:
-            self._note_camera_info(self._info_topics()[message.topic], message)
+            self._calibration.note(message)
             return
         self._tags.add(self.bag.deserialize(message), max(self._newest.values(), default=-1) + 1)
 
@@ -269,7 +237,7 @@ class Replay:
         stamp = self._stamp_of(message)
         if name != TRUTH:
             _, frame_id = header_of(message.data)
-            self._calibrator.frame(name, frame_id)
+            self._calibration.frame(name, frame_id)
             if name == self.rig.reference:
                 self._frame_id = frame_id
         if self._preparation.gathers(name):
@@ -301,7 +269,7 @@ class Replay:
                 messages[name] = self.bag.deserialize(message)
             except SartmError as error:
                 broken[name] = str(error)
-        self._preparation.rig = self._calibrator.rig
+        self._preparation.rig = self._calibration.rig
         offsets = {stream.name: stream.offset_s for stream in self._streams}
         images, faults = self._preparation.images(stamp_ns, messages, offsets)
         at_s = self._seconds(stamp_ns)
@@ -324,7 +292,7 @@ class Replay:
             states,
             truth,
             self._tags.at(stamp_ns),
-            self._camera_info,
+            self._calibration.camera_info,
         )
 
     def _truth(self, message: Recorded | None) -> NDArray[np.uint8] | None:

@@ -143,4 +143,4 @@ def _try(rig: Rig, bag: Bag, survey: Survey, faults: list[str], remarks: list[st
                 f"tolerance_s {modality.tolerance_s:g} from those of {rig.reference}. Set tolerance_s: "
                 f"{suggested_tolerance_s(topic):g}."
             )
-    return RigFindings(faults, remarks, tried, complete)
+    return RigFindings(faults, [*remarks, *replay.calibration_remarks], tried, complete)

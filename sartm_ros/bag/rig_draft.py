@@ -10,7 +10,7 @@ from sartm_core.errors import SartmError
 from sartm_core.rig import COMPRESSED_IMAGE, EVENT_PACKET, IMAGE, POINT_CLOUD, ClassSpec, Rig
 from sartm_ros.bag.order import header_of
 from sartm_ros.bag.reader import Bag
-from sartm_ros.bag.replay import TF_STATIC
+from sartm_ros.bag.recorded_calibration import TF_STATIC
 from sartm_ros.bag.sensor_kinds import KINDS_IN_ORDER
 from sartm_ros.bag.survey import Survey, TopicSurvey
 from sartm_ros.calibration import Calibrator

@@ -274,6 +274,30 @@ class TestContent:
             difference = np.abs(found[0].images[name].astype(float) - expected[0].images[name].astype(float))
             assert (difference > 1).mean() < 0.001, name
 
+    def test_zeros_and_distortion_are_told(self, drive: Path, tmp_path: Path) -> None:
+        """A camera that was not calibrated, and one whose images are not rectified."""
+        rig = load_rig("simrobot")
+        with open_bag(drive) as bag, BagWriter(tmp_path / "bag") as writer:
+            for name, topic in bag.topics.items():
+                writer.add_topic(name, topic.message_type, topic.latched)
+            for message in bag.messages():
+                data = message.data
+                if message.topic in ("/sim/rgb/camera_info", "/sim/thermal/camera_info"):
+                    info = bag.deserialize(message)
+                    if "rgb" in message.topic:
+                        info.d = np.full(5, 0.1)
+                    else:
+                        info.k, info.p = np.zeros(9), np.zeros(12)
+                    data = bytes(TYPESTORE.serialize_cdr(info, "sensor_msgs/msg/CameraInfo"))
+                writer.write(message.topic, message.time_ns, data)
+        modalities = tuple(m.model_copy(update={"intrinsics": None, "calibration": "ros"}) for m in rig.modalities)
+        sets, replay = replayed(tmp_path / "bag", rig.model_copy(update={"modalities": modalities}))
+        assert sets[0].states["thermal"] == "broken"
+        assert sets[0].states["depth"] == "present"
+        told = "\n".join(replay.remarks())
+        assert "rgb: its lens distorts" in told
+        assert "thermal: its CameraInfo is no calibration (fx 0, fy 0)" in told
+
     def test_camera_info_comes_along(self, drive: Path) -> None:
         sets, _ = replayed(drive, load_rig("simrobot"))
         assert int(sets[0].camera_info.height) == 256
