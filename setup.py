@@ -45,6 +45,7 @@ setup(
         "rosbags-image>=0.10",
         "safetensors>=0.4",
         "typer>=0.12",
+        "zstandard>=0.20",
     ],
     extras_require={
         "onnx": ["onnxruntime>=1.22"],

@@ -1,20 +1,25 @@
 """Reads rosbag2 recordings, through `rosbags`; what was cut off, through `salvage`."""
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import zstandard
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 
 from sartm_core.errors import SartmError
 from sartm_core.files import natural_key
-from sartm_ros.bag.salvage import FoundTopic, Salvaged
+from sartm_ros.bag.salvage import FoundTopic, Salvaged, is_suspicious
 from sartm_ros.bag.types import Definitions, read_definitions, typestore_of
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
+COMPRESSED_SUFFIX = ".zstd"
+_COMPRESSED_MARK = b"\x28\xb5\x2f\xfd"
+"""What zstd's data begin with; CDR begins with a zero."""
 
 
 class Recorded(NamedTuple):
@@ -43,17 +48,25 @@ class Bag:
     """
 
     def __init__(
-        self, path: Path, files: list[Path], sources: list[Reader | Salvaged], losses: list[str], given: Definitions
+        self,
+        path: Path,
+        files: list[Path],
+        sources: list[Reader | Salvaged],
+        losses: list[str],
+        given: Definitions,
+        scratch: Path,
     ) -> None:
         self.path, self.files, self.losses = path, files, losses
-        self._sources = sources
+        self._sources, self._scratch = sources, scratch
         self.topics: dict[str, FoundTopic] = {}
+        spans = []
         for source in sources:
-            for name, found in _topics(source).items():
+            topics = _topics(source)
+            for name, found in topics.items():
                 known = self.topics.get(name)
                 self.topics[name] = found if known is None else replace(known, count=known.count + found.count)
-        spans = [(s.start_ns, s.end_ns) if isinstance(s, Salvaged) else (s.start_time, s.end_time - 1) for s in sources]
-        spans = [(start, end) for start, end in spans if 0 < start <= end]
+            if any(found.count for found in topics.values()):
+                spans.append(_span(source))
         self.start_ns, self.end_ns = min((s for s, _ in spans), default=0), max((e for _, e in spans), default=0)
         definitions = [(found.message_type, found.definition) for found in self.topics.values()]
         self.typestore, remarks = typestore_of(definitions, given)
@@ -67,35 +80,41 @@ class Bag:
         """
         wanted = set(self.topics if topics is None else topics)
         for source in self._sources:
-            if isinstance(source, Salvaged):
-                yield from (Recorded(*entry) for entry in source.messages(wanted))
-            else:
-                yield from self._intact(source, wanted)
+            found = source.messages(wanted) if isinstance(source, Salvaged) else self._intact(source, wanted)
+            for topic, time_ns, data in found:
+                yield Recorded(topic, time_ns, _decompressed(data))
 
-    def _intact(self, reader: Reader, wanted: set[str]) -> Iterator[Recorded]:
+    def _intact(self, reader: Reader, wanted: set[str]) -> Iterator[tuple[str, int, bytes]]:
         chosen = [connection for connection in reader.connections if connection.topic in wanted]
-        if not chosen:
-            return
-        found = reader.messages(chosen)
-        time_ns = 0
-        while True:
-            try:
-                entry = next(found, None)
-            except Exception as error:  # the library raises whatever its decoders raise
-                self.losses.append(f"{self.path}: is damaged after {(time_ns - self.start_ns) / 1e9:.2f} s ({error}).")
-                yield from self._after(time_ns, wanted)
-                return
-            if entry is None:
-                return
-            connection, time_ns, data = entry
-            yield Recorded(connection.topic, time_ns, bytes(data))
+        expected = sum(connection.msgcount for connection in chosen)
+        count = latest_ns = 0
+        reason = ""
+        try:
+            for connection, time_ns, data in reader.messages(chosen) if chosen else ():
+                count, latest_ns = count + 1, max(time_ns, latest_ns)
+                yield connection.topic, time_ns, bytes(data)
+        except Exception as error:  # the library raises whatever its decoders raise
+            reason = f" ({error or type(error).__name__})"
+        if reason or (expected and not count):
+            for entry in self._behind(reader.path, wanted, count, latest_ns):
+                count += 1
+                yield entry
+        if count < expected:
+            self._lose([f"{reader.path.name}: {expected - count} of {expected} messages cannot be read{reason}."])
 
-    def _after(self, time_ns: int, wanted: set[str]) -> Iterator[Recorded]:
-        """What can be read behind a damaged place."""
-        for path in self.files:
-            salvaged = Salvaged(path)
-            self.losses += [loss for loss in salvaged.losses if loss not in self.losses]
-            yield from (Recorded(*entry) for entry in salvaged.messages(wanted) if entry[1] > time_ns)
+    def _behind(self, path: Path, wanted: set[str], read: int, latest_ns: int) -> Iterator[tuple[str, int, bytes]]:
+        """What can be read where the library gave up after `read` messages, none of them later than `latest_ns`."""
+        for file in self.files if path.is_dir() else [path]:
+            salvaged = Salvaged(_plain(file, self._scratch))
+            self._lose(salvaged.losses)
+            for entry in salvaged.messages(wanted):
+                if read and entry[1] <= latest_ns:
+                    read -= 1
+                else:
+                    yield entry
+
+    def _lose(self, losses: list[str]) -> None:
+        self.losses += [loss for loss in losses if loss not in self.losses]
 
     def deserialize(self, message: Recorded) -> Any:
         """The message as an object of `rosbags`' types.
@@ -128,13 +147,15 @@ def open_bag(path: Path, definitions: Path | None = None) -> Iterator[Bag]:
     """
     given = {} if definitions is None else read_definitions(definitions)
     files = _storage_files(path)
-    sources, losses = _open(path, files)
-    try:
-        yield Bag(path, files, sources, losses, given)
-    finally:
-        for source in sources:
-            if isinstance(source, Reader):
-                source.close()
+    compressed = any(file.suffix == COMPRESSED_SUFFIX for file in files)
+    with TemporaryDirectory() if compressed else nullcontext("") as folder:
+        sources, losses = _open(path, files, Path(folder))
+        try:
+            yield Bag(path, files, sources, losses, given, Path(folder))
+        finally:
+            for source in sources:
+                if isinstance(source, Reader):
+                    source.close()
 
 
 def read_messages(path: Path, topics: Collection[str] | None = None) -> Iterator[tuple[str, int, Any]]:
@@ -145,33 +166,37 @@ def read_messages(path: Path, topics: Collection[str] | None = None) -> Iterator
 
 
 def _storage_files(path: Path) -> list[Path]:
-    if path.suffix == ".bag":
-        raise SartmError(f"{path}: is a ROS 1 bag. Convert it: rosbags-convert --src {path} --dst {path.stem}")
     if not path.exists():
         raise SartmError(f"{path}: no such recording. Give a rosbag2 folder, or a .mcap or .db3 file.")
-    files = [path] if path.is_file() else [file for file in path.iterdir() if file.suffix in STORAGE_SUFFIXES]
-    compressed = path.is_dir() and any(file.suffixes[-1:] == [".zstd"] for file in path.iterdir())
-    if not compressed and (not files or files[0].suffix not in STORAGE_SUFFIXES):
+    if path.suffix == ".bag" and path.is_file():
+        raise SartmError(f"{path}: is a ROS 1 bag. Convert it: rosbags-convert --src {path} --dst {path.stem}")
+    here = [path] if path.is_file() else [file for file in path.iterdir() if file.is_file()]
+    # One that lies there uncompressed as well was being compressed when the recorder ended.
+    originals = {file.name for file in here}
+    here = [file for file in here if file.suffix != COMPRESSED_SUFFIX or file.stem not in originals]
+    files = [file for file in here if file.name.removesuffix(COMPRESSED_SUFFIX).endswith(STORAGE_SUFFIXES)]
+    if not files:
         raise SartmError(f"{path}: is no recording. Give a rosbag2 folder, or a .mcap or .db3 file.")
     return sorted(files, key=lambda file: natural_key(file.name))
 
 
-def _open(path: Path, files: list[Path]) -> tuple[list[Reader | Salvaged], list[str]]:
+def _open(path: Path, files: list[Path], scratch: Path) -> tuple[list[Reader | Salvaged], list[str]]:
     reason = _why_unclean(path, files)
-    if reason is None:
+    if reason is None and not any(is_suspicious(file) for file in files):
         try:
-            return [_opened(path)], []
+            return [_opened(_plain(path, scratch))], []
         except Exception as error:  # the library raises whatever its parsers raise
             reason = str(error)
     sources: list[Reader | Salvaged] = []
-    losses = [f"{path}: was not closed in order ({reason})."]
+    losses = [f"{path}: was not closed in order ({reason})."] if reason else []
     for file in files:
+        plain = _plain(file, scratch)
         try:
-            if _log_of(file).exists():
-                raise SartmError("its log was not merged")
-            sources.append(_opened(file))
+            if _unmerged(file) or is_suspicious(plain):
+                raise SartmError("the library would overlook what is missing")
+            sources.append(_opened(plain))
         except Exception:
-            salvaged = Salvaged(file)
+            salvaged = Salvaged(plain)
             losses += salvaged.losses
             sources.append(salvaged)
     if not any(_topics(source) for source in sources):
@@ -182,20 +207,49 @@ def _open(path: Path, files: list[Path]) -> tuple[list[Reader | Salvaged], list[
 def _opened(path: Path) -> Reader:
     reader = Reader(path)
     reader.open()
+    if sum(connection.msgcount for connection in reader.connections) < reader.message_count:
+        reader.close()
+        raise SartmError("its index does not name all topics")
     return reader
 
 
-def _log_of(file: Path) -> Path:
-    return file.with_name(f"{file.name}-wal")
+def _plain(path: Path, scratch: Path) -> Path:
+    """The file itself, or what a compressed one holds, as far as it goes."""
+    if path.suffix != COMPRESSED_SUFFIX or path.is_dir():
+        return path
+    plain = scratch / path.stem
+    if not plain.exists():
+        with path.open("rb") as source, plain.open("wb") as target, suppress(zstandard.ZstdError):
+            zstandard.ZstdDecompressor().copy_stream(source, target)
+    return plain
+
+
+def _decompressed(data: bytes) -> bytes:
+    """A message as it was, where the recorder compressed each; only metadata.yaml tells that, if it is there."""
+    if data.startswith(_COMPRESSED_MARK):
+        with suppress(zstandard.ZstdError):
+            return zstandard.ZstdDecompressor().decompress(data)
+    return data
+
+
+def _unmerged(file: Path) -> bool:
+    """Whether messages lie in SQLite's log, which rosbags does not read."""
+    log = file.with_name(f"{file.name}-wal")
+    return log.exists() and log.stat().st_size > 0
 
 
 def _why_unclean(path: Path, files: list[Path]) -> str | None:
     """Signs that the recorder did not end in order, which rosbags overlooks or cannot do without."""
     if path.is_dir() and not (path / "metadata.yaml").is_file():
         return "it has no metadata.yaml"
-    # Messages in SQLite's log are not in the database yet.
-    unmerged = [file.name for file in files if _log_of(file).exists() and _log_of(file).stat().st_size]
+    unmerged = [file.name for file in files if _unmerged(file)]
     return f"{unmerged[0]}-wal was not merged" if unmerged else None
+
+
+def _span(source: Reader | Salvaged) -> tuple[int, int]:
+    if isinstance(source, Salvaged):
+        return source.start_ns, source.end_ns
+    return source.start_time, source.end_time - 1
 
 
 def _topics(source: Reader | Salvaged) -> dict[str, FoundTopic]:

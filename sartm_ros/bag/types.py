@@ -23,6 +23,8 @@ bool is_bigendian
 uint8[] events
 """
 _IDL_RULER = "=" * 80 + "\n"
+_UNREADABLE = (TypesysError, ValueError, IndexError, SyntaxError)
+"""What the library raises at a definition that it cannot read, or make a Python class of."""
 
 Definitions = dict[str, Any]
 """Message type -> its parse tree, as `rosbags` has it."""
@@ -57,9 +59,9 @@ def read_definitions(folder: Path) -> Definitions:
     for path in files:
         name = f"{path.resolve().parent.parent.name}/msg/{path.stem}"
         try:
-            definitions |= get_types_from_msg(path.read_text(encoding="utf-8"), name)
-        except (TypesysError, UnicodeDecodeError) as error:
-            raise SartmError(f"{path}: is no message definition ({error}).") from error
+            definitions |= _usable(get_types_from_msg(path.read_text(encoding="utf-8-sig"), name))
+        except _UNREADABLE as error:
+            raise SartmError(f"{path}: is no message definition ({_brief(error)}).") from error
     return definitions
 
 
@@ -71,26 +73,66 @@ def typestore_of(embedded: Iterable[tuple[str, MessageDefinition]], given: Defin
         given: of `read_definitions`.
 
     Returns:
-        The types, and a remark for each definition that cannot be read.
+        The types that are defined with all that they are made of, and a remark for each definition that is of no use.
     """
     definitions: Definitions = {**TYPESTORE.fielddefs, **given}
-    remarks = []
+    remarks, recorded = [], []
     for message_type, definition in embedded:
+        recorded.append(message_type)
         try:
             definitions |= _parsed(message_type, definition)
-        except (TypesysError, ValueError, IndexError) as error:
-            remarks.append(f"its definition of {message_type} cannot be read ({error}).")
+        except _UNREADABLE as error:
+            remarks.append(f"its definition of {message_type} cannot be read ({_brief(error)}).")
+    missing: dict[str, str] = {}
+    while incomplete := _incomplete(definitions):
+        missing |= {name: missing.get(part, part) for name, part in incomplete.items()}
+        definitions = {name: tree for name, tree in definitions.items() if name not in missing}
+    remarks += [f"{name} is made of {missing[name]}, which nobody defines." for name in recorded if name in missing]
+    # Those of ROS that are as ever need no classes of their own: making them all takes longer than opening a bag.
     store = get_typestore(Stores.EMPTY)
-    store.register(definitions)
+    store.register({name: tree for name, tree in definitions.items() if TYPESTORE.fielddefs.get(name) is not tree})
+    for name in definitions.keys() - store.types.keys():
+        store.types[name], store.fielddefs[name] = TYPESTORE.types[name], TYPESTORE.fielddefs[name]
     return store, remarks
 
 
+def _incomplete(definitions: Definitions) -> dict[str, str]:
+    """The types that need one which is not there, and which."""
+    needs = {name: [_element(kind) for _, kind in fields] for name, (_, fields) in definitions.items()}
+    return {
+        name: part
+        for name, kinds in needs.items()
+        for node, part in kinds
+        if node == Nodetype.NAME and part not in definitions
+    }
+
+
+def _element(kind: Any) -> Any:
+    """The kind of an array's elements; any other kind as it is."""
+    return kind[1][0] if kind[0] in (Nodetype.ARRAY, Nodetype.SEQUENCE) else kind
+
+
+def _brief(error: Exception) -> str:
+    """The parser's errors quote the whole definition; the line where it gave up will do."""
+    lines = str(error).splitlines()
+    return f"not understood: {lines[3]}" if len(lines) > 3 else str(error)
+
+
 def _parsed(message_type: str, definition: MessageDefinition) -> Definitions:
+    text = definition.data.replace("\r\n", "\n")
     if definition.format == MessageDefinitionFormat.MSG:
-        return dict(get_types_from_msg(definition.data, message_type))
+        return _usable(get_types_from_msg(text, message_type))
     if definition.format != MessageDefinitionFormat.IDL:
         return {}
-    if not definition.data.startswith(f"{_IDL_RULER}IDL: "):
-        return dict(get_types_from_idl(definition.data))
-    parts = definition.data.split(_IDL_RULER)[1:]
-    return {name: tree for part in parts for name, tree in get_types_from_idl(part.split("\n", 1)[1]).items()}
+    parts = [part.split("\n", 1)[1] for part in text.split(_IDL_RULER)[1:]] if text.startswith(_IDL_RULER) else [text]
+    return _usable({name: tree for part in parts for name, tree in get_types_from_idl(part).items()})
+
+
+def _usable(definitions: Definitions) -> Definitions:
+    """As they are; the library finds some faults, such as two fields of one name, only when it makes classes of them.
+
+    Raises:
+        TypesysError: there is such a fault.
+    """
+    get_typestore(Stores.EMPTY).register(definitions)
+    return definitions

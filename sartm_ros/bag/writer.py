@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,11 +27,9 @@ class BagWriter:
     """
 
     def __init__(self, path: Path, replace: bool = False) -> None:
-        self.path = path
+        self.path, self._replace = path, replace
         self._single = path.suffix == ".mcap"
-        is_bag = path.is_file() if self._single else (path / "metadata.yaml").is_file()
-        if path.exists() and not (replace and is_bag):
-            raise SartmError(f"{path}: exists already and is not overwritten. Remove it, or choose another name.")
+        self._check_free()
         self._parent = path.with_name(f".{path.name}.part")
         shutil.rmtree(self._parent, ignore_errors=True)
         self.folder = self._parent / path.stem if self._single else self._parent / path.name
@@ -62,8 +61,13 @@ class BagWriter:
             self._open = False
 
     def close(self) -> None:
-        """Gives the bag its name."""
+        """Gives the bag its name.
+
+        Raises:
+            SartmError: something came to lie there meanwhile; the bag stays in `folder`.
+        """
         self.finish_file()
+        self._check_free()
         if self._single:
             os.replace(self.folder / self.path.name, self.path)
             shutil.rmtree(self._parent)
@@ -71,6 +75,11 @@ class BagWriter:
         shutil.rmtree(self.path, ignore_errors=True)
         self.folder.rename(self.path)
         self._parent.rmdir()
+
+    def _check_free(self) -> None:
+        is_bag = self.path.is_file() if self._single else (self.path / "metadata.yaml").is_file()
+        if self.path.exists() and not (self._replace and is_bag):
+            raise SartmError(f"{self.path}: exists already and is not overwritten. Remove it, or choose another name.")
 
     def __enter__(self) -> "BagWriter":
         return self
@@ -80,9 +89,10 @@ class BagWriter:
     ) -> None:
         if error is None:
             self.close()
-        else:
-            self.finish_file()
-            shutil.rmtree(self._parent, ignore_errors=True)
+            return
+        with suppress(Exception):  # on a full disk even this fails
+            self._writer.abort()
+        shutil.rmtree(self._parent, ignore_errors=True)
 
 
 def _qos(latched: bool) -> Qos:
