@@ -13,8 +13,8 @@ from rich.logging import RichHandler
 
 from sartm_core.errors import SartmError
 
-stdout = Console()
-stderr = Console(stderr=True)
+stdout = Console(markup=False, emoji=False)
+stderr = Console(stderr=True, markup=False, emoji=False)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

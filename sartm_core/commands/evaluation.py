@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
 
@@ -173,7 +174,5 @@ def compare(
         table.add_column(label, justify="right", overflow="fold")
     for name, values in rows.items():
         best = max((value for value in values if value is not None), default=None)
-        table.add_row(
-            name, *(f"[bold]{_percent(v)}[/bold]" if v is not None and v == best else _percent(v) for v in values)
-        )
+        table.add_row(name, *(Text(_percent(v), "bold" if v is not None and v == best else "") for v in values))
     stdout.print(table)

@@ -50,6 +50,7 @@ def draw_course(course: list[Instant], colours: dict[str, str]) -> Figure:
 
 def _smooth(values: np.ndarray, reach: int = 4) -> np.ndarray:
     """Mean of each value and its neighbours."""
+    reach = min(reach, (len(values) - 1) // 2)
     kernel = np.ones(2 * reach + 1)
     known = np.where(np.isnan(values), 0.0, values)
     weight = np.convolve(~np.isnan(values), kernel, "same")

@@ -38,7 +38,8 @@ def picture(modality: Modality, image: NDArray[Any]) -> Picture:
             return np.ascontiguousarray(channels[..., :3])
         return _inferno(channels[..., 0])
     values = image if image.ndim == 2 else image[..., 0]
-    low, high = np.nanpercentile(values, (1, 99))
+    measured = values[np.isfinite(values) & (values != 0)]  # 0: outside of an image that was warped
+    low, high = np.percentile(measured, (1, 99)) if measured.size else (0.0, 1.0)
     grey = np.nan_to_num(np.clip((values.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1) * 255)
     return _inferno(grey.astype(np.uint8))
 

@@ -13,7 +13,8 @@ def encode_thermal(modality: ThermalModality, raw: NDArray[Any]) -> NDArray[np.u
     """One intensity, thrice.
 
     Args:
-        modality: `window` and `kelvin` need radiometric counts (`kelvin_per_count`); `percentile` takes any depth.
+        modality: `percentile` leaves out pixels of 0, which an image that was warped has at its border;
+            `window` and `kelvin` need radiometric counts (`kelvin_per_count`); `percentile` takes any depth.
         raw: [H, W] or [H, W, C] (drivers replicate 8-bit images; the first channel is used).
 
     Returns:
@@ -41,7 +42,7 @@ def encode_thermal(modality: ThermalModality, raw: NDArray[Any]) -> NDArray[np.u
     else:
         # Every fourth pixel in each direction: the percentiles stay within a count, at a sixteenth of the cost.
         sample = image[::4, ::4]
-        sample = sample[np.isfinite(sample)]
+        sample = sample[np.isfinite(sample) & (sample != 0)]  # 0: outside of an image that was warped
         low, high = np.percentile(sample, modality.percentiles) if sample.size else (0.0, 1.0)
         plane = _stretch(image.astype(np.float32), float(low), float(high))
     return np.broadcast_to(plane, (3, *plane.shape))

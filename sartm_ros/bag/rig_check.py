@@ -14,6 +14,8 @@ TRIED_SETS = 100
 MATCHED_SHARE = 0.9
 """A sensor of which fewer messages find a set, as far as sets need them, has a wrong tolerance."""
 SLOW_SHARE = 0.8
+LARGE_SHIFT = 0.5
+"""A median distance of this share of the tolerance is rather a delay than jitter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def _faults_of(modality: Modality, topic: TopicSurvey, reference: TopicSurvey | 
             "the driver stamp them; for this recording use --stamps recorded."
         )
     if reference is not None and topic is not reference:
-        needed = suggested_offset_s(topic, reference)
+        needed = suggested_offset_s(topic)
         if abs(needed - modality.offset_s) > 1.0:
             faults.append(
                 f"{name}: stamps of {topic.topic} are of another clock than those of {reference.topic}, "
@@ -116,14 +118,21 @@ def _remarks_of(modality: Modality, topic: TopicSurvey) -> list[str]:
 def _try(rig: Rig, bag: Bag, survey: Survey, faults: list[str], remarks: list[str]) -> RigFindings:
     replay = Replay(bag, rig, rig.names, rig.dtype)
     tried = complete = 0
-    used: Counter[str] = Counter()
+    missed: Counter[str] = Counter()
     broken: dict[str, Counter[str]] = {name: Counter() for name in rig.names}
     for found in replay:
         if found.states[rig.reference] != "present":  # others have the lead: nothing is to be expected of them
             continue
         tried += 1
         complete += len(found.planes) == len(rig.names)
-        used.update(found.planes.keys())
+        at_s = (found.recorded_ns - bag.start_ns) / 1e9
+        missed.update(
+            m.name
+            for m in rig.modalities
+            if m.name not in found.planes
+            and m.name not in found.broken
+            and not _silent(survey.topics.get(m.topic), at_s)
+        )
         for name, reason in found.broken.items():
             broken[name][reason] += 1
         if tried == TRIED_SETS:
@@ -135,12 +144,22 @@ def _try(rig: Rig, bag: Bag, survey: Survey, faults: list[str], remarks: list[st
         for reason, count in reasons.items():
             faults.append(f"{name}: in {count} of {tried} frame sets it cannot be used: {reason}")
     for modality in rig.modalities:
-        missed = tried - used[modality.name] - sum(broken[modality.name].values())
         topic = survey.topics.get(modality.topic)
-        if topic is not None and modality.name not in told and missed > (1 - MATCHED_SHARE) * tried and not topic.gaps:
-            faults.append(
-                f"{modality.name}: {missed} of {tried} frame sets lack it, since its stamps are farther than "
-                f"tolerance_s {modality.tolerance_s:g} from those of {rig.reference}. Set tolerance_s: "
-                f"{suggested_tolerance_s(topic):g}."
-            )
+        if topic is not None and modality.name not in told and missed[modality.name] > (1 - MATCHED_SHARE) * tried:
+            faults.append(_unmatched(modality, topic, rig.reference, missed[modality.name], tried))
     return RigFindings(faults, [*remarks, *replay.calibration_remarks], tried, complete)
+
+
+def _silent(topic: TopicSurvey | None, at_s: float) -> bool:
+    """Whether a topic sent nothing around a time of the recording."""
+    return topic is None or any(begin <= at_s <= begin + length for begin, length in topic.gaps)
+
+
+def _unmatched(modality: Modality, topic: TopicSurvey, reference: str, missed: int, tried: int) -> str:
+    mend = f"Set tolerance_s: {suggested_tolerance_s(topic):g}."
+    if topic.skew is not None and abs(topic.skew.median_ms) > LARGE_SHIFT * modality.tolerance_s * 1e3:
+        mend += f" If it is a constant delay of the driver, set offset_s: {-topic.skew.median_ms / 1e3:.3f} instead."
+    return (
+        f"{modality.name}: {missed} of {tried} frame sets lack it, since its stamps are farther than tolerance_s "
+        f"{modality.tolerance_s:g} from those of {reference}. {mend}"
+    )

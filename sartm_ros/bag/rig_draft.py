@@ -49,6 +49,11 @@ def draft_rig(
     Raises:
         SartmError: the recording holds no such sensor.
     """
+    if survey.reference and not survey.topics[survey.reference].kinds:
+        known = ", ".join(topic.topic for topic in survey.sensors()) or "none"
+        raise SartmError(
+            f"{survey.reference}: is no topic of a sensor, so it cannot be the reference. Sensors: {known}."
+        )
     chosen = _choose(bag, survey, kinds)
     calibrated = _calibratable(bag, chosen, classes)
     reference = chosen[0]
@@ -81,21 +86,19 @@ def draft_rig(
 
 
 def suggested_tolerance_s(topic: TopicSurvey) -> float:
-    """What covers 99 of 100 of the nearest stamps, with a margin; at most half a period more would match anything."""
+    """What covers 99 of 100 of the nearest stamps, with a margin; at most half a period: there the next is as near."""
     largest_s = 0.0 if topic.skew is None else topic.skew.largest_ms / 1e3
-    period_s = 1 / topic.rate_hz if topic.rate_hz else 1.0
-    return max(_ceil(min(largest_s * TOLERANCE_MARGIN, period_s)), LEAST_TOLERANCE_S)
+    half_period_s = 0.5 / topic.rate_hz if topic.rate_hz else 1.0
+    return max(_ceil(min(largest_s * TOLERANCE_MARGIN, half_period_s)), LEAST_TOLERANCE_S)
 
 
-def suggested_offset_s(topic: TopicSurvey, reference: TopicSurvey) -> float:
+def suggested_offset_s(topic: TopicSurvey) -> float:
     """What brings stamps of another clock to the reference's; 0 for the same clock.
 
     A distance of less than a second is a phase or a transport delay, which a recording cannot tell from a wrong stamp.
     """
-    if topic.lag_ms is None or reference.lag_ms is None:
-        return 0.0
-    difference_s = (topic.lag_ms - reference.lag_ms) / 1e3
-    return round(difference_s, 3) if abs(difference_s) > OTHER_CLOCK_S else 0.0
+    clock_s = (topic.clock_ms or 0.0) / 1e3
+    return round(clock_s, 3) if abs(clock_s) > OTHER_CLOCK_S else 0.0
 
 
 def camera_info_of(bag: Bag, topic: str) -> str | None:
@@ -224,7 +227,7 @@ def _calibration_fields(
 
 
 def _matching_fields(topic: TopicSurvey, reference: TopicSurvey, remarks: list[str]) -> list[tuple[str, str, str]]:
-    offset = suggested_offset_s(topic, reference)
+    offset = suggested_offset_s(topic)
     if offset:
         side = "behind" if offset > 0 else "ahead"
         remarks.append(

@@ -25,6 +25,8 @@ KEPT_VALUES = 4096
 KEPT_GAPS = 100
 GAP_PERIODS = 2.5
 """A silence of this many usual periods is a gap."""
+NEAREST_PERIODS = 0.75
+"""The nearest stamp of a regular topic is at most half a period away; with jitter a little more."""
 PENDING_STAMPS = 300
 
 
@@ -54,7 +56,7 @@ class TopicSurvey:
         unstamped: messages with stamp 0.
         backwards: how often a stamp was smaller than the one before it.
         lag_ms: median of the time from stamp to recording; None without stamps.
-        first_stamp_ns, last_stamp_ns: 0 without stamps.
+        clock_ms: median of how much this lag exceeds that of the reference at the same time: a clock that is behind.
         frame_id: of the first message.
         content: of the first message; None where it is no sensor's, or cannot be decoded (then `fault` says why).
         kinds: the kinds of modality that it could be, the likeliest first.
@@ -73,8 +75,7 @@ class TopicSurvey:
     unstamped: int
     backwards: int
     lag_ms: float | None
-    first_stamp_ns: int
-    last_stamp_ns: int
+    clock_ms: float | None
     frame_id: str
     content: Content | None
     fault: str
@@ -146,7 +147,7 @@ class _Skews:
         if not self.ms.values:
             return None
         values = np.array(self.ms.values)
-        regular = values[np.abs(values) <= 1e3 / rate_hz] if rate_hz else values
+        regular = values[np.abs(values) < NEAREST_PERIODS * 1e3 / rate_hz] if rate_hz else values
         values = regular if 2 * len(regular) >= len(values) else values
         return Skew(round(float(np.median(values)), 3), round(float(np.percentile(np.abs(values), 99)), 3))
 
@@ -157,9 +158,9 @@ class _TopicCount:
     def __init__(self, start_ns: int, stamped: bool) -> None:
         self._start_ns, self.stamped = start_ns, stamped
         self.count = self.unstamped = self.backwards = 0
-        self.first_stamp = self.last_stamp = 0
-        self._last_time = 0
-        self._periods, self._lags, self.times_s = Thinned(), Thinned(), Thinned()
+        self.last_lag_ms: float | None = None
+        self._last_stamp = self._last_time = 0
+        self._periods, self._lags, self.times_s, self._clock = Thinned(), Thinned(), Thinned(), Thinned()
         self._longest: list[tuple[float, float]] = []  # (seconds long, seconds since the beginning): a heap
         self.skews = _Skews()
 
@@ -173,7 +174,7 @@ class _TopicCount:
         except SartmError:
             stamp = 0
         self.unstamped += self.stamped and stamp <= 0
-        clock, before = (stamp, self.last_stamp) if stamp > 0 else (message.time_ns, self._last_time)
+        clock, before = (stamp, self._last_stamp) if stamp > 0 else (message.time_ns, self._last_time)
         if before:
             self.backwards += clock < before
             period_s = (clock - before) / 1e9
@@ -183,8 +184,9 @@ class _TopicCount:
                 if len(self._longest) > KEPT_GAPS:
                     heapq.heappop(self._longest)
         if stamp > 0:
-            self._lags.add((message.time_ns - stamp) / 1e6)
-            self.first_stamp, self.last_stamp = self.first_stamp or stamp, stamp
+            self.last_lag_ms = (message.time_ns - stamp) / 1e6
+            self._lags.add(self.last_lag_ms)
+            self._last_stamp = stamp
         self._last_time = message.time_ns
         return stamp
 
@@ -200,6 +202,14 @@ class _TopicCount:
         gaps = sorted((long for long in silences if long[0] >= GAP_PERIODS * usual), reverse=True)[:KEPT_GAPS]
         rate, jitter = 1 / float(regular.mean()), 1e3 * float(regular.std())
         return round(rate, 2), round(jitter, 3), tuple((round(at, 3), round(length, 3)) for length, at in gaps)
+
+    def beside(self, reference: "_TopicCount") -> None:
+        """Compares the clock of the last message with that of the reference's last one."""
+        if self.last_lag_ms is not None and reference.last_lag_ms is not None:
+            self._clock.add(self.last_lag_ms - reference.last_lag_ms)
+
+    def clock_ms(self) -> float | None:
+        return round(float(np.median(self._clock.values)), 2) if self._clock.values else None
 
     def lag_ms(self) -> float | None:
         return round(float(np.median(self._lags.values)), 2) if self._lags.values else None
@@ -232,6 +242,7 @@ def survey(bag: Bag, reference: str | None = None, progress: Callable[[int], Non
                 counts[topic].skews.reference(stamp)
         if message.topic in kinds:
             counts[message.topic].skews.add(stamp)
+            counts[message.topic].beside(counts[reference])
     topics = {
         topic: _result(bag, topic, count, contents.get(topic, ("", None, "")), kinds.get(topic, ()), topic == reference)
         for topic, count in sorted(counts.items())
@@ -257,8 +268,7 @@ def _result(
         unstamped=count.unstamped,
         backwards=count.backwards,
         lag_ms=count.lag_ms(),
-        first_stamp_ns=count.first_stamp,
-        last_stamp_ns=count.last_stamp,
+        clock_ms=None if is_reference or not kinds else count.clock_ms(),
         frame_id=frame_id,
         content=content,
         fault=fault,

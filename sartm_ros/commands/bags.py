@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
 
 if TYPE_CHECKING:
-    from sartm_ros.bag.survey import Survey
+    from sartm_ros.bag.survey import Survey, TopicSurvey
 
 bag_app = typer.Typer(no_args_is_help=True, help="Recordings (rosbag2).")
 
@@ -96,7 +96,7 @@ def bag_info(
             if topic.topic != found.reference:
                 suggestions[topic.topic] = {
                     "tolerance_s": suggested_tolerance_s(topic),
-                    "offset_s": suggested_offset_s(topic, found.topics[found.reference]),
+                    "offset_s": suggested_offset_s(topic),
                 }
     if json_output:
         content = asdict(found)
@@ -117,34 +117,45 @@ def bag_info(
 
 def _topic_table(found: "Survey") -> Table:
     """Two lines per topic: it must be readable in 80 columns."""
-    table = Table("topic\n[dim]type", show_lines=False)
-    for column in ("messages\n[dim]Hz", "jitter\n[dim]stamp lag"):
-        table.add_column(column, justify="right")
-    table.add_column("content\n[dim]could be", overflow="fold")
+    table = Table(show_lines=False)
+    table.add_column(_two_lines("topic", "type"), overflow="fold")
+    for above, below in (("messages", "Hz"), ("jitter", "stamp lag")):
+        table.add_column(_two_lines(above, below), justify="right")
+    table.add_column(_two_lines("content", "could be"), overflow="fold")
     for topic in found.topics.values():
         jitter = "" if topic.jitter_ms is None else f"{topic.jitter_ms:.1f} ms"
         lag = "" if topic.lag_ms is None else f"{topic.lag_ms:.1f} ms"
-        content = escape(topic.fault) if topic.content is None else topic.content.text
-        remarks = [", ".join(topic.kinds)] if topic.kinds else []
-        if topic.unstamped:
-            remarks.append(f"[red]{topic.unstamped} without stamp[/red]")
-        if topic.backwards:
-            remarks.append(f"[red]{topic.backwards} times backwards[/red]")
-        if topic.gaps:
-            at, length = topic.gaps[0]
-            count = "silent" if len(topic.gaps) == 1 else f"{len(topic.gaps)} gaps, the longest"
-            remarks.append(f"[red]{count} {length:.2f} s from {at:.1f} s on[/red]")
         table.add_row(
-            f"{topic.topic}\n[dim]{topic.message_type.replace('/msg/', '/')}",
-            f"{topic.count}\n[dim]{'' if topic.rate_hz is None else f'{topic.rate_hz:g}'}",
-            f"{jitter}\n[dim]{lag}",
-            "\n".join([content, *remarks]),
+            _two_lines(topic.topic, topic.message_type.replace("/msg/", "/")),
+            _two_lines(str(topic.count), "" if topic.rate_hz is None else f"{topic.rate_hz:g}"),
+            _two_lines(jitter, lag),
+            _content_cell(topic),
         )
     return table
 
 
+def _two_lines(above: str, below: str) -> Text:
+    return Text.assemble(above, "\n", (below, "dim"))
+
+
+def _content_cell(topic: "TopicSurvey") -> Text:
+    lines = [Text(topic.fault if topic.content is None else topic.content.text)]
+    if topic.kinds:
+        lines.append(Text(", ".join(topic.kinds)))
+    if topic.unstamped:
+        lines.append(Text(f"{topic.unstamped} without stamp", "red"))
+    if topic.backwards:
+        lines.append(Text(f"{topic.backwards} times backwards", "red"))
+    if topic.gaps:
+        at, length = topic.gaps[0]
+        count = "silent" if len(topic.gaps) == 1 else f"{len(topic.gaps)} gaps, the longest"
+        lines.append(Text(f"{count} {length:.2f} s from {at:.1f} s on", "red"))
+    return Text("\n").join(lines)
+
+
 def _matching_table(found: "Survey", suggestions: dict[str, dict[str, float]]) -> Table:
-    table = Table("topic", title=f"stamps beside {found.reference}, each time the nearest")
+    table = Table(title=f"stamps beside {found.reference}, each time the nearest")
+    table.add_column("topic", overflow="fold")
     for column in ("median ms", "99 % within ms", "suggested tolerance_s", "suggested offset_s"):
         table.add_column(column, justify="right")
     for name, suggestion in suggestions.items():

@@ -116,6 +116,7 @@ def bag_evaluate(
 ) -> None:
     """Score a bundle on recordings with labels: as `sartm evaluate`, and over time. Runs under torchrun as well."""
     with user_errors():
+        from sartm_core.errors import SartmError
         from sartm_core.evaluation.class_map import load_class_map
         from sartm_core.evaluation.evaluate import open_model
         from sartm_core.evaluation.variations import PROTOCOLS
@@ -124,6 +125,10 @@ def bag_evaluate(
         from sartm_ros.bag.replay import ReplayOptions
 
         asked = list(protocol or ["clean"])
+        if "conditions" in asked and tags_topic is None:
+            raise SartmError(
+                "--protocol conditions: needs --tags-topic, the topic that says which condition holds when."
+            )
         options = ReplayOptions(_stamps(stamps), truth_topic, truth_tolerance, tags_topic)
         how = BagEvaluation(
             protocols=PROTOCOLS if "all" in asked else tuple(asked),
@@ -170,7 +175,7 @@ def bag_extract(
     out: Annotated[Path, typer.Option(help="The rig recording's folder; must not exist.")],
     every: Annotated[float, typer.Option(help="Seconds between frame sets.", min=0)] = 0.5,
     val: Annotated[
-        float, typer.Option(help="Share of the recording, its end, that becomes 'val'.", min=0, max=1)
+        float, typer.Option(help="Share of the recording, in whole stretches, that becomes 'val'.", min=0, max=1)
     ] = 0.2,
     complete: Annotated[bool, typer.Option("--complete", help="Only frame sets with every sensor.")] = False,
     limit: Annotated[int | None, typer.Option(help="At most so many.", min=1)] = None,

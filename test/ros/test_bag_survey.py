@@ -289,7 +289,8 @@ class TestCheck:
         rig, _, _ = drafted(path)
         (fault,) = findings_of(changed(rig, "thermal", tolerance_s=0.01), path).faults
         assert "frame sets lack it, since its stamps are farther than tolerance_s 0.01" in fault
-        wanted = float(fault.split("Set tolerance_s: ")[1].rstrip("."))
+        wanted = float(fault.split("Set tolerance_s: ")[1].split()[0].rstrip("."))
+        assert fault.endswith("set offset_s: -0.030 instead.")
         assert findings_of(changed(rig, "thermal", tolerance_s=wanted), path).faults == []
 
     def test_stamps_of_zero_and_of_another_clock(self, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ class Delivered:
     messages: dict[str, Message]
     now: int
     resets: int
+    updates: int
     streams: dict[str, Stream]
 
 
@@ -56,6 +57,7 @@ class Bench:
     stale_after_s: float = 0.5
     now: int = START
     count: int = 0
+    updates: int = 0
     sets: list[Delivered] = field(default_factory=list)
     handover_times: list[int] = field(default_factory=lambda: [0])
     most_queued: int = 0
@@ -67,7 +69,7 @@ class Bench:
 
     def _on_set(self, stamp: int, messages: dict[str, Message]) -> None:
         resets = self.sync.statistics()["resets"]
-        self.sets.append(Delivered(stamp, messages, self.now, resets, dict(self.current)))
+        self.sets.append(Delivered(stamp, messages, self.now, resets, self.updates, dict(self.current)))
 
     def add(self, now: int, name: str, stamp: int) -> None:
         self.now, self.count = now, self.count + 1
@@ -80,6 +82,7 @@ class Bench:
 
     def update(self, stream: Stream) -> None:
         self.current[stream.name] = stream
+        self.updates += 1
         self.sync.update(stream)
 
     def _watch(self, step: Any) -> None:
@@ -198,7 +201,8 @@ anything = st.booleans().flatmap(lambda updates: traffic(updates=updates))
 @given(anything)
 def test_stamps_strictly_increase_between_resets(bench: Bench) -> None:
     for before, after in pairwise(bench.sets):
-        assert after.resets > before.resets or after.stamp > before.stamp
+        if after.updates == before.updates:  # a smaller offset moves all that follows it back
+            assert after.resets > before.resets or after.stamp > before.stamp
 
 
 @fuzz
