@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sartm_core.deploy import Segmenter
+from sartm_core.errors import SartmError
 from sartm_core.frames import Segmentation
 from sartm_core.rig import Rig, check_serves
 from sartm_ros.bag.faults import BagFaults
@@ -69,7 +70,8 @@ def segment(
         Number of masks, and the replay, which reports on the recording.
 
     Raises:
-        SartmError: the bundle does not serve the rig, `out` exists, none of the rig's topics is there.
+        SartmError: the bundle does not serve the rig, `out` exists, none of the rig's topics is there, or nothing on
+            them can be used.
     """
     check_serves(segmenter.bundle.rig, rig)
     pipeline = Pipeline(rig, segmenter)
@@ -85,6 +87,9 @@ def segment(
                 results.write(found, segmentation)
                 masks += 1
             progress(number, replay.read_ns)
+        if not masks:
+            reasons = "\n".join(replay.remarks()) or "No frame set came together."
+            raise SartmError(f"{out}: is not written, since the recording gives no mask.\n{reasons}")
     return masks, replay
 
 

@@ -19,8 +19,10 @@ from sartm_core.datasets.simulated_recording import write_benchmark
 from sartm_core.deploy import load_segmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap, load_class_map
+from sartm_core.evaluation.course import draw_course
 from sartm_core.evaluation.evaluate import evaluate
 from sartm_core.evaluation.feature_pictures import Features, labelled, prototype_similarity
+from sartm_core.evaluation.outcome import Instant, Moment
 from sartm_core.evaluation.results import as_csv, as_dict
 from sartm_core.evaluation.scoring import common_modalities
 from sartm_core.evaluation.tally import Tally
@@ -376,3 +378,11 @@ class TestLists:
         assert sorted([*easy, *hard]) == sorted(frames)
         assert "night" in {frames[name].tags["condition"] for name in hard}
         assert "day" in {frames[name].tags["condition"] for name in easy}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 12])
+def test_a_course_of_any_length_is_drawn(count: int) -> None:
+    course = [Instant(str(i), Moment("drive", 0.1 * i, {"rgb": "present"}), 0.5, (1.0,)) for i in range(count)]
+    curve = draw_course(course, {"rgb": "#123456"}).axes[0].lines[1]
+    np.testing.assert_allclose(curve.get_ydata(), 0.5)
+    assert len(curve.get_xdata()) == count

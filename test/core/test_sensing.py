@@ -47,6 +47,14 @@ class TestThermal:
         order = np.argsort(counts.ravel(), kind="stable")
         assert (np.diff(planes[0].ravel()[order].astype(int)) >= 0).all()
 
+    def test_percentile_is_not_stretched_by_the_border_of_a_warped_image(self, rng: np.random.Generator) -> None:
+        counts = rng.integers(29000, 30000, (64, 64)).astype(np.uint16)
+        inside = encode(modality("thermal", encoding="percentile"), counts)[0]
+        bordered = np.pad(counts, ((0, 0), (8, 24)))  # both multiples of the step of sampling
+        planes = encode(modality("thermal", encoding="percentile"), bordered)[0]
+        np.testing.assert_array_equal(planes[:, 8:72], inside)
+        assert planes[:, :8].max() == 0
+
     def test_percentile_of_a_uniform_image_is_finite(self) -> None:
         assert encode(modality("thermal"), np.full((8, 8), 30000, np.uint16)).max() == 0
 

@@ -293,6 +293,15 @@ class TestCheck:
         assert fault.endswith("set offset_s: -0.030 instead.")
         assert findings_of(changed(rig, "thermal", tolerance_s=wanted), path).faults == []
 
+    def test_a_gap_elsewhere_hides_no_tolerance_that_is_too_small(self, tmp_path: Path) -> None:
+        shifted = [(t + 0.03, s + 0.03) for t, s in steady(60, 10)]
+        thermal = shifted[:40] + shifted[50:]
+        path = write_images(tmp_path / "bag", {"/rgb": steady(60, 10), "/ir": thermal}, ir="mono16")
+        rig, _, _ = drafted(path)
+        (fault,) = findings_of(changed(rig, "thermal", tolerance_s=0.01), path).faults
+        assert "frame sets lack it" in fault
+        assert findings_of(changed(rig, "thermal", tolerance_s=0.04), path).faults == []
+
     def test_stamps_of_zero_and_of_another_clock(self, tmp_path: Path) -> None:
         topics = {"/rgb": steady(60, 10), "/ir": [(t, 0.0) for t, _ in steady(60, 10)]}
         path = write_images(tmp_path / "zero", topics, ir="mono16")

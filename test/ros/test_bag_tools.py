@@ -190,6 +190,16 @@ class TestSegment:
         )
         assert list(tmp_path.iterdir()) == []
 
+    def test_no_mask_leaves_no_file(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
+        drops = [part for name in load_rig("simrobot").names for part in ("--drop", name)]
+        told = run("bag", "segment", drive, "--bundle", bundle, "--out", tmp_path / "x.mcap", *drops, status=1)
+        assert "x.mcap: is not written, since the recording gives no mask" in told
+        assert list(tmp_path.iterdir()) == []
+
+    def test_conditions_without_tags(self, drive: Path, bundle: Path) -> None:
+        told = run("bag", "evaluate", drive, "--bundle", bundle, "--protocol", "conditions", status=1)
+        assert "needs --tags-topic" in told
+
     def test_an_interruption_leaves_nothing(self, drive: Path, segmenter: Segmenter, tmp_path: Path) -> None:
         from sartm_ros.bag.segment import segment
 
