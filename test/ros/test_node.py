@@ -11,8 +11,11 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from std_msgs.msg import String
 
 from sartm_core.deploy import load_segmenter
+from sartm_core.deploy.bundle import NetworkShape
 from sartm_core.deploy.export import describe, write_onnx
 from sartm_core.files import sha256
+from sartm_core.model.build import build_network
+from sartm_core.model.presets import preset_for_rig
 from sartm_core.rig import Rig
 from sartm_core.simulation import SimulatedFrame
 from sartm_ros.messages import raw_array, stamp_ns
@@ -223,6 +226,26 @@ def test_a_bundle_of_graphs_runs_without_torch_and_says_what_was_chosen(host, st
     libraries = Path(f"/proc/{process.popen.pid}/maps").read_text()
     assert "onnxruntime" in libraries
     assert "libtorch" not in libraries
+
+
+def test_mm_sam_adapter_runs_with_what_is_there(host, start, feed, tmp_path: Path) -> None:
+    shipped, folder, size = load_segmenter("first_light").bundle, tmp_path / "adapter", (64, 96)
+    network = build_network(preset_for_rig("mm_sam_adapter", "nano", shipped.rig, 4, {}), "inference")
+    folder.mkdir()
+    graphs = write_onnx(network, size, shipped.rig.dtype, 20, "fp32", folder)
+    files = {path.name: sha256(path) for path in folder.iterdir()}
+    shape = NetworkShape(preset="mm_sam_adapter", backbone="nano", lora_rank=4, changes={})
+    describe(folder, shipped.model_copy(update={"graphs": graphs, "files": files, "size": size, "network": shape}))
+    process = start("sartm_ros.node", bundle=str(folder))
+    assert host.until(lambda: host.heard["/perception/labels"] != [], 40), process.log()
+    feed(6, "rgb", "thermal", "depth")
+    assert host.until(lambda: len(host.heard[MASKS]) >= 3, 10), process.log()
+    complete = len(host.heard[MASKS])
+    feed(20, "thermal", "depth")
+    assert host.until(lambda: len(host.heard[MASKS]) >= complete + 5, 10), process.log()
+    routing = host.routing()
+    assert float(routing["rgb"]) == 0
+    assert float(routing["thermal"]) + float(routing["depth"]) == pytest.approx(1, abs=1e-4)
 
 
 def test_sensors_that_speak_nonsense_are_no_running_node(host, node, feed) -> None:
