@@ -14,7 +14,11 @@ model_app = typer.Typer(no_args_is_help=True, help="Networks: what they are made
 @model_app.command("info")
 def model_info(
     preset_name: Annotated[
-        str, typer.Argument(metavar="PRESET", help="any_sensor, sartm, mle_sam, mean_fusion, sam_lora, mm_sam_adapter.")
+        str,
+        typer.Argument(
+            metavar="PRESET",
+            help="any_sensor, sartm, mle_sam, mean_fusion, sam_lora, early_fusion, mm_sam_adapter.",
+        ),
     ],
     backbone: Annotated[
         str, typer.Option(help="nano, tiny, small, base_plus, large; of mm_sam_adapter nano, base, large.")

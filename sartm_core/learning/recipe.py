@@ -155,7 +155,7 @@ class Recipe(Checked):
 
     name: str
     description: str = ""
-    preset: Literal["any_sensor", "sartm", "mle_sam", "mean_fusion", "sam_lora", "mm_sam_adapter"]
+    preset: Literal["any_sensor", "sartm", "mle_sam", "mean_fusion", "sam_lora", "early_fusion", "mm_sam_adapter"]
     network: dict[str, Any] = Field(default_factory=dict)
     backbone: Literal["nano", "tiny", "small", "base_plus", "base", "large"]
     initial_weights: str | None = None

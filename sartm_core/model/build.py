@@ -1,5 +1,6 @@
 """From a configuration to its network."""
 
+from sartm_core.model.early_fusion import EarlyFusionNetwork
 from sartm_core.model.mm_sam_adapter import MMSamAdapter
 from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import AnyConfig, NetworkConfig
@@ -10,4 +11,6 @@ Network = MultiModalNetwork | MMSamAdapter
 
 def build_network(config: AnyConfig, form: str = "training") -> Network:
     """The network with random weights; `form` is `training` or `inference`, see the classes."""
-    return MultiModalNetwork(config, form) if isinstance(config, NetworkConfig) else MMSamAdapter(config, form)
+    if not isinstance(config, NetworkConfig):
+        return MMSamAdapter(config, form)
+    return EarlyFusionNetwork(config, form) if config.fusion == "early" else MultiModalNetwork(config, form)

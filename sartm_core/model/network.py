@@ -21,7 +21,7 @@ HEAD_WIDTH = 256
 def _fusion(config: NetworkConfig, channels: tuple[int, int, int]) -> nn.Module:
     if config.fusion == "reliability":
         return ReliabilityRouting(channels)
-    if config.fusion == "mean":
+    if config.fusion in ("mean", "early"):
         return MeanRouting()
     if config.fusion == "language":
         return LanguageRouting(channels, config.text_width)
@@ -166,16 +166,22 @@ class MultiModalNetwork(nn.Module):
     def encode_alike(self, planes: Tensor, modality: Tensor, half: bool) -> list[Tensor]:
         """`encode` for rows that all pass at full, or all at half size; the features have the same sizes either way."""
         self.experts.rows = modality if self.config.experts == "modality" else torch.zeros_like(modality)
-        mean, std = self.mean[modality][:, :, None, None], self.std[modality][:, :, None, None]
-        numbers = planes.to(mean.dtype)
         if half:
-            numbers = _halved(numbers, self.is_sparse[modality][:, None, None, None])
-        normalised = ((numbers - mean) / std).to(self.conv_s0.weight.dtype)
-        fine, middle, coarse = self.encoder(normalised)["backbone_fpn"]
-        features = [self.conv_s0(fine), self.conv_s1(middle), coarse]
+            planes = _halved(planes.to(self.mean.dtype), self.is_sparse[modality][:, None, None, None])
+        features = self.pyramid(self.normalised(planes, modality))
         if not half:
             return features
         return [F.interpolate(level, scale_factor=2.0, mode="bilinear", align_corners=False) for level in features]
+
+    def normalised(self, planes: Tensor, modality: Tensor) -> Tensor:
+        """Planes [R, 3, H, W] in units of their modality's deviation."""
+        mean, std = self.mean[modality][:, :, None, None], self.std[modality][:, :, None, None]
+        return ((planes.to(mean.dtype) - mean) / std).to(self.conv_s0.weight.dtype)
+
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        """FFP, IFP, SFM of normalised images."""
+        fine, middle, coarse = self.encoder(images)["backbone_fpn"]
+        return [self.conv_s0(fine), self.conv_s1(middle), coarse]
 
     def forward(self, planes: Tensor, availability: Tensor) -> NetworkOutput:
         """Segments B samples.
@@ -200,6 +206,10 @@ class MultiModalNetwork(nn.Module):
             features = [*features[:2], self.meeting(features[2], sample, modality, availability)]
         routing, reliability = self.routing(features, sample, modality, availability)
         fused = [weighted_sum(level, routing[:, index], sample, modality) for index, level in enumerate(features)]
+        return self.answer(fused, routing, reliability)
+
+    def answer(self, fused: list[Tensor], routing: Tensor, reliability: Tensor | None) -> NetworkOutput:
+        """Both heads on the fused levels."""
         mask_logits = self.decoder(*fused)
         auxiliary_logits = None if self.auxiliary is None else self.auxiliary(*fused)
         logits = mask_logits

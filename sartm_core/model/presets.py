@@ -27,7 +27,7 @@ class NetworkConfig:
         experts: `modality`, one LoRA expert each, or `shared`, one for all.
         rectification: whether partners meet the reference in FRM and FFM (SARTM).
         fusion: `reliability` (ours), `mean`, `mean_top_k` or `top_k` (MLE-SAM's F-bar and F-hat, or F-hat alone),
-            `language` (SARTM's F-bar and F-hat).
+            `language` (SARTM's F-bar and F-hat), `early` (channels of one image, before the encoder).
         top_k: of `mean_top_k` and `top_k`.
         text_width: of the text embeddings that `language` is guided by.
         hypernetworks: one `shared` by all class tokens, or one `per_class` as in the papers.
@@ -44,7 +44,7 @@ class NetworkConfig:
     lora_rank: int
     experts: Literal["modality", "shared"]
     rectification: bool
-    fusion: Literal["reliability", "mean", "mean_top_k", "top_k", "language"]
+    fusion: Literal["reliability", "mean", "mean_top_k", "top_k", "language", "early"]
     top_k: int
     text_width: int
     hypernetworks: Literal["shared", "per_class"]
@@ -118,6 +118,11 @@ def sam_lora(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank
     return replace(mean_fusion(backbone, modalities, classes, lora_rank), experts="shared")
 
 
+def early_fusion(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
+    """The baseline without a foundation model: all modalities are channels of one image. Trained as a whole."""
+    return replace(mean_fusion(backbone, modalities, classes, lora_rank), experts="shared", fusion="early")
+
+
 def mm_sam_adapter(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> AdapterConfig:
     """MM SAM-adapter (arXiv 2509.10408): SAM's ViT, ConvNeXt branches, ViT-Adapter; it has no LoRA."""
     return AdapterConfig(backbone=backbone, modalities=modalities, reference=modalities[0], classes=classes)
@@ -131,6 +136,7 @@ PRESETS: dict[str, Callable[[str, tuple[str, ...], int, int], AnyConfig]] = {
     "mle_sam": mle_sam,
     "mean_fusion": mean_fusion,
     "sam_lora": sam_lora,
+    "early_fusion": early_fusion,
     "mm_sam_adapter": mm_sam_adapter,
 }
 

@@ -70,7 +70,7 @@ class SimulatedRig:
         float_depth: bool = False,
     ) -> None:
         _check(rig)
-        self.rig = _resized(rig, size)
+        self.rig = resized(rig, size)
         self.seed = seed
         self._float_depth = float_depth
         self.size = self.rig.modality(rig.reference).size
@@ -265,8 +265,8 @@ def _class_table(rig: Rig) -> NDArray[np.uint8]:
     return np.array([known.get(name, UNLABELLED) for name in names], np.uint8)
 
 
-def _resized(rig: Rig, size: tuple[int, int] | None) -> Rig:
-    """The rig with the reference's image at `size`, the others scaled alike, the reference's intrinsics filled in."""
+def resized(rig: Rig, size: tuple[int, int] | None) -> Rig:
+    """The rig with the reference's image at `size` (default: its own), the others scaled alike, intrinsics filled in."""
     before = rig.modality(rig.reference).size
     after = size or before
     modalities = []

@@ -1,0 +1,47 @@
+"""Early fusion, the baseline without a foundation model: all modalities are channels of one image."""
+
+import torch
+from torch import Tensor, nn
+
+from sartm_core.model.network import MultiModalNetwork
+from sartm_core.model.output import NetworkOutput
+from sartm_core.model.presets import NetworkConfig
+
+
+class EarlyFusionNetwork(MultiModalNetwork):
+    """One encoder for the stacked planes; an absent modality's channels hold its mean.
+
+    Its routing weights are those of a plain mean: no weight is applied, every present modality enters alike.
+
+    Args:
+        config, form: as `MultiModalNetwork`'s.
+    """
+
+    def __init__(self, config: NetworkConfig, form: str = "training") -> None:
+        super().__init__(config, form)
+        patches = self.encoder.trunk.patch_embed.proj
+        self.encoder.trunk.patch_embed.proj = nn.Conv2d(
+            3 * len(config.modalities),
+            patches.out_channels,
+            kernel_size=patches.kernel_size,
+            stride=patches.stride,
+            padding=patches.padding,
+        )
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return ("normalised",)
+
+    def encode_alike(self, planes: Tensor, modality: Tensor, half: bool) -> list[Tensor]:
+        """[R, 3, H, W] -> the same, normalised."""
+        return [self.normalised(planes, modality)]
+
+    def decode(self, features: list[Tensor], sample: Tensor, modality: Tensor, availability: Tensor) -> NetworkOutput:
+        """Stacks the rows of each sample and segments; arguments as in `MultiModalNetwork.decode`."""
+        rows = features[0]
+        stacked = rows.new_zeros(*availability.shape, *rows.shape[1:])  # [B, M, 3, H, W]
+        stacked[sample, modality] = rows
+        self.experts.rows = torch.zeros(len(stacked), dtype=torch.long, device=rows.device)
+        fused = self.pyramid(stacked.flatten(1, 2))
+        routing, _ = self.routing(fused, sample, modality, availability)
+        return self.answer(fused, routing, None)

@@ -1,0 +1,93 @@
+"""The study's own parts: its frames, its scores against the network itself, its report."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sartm_core.datasets.recording import Recording
+from sartm_core.learning.checkpoints import load_network
+from sartm_core.learning.overrides import read_recipe
+from sartm_core.learning.train import train
+from sartm_core.sensing import encode
+
+STUDY = Path(__file__).resolve().parents[2] / "training" / "studies"
+
+
+@pytest.fixture(scope="module")
+def study() -> Any:
+    """The modules of the folder, which is a script's and no package."""
+    sys.path.insert(0, str(STUDY))
+    try:
+        yield {name: importlib.import_module(name) for name in ("frames", "scores", "report")}
+    finally:
+        sys.path.remove(str(STUDY))
+
+
+@pytest.fixture(scope="module")
+def data(study: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("study") / "data"
+    study["frames"].render(out, (64, 96), limit=12)
+    return out
+
+
+@pytest.fixture(scope="module")
+def checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "run"
+    changes = [f"data.root={data}", "stages.0.samples=16", "stages.0.size=[64, 96]", "validation_frames=4"]
+    train(read_recipe(STUDY / "any_sensor.yaml", changes), out, accelerator="cpu")
+    return out / "last.ckpt"
+
+
+def test_a_mended_frame_differs_from_the_faulty_one_in_its_faulty_sensor_alone(study: Any, data: Path) -> None:
+    recording, frames = Recording(data), study["frames"]
+    faulty, mended = recording.frames(frames.FAULTY), recording.frames(frames.MENDED)
+    assert len(recording.frames("test")) == len(faulty) == len(mended) == 6
+    for broken, sound in zip(faulty, mended, strict=True):
+        assert broken.id == sound.id
+        same = {n: np.array_equal(recording.image(broken, n), recording.image(sound, n)) for n in recording.rig.names}
+        assert {name for name, is_same in same.items() if not is_same} == {broken.tags["faulty"]}
+        assert np.array_equal(recording.truth(broken), recording.truth(sound))
+
+
+def test_scores_are_those_of_the_network_itself(study: Any, data: Path, checkpoint: Path) -> None:
+    """The shortcut (encode once, decode subsets) against one whole pass per subset."""
+    scores, recording = study["scores"], Recording(data)
+    figures = scores.score(checkpoint, data, limit=2)
+    network, rig, _ = load_network(checkpoint)
+    network.eval()
+    board = scores.SegmentationScore(len(rig.classes))
+    for frame in recording.frames("test")[:2]:
+        planes = {m.name: encode(m, recording.image(frame, m.name), rig.dtype) for m in rig.modalities}
+        stacked = torch.from_numpy(np.stack([planes[name] for name in rig.names]))[None]
+        kept = torch.tensor([[name in ("thermal", "lidar") for name in rig.names]])
+        with torch.no_grad():
+            logits = network(stacked, kept).logits
+        mask = torch.nn.functional.interpolate(logits, size=(64, 96), mode="bilinear").argmax(dim=1)[0]
+        board.update(mask, torch.from_numpy(recording.truth(frame).astype(np.int64)))
+    assert figures["miou"]["drop"]["thermal+lidar"] == pytest.approx(board.mean_iou(), abs=2e-3)
+    assert len(figures["miou"]["drop"]) == len(figures["miou"]["zero"]) == 30
+    assert sum(entry["frames"] for entry in figures["falls"].values()) == 2
+
+
+def test_the_report_says_what_was_reached(study: Any, data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    report = study["report"]
+    figures = study["scores"].score(checkpoint, data, limit=3)
+    rival = {**figures, "miou": {**figures["miou"], "drop": dict.fromkeys(figures["miou"]["drop"], 0.0)}}
+    # A rival that is lost without all of its sensors: ours is above it by what ours has.
+    aims = {row[0]: row for row in report.aims({"any_sensor": figures, "mle_sam": rival})}
+    gain = 100 * sum(figures["miou"]["drop"].values()) / 31
+    assert float(aims["mean of 31 subsets (DROP) above mle_sam"][2]) == pytest.approx(gain, abs=0.01)
+    assert aims["all sensors: below the best of all"][3] == "reached"
+    report.write_report(
+        tmp_path, {"any_sensor": figures, "mle_sam": rival}, dict.fromkeys(("any_sensor", "mle_sam"), "1e-3"), 8, 0
+    )
+    text = (tmp_path / "report.md").read_text()
+    assert "| mle_sam | 1e-3 |" in text
+    for picture in ("subsets.png", "routing.png"):
+        assert f"({picture})" in text
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,56 @@
+"""The early-fusion baseline: one encoder over stacked planes."""
+
+import torch
+
+from sartm_core.model.build import build_network
+from sartm_core.model.presets import preset_for_rig
+from sartm_core.rig import load_rig
+
+RIG = load_rig("simrig5")
+
+
+def _network(form: str = "training") -> torch.nn.Module:
+    torch.manual_seed(0)
+    network = build_network(preset_for_rig("early_fusion", "nano", RIG, lora_rank=1), form).eval()
+    network.set_statistics(torch.full((5, 3), 2.0), torch.full((5, 3), 3.0))
+    return network
+
+
+def test_an_absent_modality_counts_as_its_mean() -> None:
+    network, planes = _network(), torch.randn(2, 5, 3, 64, 96)
+    availability = torch.ones(2, 5, dtype=torch.bool)
+    availability[1, 2] = False
+    with torch.no_grad():
+        answer = network(planes, availability)
+        planes[1, 2] = 2.0  # the mean
+        assert torch.equal(answer.logits, network(planes, torch.ones(2, 5, dtype=torch.bool)).logits)
+    assert answer.routing[0, 0].tolist() == [torch.tensor(0.2).item()] * 5
+    assert answer.routing[1, 0].tolist() == [0.25, 0.25, 0.0, 0.25, 0.25]
+
+
+def test_every_modality_has_its_own_channels() -> None:
+    """Swapped planes are another input: the encoder knows which sensor it sees."""
+    network, planes = _network(), torch.randn(1, 5, 3, 64, 96)
+    whole = torch.ones(1, 5, dtype=torch.bool)
+    with torch.no_grad():
+        assert not torch.allclose(network(planes, whole).logits, network(planes.flip(1), whole).logits, atol=1e-3)
+
+
+def test_one_pass_of_the_encoder_whatever_is_there() -> None:
+    network = _network()
+    calls = []
+    network.encoder.register_forward_hook(lambda *arguments: calls.append(arguments[1][0].shape))
+    with torch.no_grad():
+        network(torch.randn(1, 5, 3, 64, 96), torch.ones(1, 5, dtype=torch.bool))
+    assert calls == [(1, 15, 64, 96)]
+
+
+def test_the_inference_form_answers_the_same() -> None:
+    network, planes = _network(), torch.randn(1, 5, 3, 64, 96)
+    whole = torch.ones(1, 5, dtype=torch.bool)
+    with torch.no_grad():
+        before = network(planes, whole).logits
+        network.merge_experts()
+        loaded = _network("inference")
+        loaded.load_state_dict(network.state_dict())
+        torch.testing.assert_close(loaded(planes, whole).logits, before)
