@@ -266,7 +266,7 @@ def _class_table(rig: Rig) -> NDArray[np.uint8]:
 
 
 def resized(rig: Rig, size: tuple[int, int] | None) -> Rig:
-    """The rig with the reference's image at `size` (default: its own), the others scaled alike, intrinsics filled in."""
+    """The rig with the reference's image at `size` (default: its own), the others scaled alike, intrinsics set."""
     before = rig.modality(rig.reference).size
     after = size or before
     modalities = []

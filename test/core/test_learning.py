@@ -241,10 +241,10 @@ def test_a_recipes_faults_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_small_run_learns_exports_and_serves(tmp_path: Path, sim_rig: Rig) -> None:
-    """From nothing to a bundle: validation rises well above chance, and the bundle answers like the checkpoint."""
+    """From a backbone to a bundle: validation rises well above chance, and the bundle answers like the checkpoint."""
     changes = [
-        "stages=[{size: [64, 96], samples: 480, batch: 8, learning_rate: 0.002}]", "lora_rank=4", "seed=0",
-        "validation_frames=12", "workers=0", "statistics_frames=16",
+        "stages=[{size: [64, 96], samples: 200, batch: 8, learning_rate: 0.002}]", "lora_rank=4", "seed=0",
+        "initial_weights=nano", "validation_frames=12", "workers=0", "statistics_frames=16",
     ]  # fmt: skip
     figures = train(read_recipe(RECIPES / "first_light.yaml", changes), tmp_path, accelerator="cpu")
     assert figures["best_miou"] > 0.15  # nine classes; one colour for all gives about 0.04
