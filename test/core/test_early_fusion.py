@@ -1,7 +1,14 @@
 """The early-fusion baseline: one encoder over stacked planes."""
 
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
 import torch
 
+from sartm_core.deploy.export import write_onnx
+from sartm_core.errors import SartmError
 from sartm_core.model.build import build_network
 from sartm_core.model.presets import preset_for_rig
 from sartm_core.rig import load_rig
@@ -54,3 +61,25 @@ def test_the_inference_form_answers_the_same() -> None:
         loaded = _network("inference")
         loaded.load_state_dict(network.state_dict())
         torch.testing.assert_close(loaded(planes, whole).logits, before)
+
+
+def test_its_graphs_answer_as_it_does(tmp_path: Path) -> None:
+    network, planes, modality = _network(), torch.randn(3, 3, 64, 96), torch.tensor([0, 2, 3])
+    network.merge_experts()
+    present = torch.tensor([[True, False, True, True, False]])
+    with torch.no_grad():
+        logits = network.decode(network.encode(planes, modality), modality * 0, modality, present).logits
+    expected = torch.nn.functional.interpolate(logits, size=(64, 96), mode="bilinear").argmax(dim=1)[0]
+    write_onnx(network, (64, 96), np.dtype("float32"), 23, "fp32", tmp_path)
+    rows = {"modality": modality.numpy()}
+    encoder = onnxruntime.InferenceSession(tmp_path / "encoder.onnx")
+    (normalised,) = encoder.run(None, {"planes": planes.numpy(), **rows})
+    head = onnxruntime.InferenceSession(tmp_path / "head.onnx")
+    mask, _, routing = head.run(None, {"normalised": normalised, **rows})
+    assert (mask == expected.numpy()).mean() > 0.999
+    np.testing.assert_allclose(routing[0], [1 / 3, 0, 1 / 3, 1 / 3, 0], atol=1e-6)
+
+
+def test_half_size_is_refused() -> None:
+    with pytest.raises(SartmError, match="half_size: early fusion has one image"):
+        preset_for_rig("early_fusion", "nano", RIG, lora_rank=1, changes={"half_size": ["depth"]})
