@@ -44,9 +44,9 @@ class SegmentationModule(lightning.LightningModule):
         self.recipe = Recipe.model_validate(recipe)
         r = self.recipe
         config = preset_for_rig(r.preset, r.backbone, self.rig, r.lora_rank, r.network)
-        if r.losses.per_modality and r.preset == "mm_sam_adapter":
+        if r.losses.per_modality and r.preset in ("mm_sam_adapter", "early_fusion"):
             raise SartmError(
-                "losses.per_modality: mm_sam_adapter's modalities have no features of the classifier's width."
+                f"losses.per_modality: {r.preset}'s modalities have no features of the classifier's width. Set it to 0."
             )
         self.network = build_network(config)
         self.network.freeze_pretrained(not r.train_backbone)
@@ -105,10 +105,10 @@ class SegmentationModule(lightning.LightningModule):
         return loss
 
     def _forward(self, planes: Tensor, availability: Tensor) -> tuple[Tensor, NetworkOutput]:
-        """The rows' own semantic features [R, D, h, w] and the network's answer."""
+        """The rows' own semantic features, the last that they have, [R, D, h, w], and the network's answer."""
         sample, modality = availability.nonzero(as_tuple=True)
         features = self.network.encode(planes[sample, modality], modality)
-        return features[2], self.network.decode(features, sample, modality, availability)
+        return features[-1], self.network.decode(features, sample, modality, availability)
 
     def _supervised(
         self, output: NetworkOutput, rows: Tensor, truth: Tensor, availability: Tensor

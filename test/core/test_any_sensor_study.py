@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sartm_core.datasets.recording import Recording
+from sartm_core.errors import SartmError
 from sartm_core.learning.checkpoints import load_network
 from sartm_core.learning.overrides import read_recipe
 from sartm_core.learning.train import train
@@ -88,6 +89,19 @@ def test_the_report_says_what_was_reached(study: Any, data: Path, checkpoint: Pa
     )
     text = (tmp_path / "report.md").read_text()
     assert "| mle_sam | 1e-3 |" in text
+    assert (tmp_path / "report.html").read_text().count('src="data:image/png;base64,') == 2
     for picture in ("subsets.png", "routing.png"):
         assert f"({picture})" in text
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_early_fusion_entrant_trains(data: Path, tmp_path: Path) -> None:
+    """It has no features per modality: the loss on them is refused, the others train all of it."""
+    changes = [
+        "preset=early_fusion", "initial_weights=null", "train_backbone=true", "train_experts=false",
+        f"data.root={data}", "stages.0.samples=16", "stages.0.size=[64, 96]", "validation_frames=4",
+    ]  # fmt: skip
+    assert train(read_recipe(STUDY / "any_sensor.yaml", changes), tmp_path / "run", accelerator="cpu")["steps"] == 2
+    recipe = read_recipe(STUDY / "any_sensor.yaml", [*changes, "losses.per_modality=0.2"])
+    with pytest.raises(SartmError, match="losses.per_modality: early_fusion's"):
+        train(recipe, tmp_path / "refused", accelerator="cpu")

@@ -132,9 +132,12 @@ class Study:
             one_core = {**os.environ, "OMP_NUM_THREADS": "1"}
             with (run / "log.txt").open("a") as log:
                 subprocess.run(command, env=one_core, stdout=log, stderr=log, check=True)
-        miou = float(json.loads(figures.read_text())["best_miou"])
-        print(f"{run.relative_to(self.out)}: {100 * miou:.2f}", flush=True)
-        return miou
+            print(f"{run.relative_to(self.out)}: {100 * _best_miou(figures):.2f}", flush=True)
+        return _best_miou(figures)
+
+
+def _best_miou(figures: Path) -> float:
+    return float(json.loads(figures.read_text())["best_miou"])
 
 
 if __name__ == "__main__":

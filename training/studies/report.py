@@ -1,5 +1,6 @@
 """The study's report: tables in Markdown and one HTML file, plots, and how far each aim was reached."""
 
+import base64
 import html
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def write_report(folder: Path, figures: Figures, rates: dict[str, str], passes: 
         page += [f"<h2>{html.escape(title)}</h2>", _html(rows)]
     for name, title in pictures.items():
         markdown += [f"## {title}", f"![{title}]({name})"]
-        page += [f"<h2>{title}</h2>", f'<img src="{name}" alt="{title}">']
+        page += [f"<h2>{title}</h2>", _embedded(folder / name, title)]
     write_text(folder / "report.md", "\n\n".join(markdown) + "\n")
     style = "<style>body{font-family:sans-serif;margin:2em}td,th{padding:.2em .8em;text-align:right}</style>"
     body = "\n".join(page)
@@ -185,6 +186,11 @@ def _plot_routing(figures: Figures, path: Path) -> None:
 def _save(figure: Any, path: Path) -> None:
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=90)
+
+
+def _embedded(picture: Path, title: str) -> str:
+    """The picture inside the page, which is one file."""
+    return f'<img src="data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}" alt="{title}">'
 
 
 def _markdown(rows: list[list[str]]) -> str:
