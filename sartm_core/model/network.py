@@ -14,6 +14,8 @@ from sartm_core.model.presets import NetworkConfig
 from sartm_core.model.rectification import MeetTheReference
 from sartm_core.model.routing import LanguageRouting, MeanRouting, ReliabilityRouting, TopKRouting, weighted_sum
 
+STRIDES = (4, 8, 16)
+"""Of the three levels."""
 HEAD_WIDTH = 256
 """Of the auxiliary head: at 768, as in SegFormer, it would cost as much as the encoder."""
 
@@ -40,6 +42,12 @@ def _halved(planes: Tensor, sparse: Tensor) -> Tensor:
     mean = F.avg_pool2d(planes, 2)
     measured = F.avg_pool2d((planes != 0).any(dim=1, keepdim=True).to(planes.dtype), 2)
     return torch.where(sparse & (measured > 0), mean / measured.clamp_min(0.25), mean)
+
+
+def _half_size(size: tuple[int, int]) -> tuple[int, int]:
+    """What the encoder sees of a modality at half size: sides are filled up to a multiple of 32."""
+    height, width = (-(-side // (2 * SIDE_MULTIPLE)) * SIDE_MULTIPLE for side in size)
+    return height, width
 
 
 class MultiModalNetwork(nn.Module):
@@ -80,10 +88,8 @@ class MultiModalNetwork(nn.Module):
         sparse = torch.tensor([name in config.sparse for name in config.modalities])
         self.register_buffer("is_sparse", sparse, persistent=False)
 
-    @property
-    def side_multiple(self) -> int:
-        """Of what the input's sides are multiples."""
-        return SIDE_MULTIPLE * (2 if self.config.half_size else 1)
+    side_multiple = SIDE_MULTIPLE
+    """Of what the input's sides are multiples."""
 
     @property
     def encoder_groups(self) -> dict[str, tuple[int, ...]]:
@@ -166,12 +172,18 @@ class MultiModalNetwork(nn.Module):
     def encode_alike(self, planes: Tensor, modality: Tensor, half: bool) -> list[Tensor]:
         """`encode` for rows that all pass at full, or all at half size; the features have the same sizes either way."""
         self.experts.rows = modality if self.config.experts == "modality" else torch.zeros_like(modality)
-        if half:
-            planes = _halved(planes.to(self.mean.dtype), self.is_sparse[modality][:, None, None, None])
-        features = self.pyramid(self.normalised(planes, modality))
         if not half:
-            return features
-        return [F.interpolate(level, scale_factor=2.0, mode="bilinear", align_corners=False) for level in features]
+            return self.pyramid(self.normalised(planes, modality))
+        planes = _halved(planes.to(self.mean.dtype), self.is_sparse[modality][:, None, None, None])
+        height, width = planes.shape[2:]
+        padded_height, padded_width = _half_size((2 * height, 2 * width))
+        if (padded_height, padded_width) != (height, width):
+            planes = F.pad(planes, (0, padded_width - width, 0, padded_height - height), mode="replicate")
+        features = self.pyramid(self.normalised(planes, modality))
+        cropped = [
+            level[:, :, : height // stride, : width // stride] for level, stride in zip(features, STRIDES, strict=True)
+        ]
+        return [F.interpolate(level, scale_factor=2.0, mode="bilinear", align_corners=False) for level in cropped]
 
     def normalised(self, planes: Tensor, modality: Tensor) -> Tensor:
         """Planes [R, 3, H, W] in units of their modality's deviation."""
@@ -220,8 +232,8 @@ class MultiModalNetwork(nn.Module):
     def fix_size(self, size: tuple[int, int]) -> None:
         """Makes the position embeddings constants, for export: they would be computed anew for each frame."""
         trunk, decoder = self.encoder.trunk, self.decoder
-        strides = (4, 8) if self.config.half_size else (4,)
-        grids = [(size[0] // stride, size[1] // stride) for stride in strides]
+        sizes = (size, _half_size(size)) if self.config.half_size else (size,)
+        grids = [(height // STRIDES[0], width // STRIDES[0]) for height, width in sizes]
         embeddings = {grid: trunk._get_pos_embed(grid).detach().clone() for grid in grids}
         trunk._get_pos_embed = lambda hw: embeddings[int(hw[0]), int(hw[1])]
         decoder.position = _Constant(decoder.position((size[0] // 16, size[1] // 16)).detach().clone())

@@ -396,9 +396,21 @@ class TestHalfSize:
         for one, other in zip(measured, whole, strict=True):
             torch.testing.assert_close(one, other)
 
-    def test_sides_are_multiples_of_64(self, networks) -> None:
-        with pytest.raises(SartmError, match="multiples of 64, got 96x128"):
-            networks[1].encode(torch.zeros(1, 3, 96, 128), torch.tensor([0]))
+    def test_sides_that_64_does_not_divide_are_filled_up_with_the_border(self, networks) -> None:
+        full, half = networks
+        planes, modality = torch.rand(1, 3, 48, 80).repeat_interleave(2, 2).repeat_interleave(2, 3), torch.tensor([2])
+        filled = torch.nn.functional.pad(planes, (0, 32, 0, 32), mode="replicate")
+        with torch.inference_mode():
+            wanted, got = half.encode(filled, modality), half.encode(planes, modality)
+            shapes = [level.shape for level in full.encode(planes, modality)]
+        for one, other, shape in zip(wanted, got, shapes, strict=True):
+            assert other.shape == shape
+            height, width = shape[2] - 1, shape[3] - 1  # at the border the enlargement has other neighbours
+            torch.testing.assert_close(one[:, :, :height, :width], other[:, :, :height, :width])
+
+    def test_sides_are_multiples_of_32(self, networks) -> None:
+        with pytest.raises(SartmError, match="multiples of 32, got 80x128"):
+            networks[1].encode(torch.zeros(1, 3, 80, 128), torch.tensor([0]))
 
     def test_an_unknown_modality_is_refused(self) -> None:
         with pytest.raises(SartmError, match="half_size: 'radar' is none of rgb"):
