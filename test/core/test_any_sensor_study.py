@@ -24,7 +24,7 @@ def study() -> Any:
     """The modules of the folder, which is a script's and no package."""
     sys.path.insert(0, str(STUDY))
     try:
-        yield {name: importlib.import_module(name) for name in ("frames", "scores", "report")}
+        yield {name: importlib.import_module(name) for name in ("frames", "scores", "report", "any_sensor")}
     finally:
         sys.path.remove(str(STUDY))
 
@@ -80,17 +80,17 @@ def test_the_report_says_what_was_reached(study: Any, data: Path, checkpoint: Pa
     figures = study["scores"].score(checkpoint, data, limit=3)
     rival = {**figures, "miou": {**figures["miou"], "drop": dict.fromkeys(figures["miou"]["drop"], 0.0)}}
     # A rival that is lost without all of its sensors: ours is above it by what ours has.
-    aims = {row[0]: row for row in report.aims({"any_sensor": figures, "mle_sam": rival})}
+    aims = {row[0]: row for row in report.aims({"any_sensor": figures, "mle_sam": rival}, {})}
     gain = 100 * sum(figures["miou"]["drop"].values()) / 31
     assert float(aims["mean of 31 subsets (DROP) above mle_sam"][2]) == pytest.approx(gain, abs=0.01)
     assert aims["all sensors: below the best of all"][3] == "reached"
-    report.write_report(
-        tmp_path, {"any_sensor": figures, "mle_sam": rival}, dict.fromkeys(("any_sensor", "mle_sam"), "1e-3"), 8, 0
-    )
+    settings = report.Settings({"any_sensor": "1e-3", "mle_sam": "3e-3"}, passes=8, search_passes=4, seed=0)
+    report.write_report(tmp_path, {"any_sensor": figures, "mle_sam": rival}, {"as it is": figures}, settings)
     text = (tmp_path / "report.md").read_text()
-    assert "| mle_sam | 1e-3 |" in text
-    assert (tmp_path / "report.html").read_text().count('src="data:image/png;base64,') == 2
-    for picture in ("subsets.png", "routing.png"):
+    assert "| mle_sam | 3e-3 |" in text
+    assert "Ablations of any_sensor: 4 passes" in text
+    assert (tmp_path / "report.html").read_text().count('src="data:image/png;base64,') == 5
+    for picture in ("subsets.png", "conditions.png", "cost.png", "routing.png", "faults.png"):
         assert f"({picture})" in text
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
 
@@ -105,3 +105,14 @@ def test_the_early_fusion_entrant_trains(data: Path, tmp_path: Path) -> None:
     recipe = read_recipe(STUDY / "any_sensor.yaml", [*changes, "losses.per_modality=0.2"])
     with pytest.raises(SartmError, match="losses.per_modality: early_fusion's"):
         train(recipe, tmp_path / "refused", accelerator="cpu")
+
+
+def test_every_entrant_and_ablation_is_a_recipe(study: Any) -> None:
+    runner = study["any_sensor"]
+    ours = read_recipe(STUDY / "any_sensor.yaml", runner.ENTRANTS["any_sensor"])
+    for changes in runner.ENTRANTS.values():
+        recipe = read_recipe(STUDY / "any_sensor.yaml", changes)
+        assert recipe.stages == ours.stages  # one budget
+    for name, changes in runner.ABLATIONS.items():
+        ablated = read_recipe(STUDY / "any_sensor.yaml", [*runner.ENTRANTS["any_sensor"], *changes])
+        assert (ablated == ours) == (name == "as it is")

@@ -17,10 +17,15 @@ from sartm_core.evaluation.metrics import SegmentationScore
 from sartm_core.evaluation.variations import Planes, subsets, variations
 from sartm_core.learning.checkpoints import load_network
 from sartm_core.model.build import Network
+from sartm_core.model.info import describe
 from sartm_core.rig import Rig
 from sartm_core.sensing import encode
 
 NIGHT = "night"
+GFLOP_SIZE = (448, 640)
+
+Falls = dict[str, list[tuple[float, float]]]
+"""`<modality>: <fault>` -> its weight without and with the fault, per frame."""
 
 
 class Answer(NamedTuple):
@@ -43,7 +48,8 @@ def score(checkpoint: Path, data: Path, limit: int | None = None) -> dict[str, A
         miou: group (`clean`, `drop`, `zero`, `noise`, `condition`, `night_drop`, `corrupted`, `fault`) -> name -> mean
             IoU, 0 to 1.
         routing: group (`clean`, `drop`, `condition`) -> name -> mean weight of each modality.
-        falls: `<modality>: <fault>` -> of its frames, how often the weight fell, mean change, number of frames.
+        falls: `<modality>: <fault>` -> how often the weight fell, its mean before and after, number of frames.
+        gflop: of the whole at `GFLOP_SIZE`, with the first 1 to M modalities.
     """
     network, rig, _ = load_network(checkpoint)
     network.merge_experts()
@@ -53,7 +59,7 @@ def score(checkpoint: Path, data: Path, limit: int | None = None) -> dict[str, A
     for frame in recording.frames(SOUND)[:limit]:
         _score_sound(network, rig, recording, frame, board)
     faulty, mended = recording.frames(FAULTY)[:limit], recording.frames(MENDED)[:limit]
-    falls: dict[str, list[float]] = {}
+    falls: Falls = {}
     for broken, sound in zip(faulty, mended, strict=True):
         assert broken.id == sound.id
         _score_faulty(network, rig, recording, broken, sound, board, falls)
@@ -62,12 +68,14 @@ def score(checkpoint: Path, data: Path, limit: int | None = None) -> dict[str, A
         "routing": board.mean_routing(rig.names),
         "falls": {
             key: {
-                "fell": float(np.mean(np.array(changes) < 0)),
-                "mean_change": float(np.mean(changes)),
-                "frames": len(changes),
+                "fell": float(np.mean([after < before for before, after in weights])),
+                "before": float(np.mean([before for before, _ in weights])),
+                "after": float(np.mean([after for _, after in weights])),
+                "frames": len(weights),
             }
-            for key, changes in sorted(falls.items())
+            for key, weights in sorted(falls.items())
         },
+        "gflop": describe(network.config, GFLOP_SIZE)["gflop"]["whole"],
     }
 
 
@@ -110,7 +118,7 @@ def _score_faulty(
     broken: Frame,
     sound: Frame,
     board: "_Board",
-    falls: dict[str, list[float]],
+    falls: Falls,
 ) -> None:
     truth, names = _truth(recording, broken), list(rig.names)
     faulty, fault = broken.tags["faulty"], broken.tags["fault"]
@@ -124,8 +132,8 @@ def _score_faulty(
     for group, mask, routing in zip(("mended", "corrupted", "unplugged"), answers.mask, answers.routing, strict=True):
         board.add("corrupted", group, mask, truth, routing)
     board.add("fault", f"{faulty}: {fault}", answers.mask[1], truth, answers.routing[1])
-    change = float(answers.routing[1, target] - answers.routing[0, target])
-    falls.setdefault(f"{faulty}: {fault}", []).append(change)
+    sound_weight, faulty_weight = answers.routing[:2, target].tolist()
+    falls.setdefault(f"{faulty}: {fault}", []).append((sound_weight, faulty_weight))
 
 
 def _answers(
