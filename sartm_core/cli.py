@@ -1,7 +1,10 @@
 """The commands of the core, put together. `sartm_ros.cli` adds those that need ROS or bags."""
 
+from typing import Annotated
+
 import typer
 
+from sartm_core import __version__
 from sartm_core.commands import labels  # noqa: F401 (it adds its commands)
 from sartm_core.commands.data import data_app
 from sartm_core.commands.deployment import bench, engine_app, export
@@ -19,6 +22,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Semantic segmentation for robots that keeps working when sensors don't.",
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"sartm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """What holds for every command."""
+
+
 app.add_typer(rig_app, name="rig")
 app.add_typer(sim_app, name="sim")
 app.add_typer(data_app, name="data")

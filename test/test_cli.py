@@ -1,8 +1,11 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import sartm_core
 
 
 def sartm(*arguments: str) -> subprocess.CompletedProcess:
@@ -52,3 +55,11 @@ def test_wrong_use_ends_with_2(arguments: tuple[str, ...]) -> None:
     run = sartm(*arguments)
     assert run.returncode == 2
     assert "Traceback" not in run.stderr
+
+
+def test_there_is_one_version() -> None:
+    assert sartm("--version").stdout == f"sartm {sartm_core.__version__}\n"
+    root = Path(__file__).parents[1]
+    assert f"<version>{sartm_core.__version__}</version>" in (root / "package.xml").read_text()
+    assert f'version="{sartm_core.__version__}"' in (root / "setup.py").read_text()
+    assert f"version: {sartm_core.__version__}\n" in (root / "CITATION.cff").read_text()
