@@ -43,7 +43,7 @@ def described(rig: Rig, backbone: str, size: tuple[int, int], graphs: Graphs | N
     """A bundle's description; its files are written by `main`."""
     shape = NetworkShape(preset="any_sensor", backbone=backbone, lora_rank=8)
     return Bundle(
-        format=3, name="bench", rig=rig, network=shape, size=size, fit="stretch", graphs=graphs, files={}, recipe={},
+        format=4, name="bench", rig=rig, network=shape, size=size, fit="stretch", graphs=graphs, files={}, recipe={},
         figures={}, versions={},
     )  # fmt: skip
 

@@ -41,7 +41,7 @@ class InstantSegmenter:
     """Answers at once."""
 
     def __init__(self) -> None:
-        self.bundle = read_bundle(resolve_bundle("first_light"))
+        self.bundle = read_bundle(resolve_bundle("any_sensor_simrig5"))
         self.backend = "none"
         routing = np.full((3, len(self.bundle.rig.names)), 1 / len(self.bundle.rig.names), np.float32)
         confidence = np.zeros((HEIGHT, WIDTH), np.float32)

@@ -27,7 +27,7 @@ def median_ms(function: Callable[[], object]) -> float:
 
 def main() -> None:
     """Prints the table."""
-    segmenter = load_segmenter("first_light")
+    segmenter = load_segmenter("any_sensor_simrig5")
     rig = segmenter.bundle.rig
     simulated = SimulatedRig(rig, seed=1)
     frame = simulated.capture(3.0, CONDITIONS["day"])

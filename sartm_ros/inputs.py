@@ -9,6 +9,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_polic
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo
 
+from sartm_core.errors import SartmError
 from sartm_core.rig import Modality, Rig
 from sartm_ros.message_types import message_class, required_message_class
 
@@ -32,6 +33,22 @@ def check_installed(rig: Rig) -> None:
     """Raises SartmError for a modality whose message type is not installed on this machine."""
     for modality in rig.modalities:
         required_message_class(modality.message, f"rig '{rig.name}', modality '{modality.name}':")
+
+
+def installed_part(rig: Rig, warn: Callable[[str], Any]) -> Rig:
+    """The rig without the modalities whose message type is not installed; says which, and what would bring them.
+
+    Raises:
+        SartmError: nothing is left.
+    """
+    kept = []
+    for modality in rig.modalities:
+        try:
+            check_installed(rig.only([modality.name]))
+            kept.append(modality.name)
+        except SartmError as error:
+            warn(f"left out: {error}")
+    return rig.only(kept)
 
 
 class Inputs:

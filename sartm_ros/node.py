@@ -14,7 +14,7 @@ from std_srvs.srv import SetBool
 from sartm_core.deploy import Segmenter, load_segmenter
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig, check_serves, load_rig
-from sartm_ros.inputs import check_installed
+from sartm_ros.inputs import check_installed, installed_part
 from sartm_ros.parameters import Parameters, Settings, Tuning
 from sartm_ros.pipeline import Pipeline
 from sartm_ros.process import catch_signals, ros_process
@@ -58,7 +58,8 @@ class PerceptionNode(LifecycleNode):
         say = self.get_logger().info
         segmenter = self._load(settings.bundle, settings.backend, settings.device, settings.threads, say=say)
         bundle_rig = segmenter.bundle.rig
-        rig = load_rig(settings.rig) if settings.rig else bundle_rig
+        # The bundle's own rig is what it could serve, a rig that was chosen is what the robot has.
+        rig = load_rig(settings.rig) if settings.rig else installed_part(bundle_rig, self.get_logger().warning)
         check_serves(bundle_rig, rig)
         check_installed(rig)
         self._tuning = self._settable.declare_for(rig)

@@ -39,8 +39,8 @@ class Spec:
 
 
 TABLE = (
-    Spec("bundle", "first_light", "Folder written by `sartm export`, or the name of a shipped bundle."),
-    Spec("rig", "", "Rig file or name of a shipped rig; empty: the rig that the bundle was trained with."),
+    Spec("bundle", "any_sensor_simrig5", "Folder written by `sartm export`, or the name of a shipped bundle."),
+    Spec("rig", "", "Rig file or name of a shipped rig; empty: the bundle's, as far as messages are installed."),
     Spec("backend", "auto", "What runs the network.", choices=("auto", "torch", "onnx", "tensorrt")),
     Spec("device", "auto", "Where the network runs.", choices=("auto", "cpu", "cuda", "tensorrt")),
     Spec("threads", 0, "CPU threads that the network may use; 0: all cores.", 0, 256),

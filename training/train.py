@@ -1,4 +1,4 @@
-"""Trains a recipe: `python training/train.py training/recipes/first_light.yaml --out out/first_light`."""
+"""Trains a recipe: `python training/train.py training/recipes/any_sensor_simrig5.yaml --out out/any_sensor_simrig5`."""
 
 import os
 import sys

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
+from torch import nn
 
 from sartm_core.checked_yaml import check
 from sartm_core.errors import SartmError
@@ -122,6 +123,27 @@ def load_network(path: Path) -> tuple[Network, Rig, Recipe]:
     state = {key.removeprefix(prefix): value for key, value in content["state_dict"].items() if key.startswith(prefix)}
     network.load_state_dict(state)
     return network, rig, recipe
+
+
+def load_all_weights(module: nn.Module, path: Path) -> None:
+    """Puts everything that a checkpoint learned into a module of the same network and rig.
+
+    Raises:
+        SartmError: no checkpoint of ours, or one of another network; names the first difference.
+    """
+    trained, own = read_checkpoint(path)["state_dict"], module.state_dict()
+    differ = [name for name in sorted(own.keys() | trained.keys()) if _shape(own, name) != _shape(trained, name)]
+    if differ:
+        raise SartmError(
+            f"start_from '{path}': is of another network, or of other modalities or classes: {differ[0]} is "
+            f"{_shape(trained, differ[0])} there and {_shape(own, differ[0])} here. Set preset, network, backbone, "
+            "lora_rank and data as they were; of another network initial_weights takes the pre-trained part."
+        )
+    module.load_state_dict(trained)
+
+
+def _shape(state: Mapping[str, torch.Tensor], name: str) -> str:
+    return str(list(state[name].shape)) if name in state else "missing"
 
 
 def load_initial_weights(network: Network, source: str) -> int:

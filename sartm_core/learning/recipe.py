@@ -137,7 +137,9 @@ class Recipe(Checked):
 
     Attributes:
         network: changes to the preset, fields of `NetworkConfig` or `AdapterConfig`: the papers' ablations.
-        initial_weights: `sam2.1_tiny` and the like, a SAM2 `.pt` file, or a checkpoint or bundle of ours.
+        initial_weights: of the pre-trained part alone: `sam2.1_tiny` and the like, a SAM2 `.pt` file, `nano`, or a
+            checkpoint of ours.
+        start_from: a checkpoint of the same network and rig; all of its weights, experts and heads too, go on learning.
         train_backbone: false freezes SAM2's weights and trains the experts; true is for backbones without pre-training.
         lora_rank: of the experts; mm_sam_adapter has none.
         branch_weights: file or folder of a ConvNeXt of transformers, for the branches of mm_sam_adapter.
@@ -159,6 +161,7 @@ class Recipe(Checked):
     network: dict[str, Any] = Field(default_factory=dict)
     backbone: Literal["nano", "tiny", "small", "base_plus", "base", "large"]
     initial_weights: str | None = None
+    start_from: str | None = None
     train_backbone: bool
     train_experts: bool = True
     lora_rank: int = Field(16, gt=0)

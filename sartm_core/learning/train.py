@@ -25,6 +25,7 @@ from sartm_core.learning.checkpoints import (
     BEST,
     LAST,
     KeepLastAndBest,
+    load_all_weights,
     load_initial_weights,
     load_network,
     read_checkpoint,
@@ -165,6 +166,9 @@ def _module(recipe: Recipe, training: Source, steps: list[int]) -> SegmentationM
     if recipe.initial_weights is not None:
         count = load_initial_weights(module.network, recipe.initial_weights)
         log.info("initial weights: %d tensors of %s", count, recipe.initial_weights)
+    if recipe.start_from is not None:
+        load_all_weights(module, Path(recipe.start_from))
+        log.info("goes on from %s", recipe.start_from)
     if recipe.branch_weights is not None:
         if not isinstance(module.network, MMSamAdapter):
             raise SartmError(f"branch_weights: preset {recipe.preset} has no branches; they are mm_sam_adapter's.")

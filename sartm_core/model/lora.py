@@ -72,6 +72,19 @@ class StackedQKV(nn.Module):
         self.bias = nn.Parameter(torch.empty(out_features))
         self.experts = experts
 
+    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
+        """Experts adapt q and v alone: k, the same for all modalities, is kept once."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        q, k, v = destination.pop(f"{prefix}weight").chunk(3, dim=1)
+        destination |= {f"{prefix}q": q.contiguous(), f"{prefix}k": k[0].contiguous(), f"{prefix}v": v.contiguous()}
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        names = [f"{prefix}{name}" for name in "qkv"]
+        if all(name in state_dict for name in names):
+            q, k, v = (state_dict.pop(name) for name in names)
+            state_dict[f"{prefix}weight"] = torch.cat([q, k.expand_as(q), v], dim=1)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def forward(self, x: Tensor) -> Tensor:  # [N, h, w, in] -> [N, h, w, out]
         rows = self.experts.current(x.shape[0])
         # Windows of one row lie together. (`len` would fix the number of rows while a graph is traced.)

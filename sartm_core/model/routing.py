@@ -106,7 +106,9 @@ class ReliabilityRouting(nn.Module):
     """F = sum over the available modalities of w_m F_m, w = softmax(reliability_m + router_m).
 
     Left to itself a gate as MLE-SAM's collapses to constants. This one has a reliability that is supervised: training
-    corrupts inputs and knows which.
+    corrupts inputs and knows which. It sees what betrays a fault: mean and deviation of every channel (a blank or
+    saturated image has none of the second), and how far a modality agrees with the others (one that is frozen or out
+    of calibration looks sound by itself).
 
     Args:
         channels: of the three levels (`sartm_core.frames.LEVELS`).
@@ -116,8 +118,8 @@ class ReliabilityRouting(nn.Module):
     def __init__(self, channels: tuple[int, int, int], hidden: int = 64) -> None:
         super().__init__()
         self.routers = nn.ModuleList(nn.Linear(width, 1) for width in channels)
-        # Mean and deviation of every channel: a blank or saturated image betrays itself by the second.
-        self.reliability = nn.Sequential(nn.Linear(2 * sum(channels), hidden), nn.GELU(), nn.Linear(hidden, 1))
+        seen = 2 * sum(channels) + len(channels)
+        self.reliability = nn.Sequential(nn.Linear(seen, hidden), nn.GELU(), nn.Linear(hidden, 1))
 
     def forward(
         self, features: list[Tensor], sample: Tensor, modality: Tensor, availability: Tensor
@@ -134,12 +136,32 @@ class ReliabilityRouting(nn.Module):
         """
         means = [level.mean(dim=(2, 3)) for level in features]
         deviations = [level.flatten(2).std(dim=2) for level in features]
-        reliability = self.reliability(torch.cat([*means, *deviations], dim=1)).squeeze(1)  # [R]
+        agreements = [agreement(level, sample, availability)[:, None] for level in features]
+        reliability = self.reliability(torch.cat([*means, *deviations, *agreements], dim=1)).squeeze(1)  # [R]
         levels = [
             spread(reliability + router(mean).squeeze(1), sample, modality, availability).softmax(dim=1)
             for router, mean in zip(self.routers, means, strict=True)
         ]
         return torch.stack(levels, dim=1), reliability
+
+
+def agreement(level: Tensor, sample: Tensor, availability: Tensor) -> Tensor:
+    """How far each row points where the sum of its sample's other rows does: mean over the pixels of the cosine.
+
+    Args:
+        level: [R, C, h, w].
+        sample: int64 [R].
+        availability: bool [B, M].
+
+    Returns:
+        [R], -1 to 1; 0 for a modality that is alone.
+    """
+    if availability.shape[0] == 1:
+        total = level.sum(dim=0, keepdim=True)
+    else:
+        total = level.new_zeros(availability.shape[0], *level.shape[1:]).index_add(0, sample, level)[sample]
+    cosine = F.cosine_similarity(level, total - level, dim=1).mean(dim=(1, 2))
+    return cosine * (availability.sum(dim=1) > 1)[sample].to(cosine)
 
 
 def spread(logits: Tensor, sample: Tensor, modality: Tensor, availability: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from sartm_ros.demo.live import record_drive
 from sartm_ros.demo.pictures import contact_sheet
 from sartm_ros.demo.report import write_report
 
-BUNDLE = "first_light"
+BUNDLE = "any_sensor_simrig5"
 
 
 def run_demo(out: Path, scenario_name: str, rate_hz: float, console: Console) -> dict[str, Any]:

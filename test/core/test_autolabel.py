@@ -146,7 +146,7 @@ class Says:
 
 
 def certain(class_id: int, value: float = 0.95) -> np.ndarray:
-    """Of the rig's nine classes and none; the rest goes to the first of them, or to none."""
+    """Of the rig's classes and none; the rest goes to the first of them, or to none."""
     share = np.zeros(10)
     share[9 if class_id != 9 else 0] = 1 - value
     share[class_id] = value
@@ -184,7 +184,7 @@ class TestTeacher:
         given = Teacher(str(seeing_teacher), TeacherMap(classes=MAPPING), RIG).probabilities(image)
         assert given.shape == (10, 50, 70)
         np.testing.assert_allclose(given[[ROAD, VEGETATION, CAR, 9]], wanted, atol=1e-5)
-        rest = [index for index in range(9) if index not in (ROAD, VEGETATION, CAR)]
+        rest = [index for index in range(len(RIG.classes)) if index not in (ROAD, VEGETATION, CAR)]
         assert (given[rest] == 0).all()
         assert set(wanted.argmax(axis=0).ravel().tolist()) == {0, 1, 2, 3}  # the teacher does see something
 
@@ -274,7 +274,7 @@ class TestCommand:
             ("classes: {cart: car}", "mapping: 'cart' is no class of teacher"),
             ("classes: {cart: car}", "Did you mean car"),
             ("classes: {zebra: null}", "It knows street, car, truck, rider, tree, heaven"),
-            ("classes: {truck: lorry}", "'lorry' is no class of the rig: road, sidewalk, terrain, building"),
+            ("classes: {truck: lorry}", "'lorry' is no class of the rig: road, marking, sidewalk, terrain"),
             ("classes: {}", "map.yaml: classes: "),
             ("classes: {car: car}\nconfidence: 0.5", "map.yaml: confidence: unknown field"),
             ("{", "map.yaml: is no YAML file"),

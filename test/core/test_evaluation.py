@@ -161,7 +161,8 @@ class Oracle:
     def segment(self, planes, size=None) -> Segmentation:
         truth = self.truths.get(int(planes["rgb"].astype(np.int64).sum())) if "rgb" in planes else None
         mask = np.zeros(size, np.uint8) if truth is None else truth
-        routing = np.tile([float("rgb" in planes), float("rgb" not in planes), 0.0], (3, 1)).astype(np.float32)
+        weights = [float("rgb" in planes), float("rgb" not in planes), 0.0, 0.0, 0.0]
+        routing = np.tile(weights, (3, 1)).astype(np.float32)
         return Segmentation(mask.copy(), np.full(size, 0.9, np.float32), routing)
 
 
@@ -175,8 +176,8 @@ def recording(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def oracle(recording: Path) -> Oracle:
     data = open_data(recording)
-    truths = {int(data.image(f, "rgb").sum()): np.minimum(data.truth(f), 8) for f in data.frames("test")}
-    return Oracle(load_segmenter("first_light").bundle, truths)
+    truths = {int(data.image(f, "rgb").sum()): np.minimum(data.truth(f), 13) for f in data.frames("test")}
+    return Oracle(load_segmenter("any_sensor_simrig5").bundle, truths)
 
 
 def test_protocols_find_out_what_a_model_needs(oracle: Oracle, recording: Path) -> None:
@@ -194,7 +195,7 @@ def test_protocols_find_out_what_a_model_needs(oracle: Oracle, recording: Path) 
     assert figures["drop_mean"]["subsets"] == 7
     assert list(figures["conditions"]) == sorted(["day", "dusk", "night", "fog", "rain", "low_sun"])
     assert sum(entry["frames"] for entry in figures["faults"].values()) == 12
-    assert figures["clean"]["routing"] == {"rgb": 1.0, "thermal": 0.0, "depth": 0.0}
+    assert figures["clean"]["routing"] == {"rgb": 1.0, "thermal": 0.0, "depth": 0.0, "lidar": 0.0, "event": 0.0}
     assert figures["drop"]["thermal"]["routing"]["thermal"] == 1.0
     assert figures["clean"]["calibration_error"] == pytest.approx(0.1, abs=1e-3)
     rows = list(csv.DictReader(io.StringIO(as_csv(figures))))
@@ -242,7 +243,7 @@ def test_faults_of_a_class_map_are_named() -> None:
 
 class TestCommand:
     def test_everything_at_once(self, recording: Path, tmp_path: Path) -> None:
-        command = ["evaluate", "first_light", "--data", str(recording), "--protocol", "all", "--limit", "4"]
+        command = ["evaluate", "any_sensor_simrig5", "--data", str(recording), "--protocol", "all", "--limit", "4"]
         result = runner.invoke(app, [*command, "--out", str(tmp_path)])
         assert result.exit_code == 0, result.output
         assert "DROP mean of 7" in result.stdout
@@ -255,7 +256,7 @@ class TestCommand:
 
     def test_two_processes_give_the_same_figures(self, recording: Path, tmp_path: Path) -> None:
         protocols = ["--protocol", "noise", "--protocol", "conditions", "--protocol", "faults", "--limit", "5"]
-        arguments = ["evaluate", "first_light", "--data", str(recording), *protocols, "--out"]
+        arguments = ["evaluate", "any_sensor_simrig5", "--data", str(recording), *protocols, "--out"]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
         torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
         found = []
@@ -272,7 +273,7 @@ class TestCommand:
 
     def test_runs_are_compared(self, recording: Path, tmp_path: Path) -> None:
         for name, limit in (("a", "2"), ("b", "2")):
-            command = ["evaluate", "first_light", "--data", str(recording), "--limit", limit]
+            command = ["evaluate", "any_sensor_simrig5", "--data", str(recording), "--limit", limit]
             assert runner.invoke(app, [*command, "--out", str(tmp_path / name)]).exit_code == 0
         result = runner.invoke(app, ["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json"])
         content = json.loads(result.stdout)
@@ -295,7 +296,7 @@ class TestCommand:
         ],
     )
     def test_wrong_use_is_named(self, recording: Path, more: list[str], message: str) -> None:
-        result = runner.invoke(app, ["evaluate", "first_light", "--data", str(recording), *more])
+        result = runner.invoke(app, ["evaluate", "any_sensor_simrig5", "--data", str(recording), *more])
         assert result.exit_code == 1
         assert message in " ".join(result.output.split())
 
@@ -303,8 +304,8 @@ class TestCommand:
 def test_pictures_of_what_was_learned(recording: Path, tmp_path: Path) -> None:
     command = [
         "pictures",
-        "first_light",
-        "first_light",
+        "any_sensor_simrig5",
+        "any_sensor_simrig5",
         "--data",
         str(recording),
         "--out",
@@ -321,7 +322,7 @@ def test_pictures_of_what_was_learned(recording: Path, tmp_path: Path) -> None:
 
 def test_similarity_of_prototypes_by_hand(recording: Path) -> None:
     """Equal to the cosines of mean features, taken class by class."""
-    data, segmenter = open_data(recording), load_segmenter("first_light")
+    data, segmenter = open_data(recording), load_segmenter("any_sensor_simrig5")
     frames = labelled(data, "test", 2)
     pixels: dict[int, list[np.ndarray]] = {}
     for frame in frames:
@@ -329,11 +330,11 @@ def test_similarity_of_prototypes_by_hand(recording: Path) -> None:
         for index in set(features.truth.ravel().tolist()) - {255}:
             pixels.setdefault(index, []).append(features.fused.numpy()[:, features.truth == index])
     matrix = prototype_similarity(segmenter, data, frames)
-    road, sky = (np.concatenate(pixels[c], axis=1).mean(axis=1) for c in (0, 8))
+    road, sky = (np.concatenate(pixels[c], axis=1).mean(axis=1) for c in (0, 13))
     wanted = road @ sky / np.linalg.norm(road) / np.linalg.norm(sky)
-    assert matrix[0, 8] == pytest.approx(wanted, abs=1e-4)
+    assert matrix[0, 13] == pytest.approx(wanted, abs=1e-4)
     assert matrix[0, 0] == pytest.approx(1, abs=1e-5)
-    absent = set(range(9)) - set(pixels)
+    absent = set(range(14)) - set(pixels)
     assert all(np.isnan(matrix[c]).all() for c in absent)
 
 

@@ -163,13 +163,18 @@ class TestExport:
             "# label:color_rgb:parts:actions",
             "background:0,0,0::",
             "road:128,64,128::",
+            "marking:255,255,255::",
             "sidewalk:244,35,232::",
             "terrain:152,251,152::",
             "building:70,70,70::",
             "vegetation:107,142,35::",
             "pole:153,153,153::",
+            "sign:220,220,0::",
             "car:0,0,142::",
             "person:220,20,60::",
+            "cyclist:119,11,32::",
+            "animal:165,82,42::",
+            "cone:250,130,20::",
             "sky:70,130,180::",
         ]
         assert (task / "ImageSets/Segmentation/default.txt").read_text().split() == NAMES
@@ -198,7 +203,7 @@ class TestExport:
         export_labels(drive, tmp_path / "task", "ids")
         lines = (tmp_path / "task/classes.csv").read_text().splitlines()
         assert lines[:2] == ["id,name,red,green,blue", "0,road,128,64,128"]
-        assert lines[-1] == "8,sky,70,130,180"
+        assert lines[-1] == "13,sky,70,130,180"
         assert len(lines) == 10
         for name, truth in zip(NAMES, DRIVE.values(), strict=True):
             mask = Image.open(tmp_path / "task/masks" / f"{name}.png")
@@ -324,7 +329,7 @@ class TestTables:
         """The index is the writer's own business: here it counts from the other end."""
         image = Image.fromarray(np.where(self.truth == 255, 100, 50 - self.truth.astype(int)).astype(np.uint8))
         palette = np.zeros((256, 3), np.uint8)
-        palette[50 - np.arange(9)] = [spec.color for spec in RIG.classes]
+        palette[50 - np.arange(len(RIG.classes))] = [spec.color for spec in RIG.classes]
         image.putpalette(palette.ravel().tolist())
         self.take(blank, tmp_path, image)
         assert Image.open(tmp_path / "task/train-100.png").mode == "P"
@@ -402,8 +407,8 @@ class TestTables:
     @pytest.mark.parametrize(
         ("name", "content", "message"),
         [
-            ("labelmap.txt", "lava:1,2,3::", "the class 'lava' is none of the rig's: road, sidewalk, terrain, "),
-            ("t.csv", "id,name\n0,road\n1,lava\n", "the class 'lava' is none of the rig's: road, sidewalk, terrain, "),
+            ("labelmap.txt", "lava:1,2,3::", "the class 'lava' is none of the rig's: road, marking, sidewalk, "),
+            ("t.csv", "id,name\n0,road\n1,lava\n", "the class 'lava' is none of the rig's: road, marking, sidewalk, "),
             ("t.json", '{"categories": [{"id": 1, "name": "lava"}]}', "the class 'lava' is none of the rig's: road"),
             ("t.csv", "id,name\n3,road\n3,sky\n", "gives the id 3 to several classes, 'sky' among them"),
             ("t.csv", "id,name\n0,road\n1\n", "is no table of labels"),
@@ -493,7 +498,10 @@ LAST = DRIVE["val/400"]
     ("content", "message"),
     [
         (off_colour(LAST), "holds the colour (129, 64, 128) in 3 pixels, which the rig does not have"),
-        (spoilt(LAST, 9), "holds the id 9, which the rig does not have. It has 0, 1, 2, 3, 4, 5, 6, 7, 8."),
+        (
+            spoilt(LAST, 14),
+            "holds the id 14, which the rig does not have. It has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13.",
+        ),
         (LAST[:10], "is 10x28, its image is 20x28."),
         (colours(LAST)[:, ::2], "is 20x14, its image is 20x28."),
         (b"no picture", "is no image that can be read"),
@@ -631,9 +639,9 @@ class TestEmptyLabels:
 
         def segment(planes: dict[str, np.ndarray], size: tuple[int, int]) -> Segmentation:
             asked.append(planes["rgb"])
-            return Segmentation(np.zeros(size, np.uint8), np.ones(size, np.float32), np.eye(3, dtype=np.float32))
+            return Segmentation(np.zeros(size, np.uint8), np.ones(size, np.float32), np.eye(3, 5, dtype=np.float32))
 
-        segmenter = SimpleNamespace(bundle=load_segmenter("first_light").bundle, segment=segment)
+        segmenter = SimpleNamespace(bundle=load_segmenter("any_sensor_simrig5").bundle, segment=segment)
         figures = as_dict(evaluate(segmenter, drive, "train", limit=2))
         assert figures["clean"]["frames"] == 2
         shown = [drive.image(drive.frames("train")[index], "rgb").transpose(2, 0, 1) for index in (0, 2)]

@@ -199,7 +199,8 @@ class TestDraws:
 
 
 def test_the_learning_rate_warms_up_and_falls_in_every_stage() -> None:
-    recipe = read_recipe(RECIPES / "first_light.yaml")
+    stages = [f"{{size: [64, 96], samples: 8, batch: 8, learning_rate: {rate}}}" for rate in (1.0e-3, 4.0e-4)]
+    recipe = read_recipe(RECIPES / "any_sensor_simrig5.yaml", [f"stages=[{', '.join(stages)}]"])
     rate = stage_factors(recipe, [1000, 400])
     assert rate(0) == pytest.approx(1e-4)  # a tenth
     assert rate(50) == pytest.approx(1e-3)
@@ -229,12 +230,12 @@ class TestSimulatedSource:
 
 def test_sizes_that_the_encoder_cannot_take_are_refused() -> None:
     with pytest.raises(SartmError, match=r"stages.0.size: expected sides that are multiples of 32"):
-        read_recipe(RECIPES / "first_light.yaml", ["stages.0.size=[130, 160]"])
+        read_recipe(RECIPES / "any_sensor_simrig5.yaml", ["stages.0.size=[130, 160]"])
 
 
 def test_a_recipes_faults_are_named(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
-    path.write_text((RECIPES / "first_light.yaml").read_text().replace("backbone: nano", "bakcbone: nano"))
+    path.write_text((RECIPES / "any_sensor_simrig5.yaml").read_text().replace("backbone: nano", "bakcbone: nano"))
     with pytest.raises(SartmError, match="(?s)backbone: this field is required.*Did you mean 'backbone'"):
         read_recipe(path)
 
@@ -244,10 +245,10 @@ def test_a_small_run_learns_exports_and_serves(tmp_path: Path, sim_rig: Rig) -> 
     """From a backbone to a bundle: validation rises well above chance, and the bundle answers like the checkpoint."""
     changes = [
         "stages=[{size: [64, 96], samples: 200, batch: 8, learning_rate: 0.002}]", "lora_rank=4", "seed=0",
-        "initial_weights=nano", "validation_frames=12", "workers=0", "statistics_frames=16",
+        "initial_weights=nano", "data={simulated: sim}", "validation_frames=12", "workers=0", "statistics_frames=16",
     ]  # fmt: skip
-    figures = train(read_recipe(RECIPES / "first_light.yaml", changes), tmp_path, accelerator="cpu")
-    assert figures["best_miou"] > 0.15  # nine classes; one colour for all gives about 0.04
+    figures = train(read_recipe(RECIPES / "any_sensor_simrig5.yaml", changes), tmp_path, accelerator="cpu")
+    assert figures["best_miou"] > 0.15  # fourteen classes; one colour for all gives about 0.04
     bundle = export(tmp_path / "last.ckpt", tmp_path / "bundle")
     assert bundle.figures == figures
     segmenter = load_segmenter(tmp_path / "bundle")

@@ -17,7 +17,7 @@ from sartm_core.model.decoder import ClassTokenDecoder
 from sartm_core.model.info import describe
 from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import PRESETS, any_sensor, mle_sam, preset, preset_for_rig
-from sartm_core.model.routing import TopKRouting, weighted_sum
+from sartm_core.model.routing import TopKRouting, agreement, weighted_sum
 from sartm_core.rig import load_rig
 
 MODALITIES = ("rgb", "thermal", "depth")
@@ -360,6 +360,20 @@ def test_impossible_networks_are_refused(change: dict, expected: str) -> None:
 def test_unknown_preset() -> None:
     with pytest.raises(SartmError, match="preset 'magic' is unknown. Known: any_sensor, sartm"):
         preset("magic", "nano", MODALITIES, 5, 4)
+
+
+def test_agreement_is_the_cosine_with_the_sum_of_the_others() -> None:
+    availability = torch.tensor([[True, True, True], [False, True, False]])
+    sample = availability.nonzero()[:, 0]
+    level = torch.rand(4, 6, 2, 3) - 0.3
+    got = agreement(level, sample, availability)
+    for row in range(3):
+        others = level[[other for other in range(3) if other != row]].sum(dim=0)
+        product = (level[row] * others).sum(dim=0)
+        cosine = product / level[row].norm(dim=0) / others.norm(dim=0)
+        assert float(got[row]) == pytest.approx(float(cosine.mean()), abs=1e-5)
+    assert float(got[3]) == 0.0  # alone
+    torch.testing.assert_close(agreement(level[:3], sample[:3], availability[:1]), got[:3])
 
 
 class TestHalfSize:

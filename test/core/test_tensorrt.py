@@ -104,7 +104,7 @@ def cudart(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped model as graphs for small images."""
-    shipped = load_segmenter("first_light", "torch", "cpu")
+    shipped = load_segmenter("any_sensor_simrig5", "torch", "cpu")
     assert isinstance(shipped, TorchSegmenter)
     directory = tmp_path_factory.mktemp("graphs")
     features = write_graphs(
@@ -797,7 +797,7 @@ class TestCommand:
         assert "no NVIDIA GPU answers" in result.output
 
     def test_a_bundle_without_graphs_is_refused(self, trt: Any) -> None:
-        result = CliRunner().invoke(app, ["engine", "build", "first_light"])
+        result = CliRunner().invoke(app, ["engine", "build", "any_sensor_simrig5"])
         assert result.exit_code == 1
         assert "holds weights, no graphs. Export the checkpoint again with --to onnx" in result.output
 

@@ -266,6 +266,19 @@ def test_pretrained_weights_are_extracted_and_frozen(tmp_path: Path) -> None:
         load_initial_weights(load_network_of("tiny"), str(file))
 
 
+def test_a_run_goes_on_from_all_weights_of_another(tmp_path: Path) -> None:
+    short = ["stages.1.samples=4", "stages.0.samples=8"]
+    train(read_recipe(written(tmp_path), short), tmp_path / "first", accelerator="cpu")
+    checkpoint = tmp_path / "first" / "last.ckpt"
+    hardly = [f"start_from={checkpoint}", "stages.0.learning_rate=1e-12", "stages.1.learning_rate=1e-12", *short]
+    train(read_recipe(written(tmp_path), hardly), tmp_path / "second", accelerator="cpu")
+    (before, _, _), (after, _, _) = load_network(checkpoint), load_network(tmp_path / "second" / "last.ckpt")
+    for name, tensor in before.state_dict().items():
+        torch.testing.assert_close(after.state_dict()[name], tensor, msg=name)
+    with pytest.raises(SartmError, match="start_from '.*last.ckpt': is of another network.*lora_"):
+        train(read_recipe(written(tmp_path), [*hardly, "lora_rank=3"]), tmp_path / "third", accelerator="cpu")
+
+
 def load_network_of(backbone: str):
     from sartm_core.model.network import MultiModalNetwork
     from sartm_core.model.presets import any_sensor

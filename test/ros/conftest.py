@@ -167,10 +167,15 @@ class NodeProcess:
 
 @pytest.fixture
 def start(middleware: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
-    """`start("sartm_ros.node", rig="rgbt")` or `start("sartm_ros.cli", "bag", "play", bag)`."""
+    """`start("sartm_ros.node", rig="rgbt")` or `start("sartm_ros.cli", "bag", "play", bag)`.
+
+    The shipped bundle serves the rig `sim`, unless another is given.
+    """
     running: list[NodeProcess] = []
 
     def begin(module: str, *arguments: str, **parameters: Any) -> NodeProcess:
+        if module == "sartm_ros.node" and "bundle" not in parameters:
+            parameters = {"rig": "sim"} | parameters
         ros = [part for key, value in parameters.items() for part in ("-p", f"{key}:={value}")]
         log = tmp_path / f"{module}.{len(running)}.log"
         with log.open("wb") as stream:

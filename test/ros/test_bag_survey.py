@@ -319,7 +319,7 @@ class TestCheck:
         result = runner.invoke(app, ["rig", "check", "rgbt", "--bag", str(drive)])
         assert result.exit_code == 1
         assert "Did you mean /sim/rgb/image?" in result.stdout
-        assert "rgbt: 2 modalities, 9 classes, 2 faults" in result.stdout
+        assert "rgbt: 2 modalities, 14 classes, 2 faults" in result.stdout
         told = runner.invoke(app, ["rig", "check", "rgbt", "--bag", str(drive), "--json"])
         assert len(json.loads(told.stdout)["faults"]) == 2
 

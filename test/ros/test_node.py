@@ -2,6 +2,7 @@
 
 import json
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -197,11 +198,11 @@ def test_a_lifecycle_manager_can_take_it_through_its_states(host, start) -> None
 
 
 def test_a_configuration_that_fails_can_be_mended_and_tried_again(host, start) -> None:
-    process = start("sartm_ros.node", autostart=False, bundle="nosuch")
+    process = start("sartm_ros.node", autostart=False, bundle="nosuch", rig="sim")
     assert not change_state(host, Transition.TRANSITION_CONFIGURE)
     assert "bundle 'nosuch' was not found" in process.log()
     assert state(host) == "unconfigured"
-    assert host.set_parameter("bundle", "first_light").successful
+    assert host.set_parameter("bundle", "any_sensor_simrig5").successful
     assert change_state(host, Transition.TRANSITION_CONFIGURE), process.log()
     assert change_state(host, Transition.TRANSITION_ACTIVATE), process.log()
     assert host.until(lambda: host.heard["/perception/labels"] != [], 10)
@@ -210,33 +211,43 @@ def test_a_configuration_that_fails_can_be_mended_and_tried_again(host, start) -
 
 
 def test_a_bundle_of_graphs_runs_without_torch_and_says_what_was_chosen(host, start, feed, tmp_path: Path) -> None:
-    shipped = load_segmenter("first_light")
+    shipped = load_segmenter("any_sensor_simrig5")
     bundle, folder, size = shipped.bundle, tmp_path / "graphs", (64, 96)
     folder.mkdir()
     graphs = write_onnx(shipped.network, size, bundle.rig.dtype, 20, "fp32", folder)
     files = {path.name: sha256(path) for path in folder.iterdir()}
     describe(folder, bundle.model_copy(update={"graphs": graphs, "files": files, "size": size}))
-    process = start("sartm_ros.node", bundle=str(folder))
+    process = start("sartm_ros.node", bundle=str(folder), rig="sim")
     assert host.until(lambda: host.heard["/perception/labels"] != [], 40), process.log()
     feed(6, "rgb", "thermal", "depth")
     assert host.until(lambda: len(host.heard[MASKS]) >= 3, 10), process.log()
     assert (host.heard[MASKS][-1].height, host.heard[MASKS][-1].width) == (256, 320)
     assert "backend onnx: TensorRT's Python package is not installed" in process.log()
-    assert "bundle 'first_light', onnx on CPU, is loaded" in process.log()
+    assert "bundle 'any_sensor_simrig5', onnx on CPU, is loaded" in process.log()
     libraries = Path(f"/proc/{process.popen.pid}/maps").read_text()
     assert "onnxruntime" in libraries
     assert "libtorch" not in libraries
 
 
+def test_without_a_rig_the_bundles_serves_as_far_as_messages_are_installed(host, start, feed) -> None:
+    process = start("sartm_ros.node", bundle="any_sensor_simrig5")
+    assert host.until(lambda: host.heard["/perception/labels"] != [], 40), process.log()
+    feed(6, "rgb", "thermal", "depth")
+    assert host.until(lambda: len(host.heard[MASKS]) >= 3, 10), process.log()
+    if find_spec("event_camera_msgs") is None:
+        assert "left out: rig 'simrig5', modality 'event': needs event_camera_msgs/msg/EventPacket" in process.log()
+        assert "rig 'simrig5': rgb, thermal, depth, lidar" in process.log()
+
+
 def test_mm_sam_adapter_runs_with_what_is_there(host, start, feed, tmp_path: Path) -> None:
-    shipped, folder, size = load_segmenter("first_light").bundle, tmp_path / "adapter", (64, 96)
+    shipped, folder, size = load_segmenter("any_sensor_simrig5").bundle, tmp_path / "adapter", (64, 96)
     network = build_network(preset_for_rig("mm_sam_adapter", "nano", shipped.rig, 4, {}), "inference")
     folder.mkdir()
     graphs = write_onnx(network, size, shipped.rig.dtype, 20, "fp32", folder)
     files = {path.name: sha256(path) for path in folder.iterdir()}
     shape = NetworkShape(preset="mm_sam_adapter", backbone="nano", lora_rank=4, changes={})
     describe(folder, shipped.model_copy(update={"graphs": graphs, "files": files, "size": size, "network": shape}))
-    process = start("sartm_ros.node", bundle=str(folder))
+    process = start("sartm_ros.node", bundle=str(folder), rig="sim")
     assert host.until(lambda: host.heard["/perception/labels"] != [], 40), process.log()
     feed(6, "rgb", "thermal", "depth")
     assert host.until(lambda: len(host.heard[MASKS]) >= 3, 10), process.log()
@@ -262,6 +273,6 @@ def test_a_parameter_of_the_wrong_type_is_named_and_nothing_is_left_behind(host,
         assert not change_state(host, Transition.TRANSITION_CONFIGURE)
         assert state(host) == "unconfigured"
     assert "thermal.tolerance_s" in process.log()
-    assert host.set_parameter("bundle", "first_light").successful
+    assert host.set_parameter("bundle", "any_sensor_simrig5").successful
     assert "undeclared" not in process.log()
     assert process.interrupt() == 0

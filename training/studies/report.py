@@ -2,6 +2,7 @@
 
 import base64
 import html
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class Settings:
 
 
 def write_report(folder: Path, figures: Figures, ablations: Figures, settings: Settings) -> None:
-    """Writes `report.md`, `report.html` and their pictures.
+    """Writes `report.md`, `report.html`, their pictures, and `figures.json`.
 
     Args:
         folder: where to.
@@ -84,6 +85,7 @@ def write_report(folder: Path, figures: Figures, ablations: Figures, settings: S
     markdown += ["## What this does not show", REAL]
     page += ["<h2>What this does not show</h2>", f"<p style='white-space:pre-line'>{html.escape(REAL)}</p>"]
     write_text(folder / "report.md", "\n\n".join(markdown) + "\n")
+    write_text(folder / "figures.json", json.dumps({"entrants": figures, "ablations": ablations}, indent=1) + "\n")
     style = "<style>body{font-family:sans-serif;margin:2em}td,th{padding:.2em .8em;text-align:right}</style>"
     body = "\n".join(page)
     write_text(folder / "report.html", f'<!doctype html><meta charset="utf-8">{style}\n{body}\n')
