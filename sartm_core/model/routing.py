@@ -160,7 +160,8 @@ def agreement(level: Tensor, sample: Tensor, availability: Tensor) -> Tensor:
         total = level.sum(dim=0, keepdim=True)
     else:
         total = level.new_zeros(availability.shape[0], *level.shape[1:]).index_add(0, sample, level)[sample]
-    cosine = F.cosine_similarity(level, total - level, dim=1).mean(dim=(1, 2))
+    # eps: what torch chooses is 0 in half precision, and of a modality that is alone the others' sum is 0.
+    cosine = F.cosine_similarity(level, total - level, dim=1, eps=1e-3).mean(dim=(1, 2))
     return cosine * (availability.sum(dim=1) > 1)[sample].to(cosine)
 
 

@@ -204,7 +204,7 @@ class TestExport:
         lines = (tmp_path / "task/classes.csv").read_text().splitlines()
         assert lines[:2] == ["id,name,red,green,blue", "0,road,128,64,128"]
         assert lines[-1] == "13,sky,70,130,180"
-        assert len(lines) == 10
+        assert len(lines) == 15
         for name, truth in zip(NAMES, DRIVE.values(), strict=True):
             mask = Image.open(tmp_path / "task/masks" / f"{name}.png")
             assert mask.mode == "L"

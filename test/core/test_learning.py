@@ -245,7 +245,8 @@ def test_a_small_run_learns_exports_and_serves(tmp_path: Path, sim_rig: Rig) -> 
     """From a backbone to a bundle: validation rises well above chance, and the bundle answers like the checkpoint."""
     changes = [
         "stages=[{size: [64, 96], samples: 200, batch: 8, learning_rate: 0.002}]", "lora_rank=4", "seed=0",
-        "initial_weights=nano", "data={simulated: sim}", "validation_frames=12", "workers=0", "statistics_frames=16",
+        "initial_weights=nano", "start_from=null", "data={simulated: sim}", "validation_frames=12", "workers=0",
+        "statistics_frames=16",
     ]  # fmt: skip
     figures = train(read_recipe(RECIPES / "any_sensor_simrig5.yaml", changes), tmp_path, accelerator="cpu")
     assert figures["best_miou"] > 0.15  # fourteen classes; one colour for all gives about 0.04

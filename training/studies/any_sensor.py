@@ -63,7 +63,7 @@ ABLATIONS = {
     "nothing shifted": ("robustness.corruptions=[noise, blank, saturated, blur, motion_blur, dim, bright]",),
 }
 """Changes to any_sensor."""
-ABLATION_FRAMES = 100
+ABLATION_FRAMES = 60
 
 
 def main() -> None:
