@@ -60,7 +60,7 @@ def _conditions(figures: Figures) -> Figure:
         axes.bar(places, [100 * entry["miou"]["condition"][c] for c in conditions], width, label=name)
     axes.set_xticks(range(len(conditions)), conditions)
     axes.set_ylabel("mean IoU, %")
-    axes.legend(fontsize=7, ncols=3)
+    axes.legend(fontsize=8, ncols=len(figures), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     return figure
 
 
