@@ -36,6 +36,8 @@ RIG = load_rig("sim")
 ROAD, SIDEWALK, VEGETATION, CAR, PERSON, SKY = (
     RIG.class_names.index(name) for name in ("road", "sidewalk", "vegetation", "car", "person", "sky")
 )
+NONE = len(RIG.classes)
+"""Where the teacher's share of none of the classes stands."""
 SIZE = (48, 64)
 EMPTY = np.full(SIZE, 255, np.uint8)
 KNOWS = ("street", "car", "truck", "rider", "tree", "heaven")
@@ -147,8 +149,8 @@ class Says:
 
 def certain(class_id: int, value: float = 0.95) -> np.ndarray:
     """Of the rig's classes and none; the rest goes to the first of them, or to none."""
-    share = np.zeros(10)
-    share[9 if class_id != 9 else 0] = 1 - value
+    share = np.zeros(NONE + 1)
+    share[NONE if class_id != NONE else 0] = 1 - value
     share[class_id] = value
     return share
 
@@ -182,8 +184,8 @@ class TestTeacher:
         image = scene(5, (50, 70))  # of neither the network's size nor its shape
         wanted = self.by_hand(seeing_teacher, image)
         given = Teacher(str(seeing_teacher), TeacherMap(classes=MAPPING), RIG).probabilities(image)
-        assert given.shape == (10, 50, 70)
-        np.testing.assert_allclose(given[[ROAD, VEGETATION, CAR, 9]], wanted, atol=1e-5)
+        assert given.shape == (NONE + 1, 50, 70)
+        np.testing.assert_allclose(given[[ROAD, VEGETATION, CAR, NONE]], wanted, atol=1e-5)
         rest = [index for index in range(len(RIG.classes)) if index not in (ROAD, VEGETATION, CAR)]
         assert (given[rest] == 0).all()
         assert set(wanted.argmax(axis=0).ravel().tolist()) == {0, 1, 2, 3}  # the teacher does see something
@@ -219,7 +221,7 @@ class TestTeacher:
         (folder / "config.json").write_text(json.dumps(config))
         given = Teacher(str(folder), TeacherMap(classes={"car": "car"}), RIG).probabilities(scene())
         np.testing.assert_allclose(given[CAR], 0.9, atol=1e-4)
-        np.testing.assert_allclose(given[9], 0.1, atol=1e-4)
+        np.testing.assert_allclose(given[NONE], 0.1, atol=1e-4)
 
 
 class TestCommand:
@@ -349,9 +351,9 @@ class TestCertainty:
             certain(ROAD, 0.95),
             certain(SKY, 0.8),  # just enough
             certain(SKY, 0.79),
-            certain(9, 0.95),  # surely something that the rig does not have
-            np.full(10, 0.1),
-            0.45 * np.eye(10)[CAR] + 0.55 * np.eye(10)[9],
+            certain(NONE, 0.95),  # surely something that the rig does not have
+            np.full(NONE + 1, 1 / (NONE + 1)),
+            0.45 * np.eye(NONE + 1)[CAR] + 0.55 * np.eye(NONE + 1)[NONE],
         ]
         probabilities = np.repeat(np.stack(rows, axis=1), 8, axis=1)[:, :, None].repeat(SIZE[1], axis=2)
         recording = write_recording(tmp_path / "drive", [({"rgb": scene()}, None)])
@@ -362,13 +364,13 @@ class TestCertainty:
 
     def test_none_wins_over_a_class_even_where_little_is_asked(self, tmp_path) -> None:
         recording = write_recording(tmp_path / "drive", [({"rgb": scene()}, None)])
-        autolabel(recording, Says(0.45 * np.eye(10)[CAR] + 0.55 * np.eye(10)[9]), 0.0)
+        autolabel(recording, Says(0.45 * np.eye(NONE + 1)[CAR] + 0.55 * np.eye(NONE + 1)[NONE]), 0.0)
         assert (labels(recording)[0] == 255).all()
 
     def test_the_share_is_of_labelled_frames(self, tmp_path) -> None:
         recording = write_recording(tmp_path / "drive", [({"rgb": scene()}, None), ({"rgb": POOR["too dark"]}, None)])
-        half = np.zeros((10, *SIZE), np.float32)
-        half[PERSON, :, :32] = half[9, :, 32:] = 1
+        half = np.zeros((NONE + 1, *SIZE), np.float32)
+        half[PERSON, :, :32] = half[NONE, :, 32:] = 1
         seen = []
         done = autolabel(recording, Says(half), 0.8, progress=lambda frames, total: seen.append((frames, total)))
         assert done == AutoLabels(1, 0, 0, 0, {"too dark": 1}, 0.5)
@@ -428,8 +430,8 @@ class TestGeometry:
         rig = RIG.model_copy(update={"reference": "thermal"})
         frames = [(with_thermal(scene(), size), None) for size in ((24, 32), (72, 96))] + [({"rgb": scene()}, None)]
         recording = write_recording(tmp_path / "drive", frames, rig)
-        quarters = np.zeros((10, *SIZE), np.float32)
-        quarters[ROAD, :24, :32] = quarters[SKY, :24, 32:] = quarters[CAR, 24:, :32] = quarters[9, 24:, 32:] = 1
+        quarters = np.zeros((NONE + 1, *SIZE), np.float32)
+        quarters[ROAD, :24, :32] = quarters[SKY, :24, 32:] = quarters[CAR, 24:, :32] = quarters[NONE, 24:, 32:] = 1
         assert autolabel(recording, Says(quarters), 0.8).share == 0.75
         small, large, whole = labels(recording)
         wanted = np.array([[ROAD, SKY], [CAR, 255]], np.uint8)
