@@ -267,7 +267,7 @@ class TestSegmenter:
                 torch.nn.init.normal_(parameter, std=0.05)
         size = (64, 128)
         graphs = write_onnx(network, size, rig.dtype, 20, "fp32", tmp_path)
-        assert graphs.encoders == {"encoder.onnx": ("rgb",), "encoder_half.onnx": half}
+        assert graphs.encoders == {"encoder.onnx": ("rgb", "lidar", "event"), "encoder_half.onnx": half}
         describe_graphs(tmp_path, bundle.model_copy(update={"size": size, "graphs": graphs}))
         described = read_bundle(tmp_path)
         segmenter = TensorRtSegmenter(described, tmp_path, cache, say=lambda line: None)

@@ -178,7 +178,7 @@ class TestSegment:
 
     def test_what_cannot_be_is_refused_and_leaves_nothing(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
         for command, expected in (
-            (["--rig", "rgbt"], "the bundle was trained for the classes"),
+            (["--rig", "mfnet"], "the bundle was trained for the classes"),
             (["--drop", "radar@1:2"], "--drop radar: the rig has no such modality"),
             (["--noise", "rgb"], "--noise rgb: expected NAME=SIGMA"),
             (["--msgs", str(tmp_path)], "holds no message definitions"),
@@ -245,7 +245,8 @@ class TestSegment:
         assert f"{len(masks)} masks" in told
         assert len(masks) == pytest.approx(84, abs=25)  # 0.84 s, every 10 ms at most
         assert (masks[0].height, masks[0].width) == (size.height, size.width)
-        assert len({raw_array(mask).tobytes() for mask in masks}) > 1
+        confidences = messages_of(tmp_path / "out.mcap")["/perception/confidence"]
+        assert len({raw_array(confidence).tobytes() for confidence in confidences}) > 1
 
 
 @pytest.fixture(scope="module")
