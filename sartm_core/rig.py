@@ -330,34 +330,3 @@ def load_rig(name_or_path: str | Path) -> Rig:
 def rig_from_dict(content: dict[str, Any], source: str) -> Rig:
     """A rig out of `bundle.json` (`Rig.model_dump(mode="json")`); `source` names the file in errors."""
     return check(content, Rig, source)
-
-
-def check_serves(bundle_rig: Rig, rig: Rig) -> None:
-    """Checks that a model trained for `bundle_rig` can serve the sensors of `rig`.
-
-    `rig` may have fewer modalities; each must exist in the bundle under the same name, with the same kind and encoding.
-    The classes must be the same.
-
-    Raises:
-        SartmError: names the field, what the bundle expects and what the rig has.
-    """
-    if rig.class_names != bundle_rig.class_names:
-        raise SartmError(
-            f"rig '{rig.name}': the bundle was trained for the classes {', '.join(bundle_rig.class_names)}; "
-            f"the rig file lists {', '.join(rig.class_names)}. "
-            "Copy the bundle's classes into the rig file, or train with this rig."
-        )
-    for modality in rig.modalities:
-        if modality.name not in bundle_rig.names:
-            raise SartmError(
-                f"rig '{rig.name}': the bundle was not trained with a modality '{modality.name}'; it knows "
-                f"{', '.join(bundle_rig.names)}. Rename or remove it in the rig file, or train with this rig."
-            )
-        expected = bundle_rig.modality(modality.name)
-        for field in ("kind", "encoding"):
-            wanted, got = getattr(expected, field, None), getattr(modality, field, None)
-            if wanted != got:
-                raise SartmError(
-                    f"rig '{rig.name}', modality '{modality.name}': the bundle was trained with {field} '{wanted}', "
-                    f"the rig file says '{got}'. Set {field}: {wanted}, or train with this rig."
-                )

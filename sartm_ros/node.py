@@ -12,8 +12,9 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from sartm_core.deploy import Segmenter, load_segmenter
+from sartm_core.deploy.bundle import check_serves
 from sartm_core.errors import SartmError
-from sartm_core.rig import Rig, check_serves, load_rig
+from sartm_core.rig import Rig, load_rig
 from sartm_ros.inputs import check_installed, installed_part
 from sartm_ros.parameters import Parameters, Settings, Tuning
 from sartm_ros.pipeline import Pipeline

@@ -58,6 +58,9 @@ class MultiModalNetwork(nn.Module):
         form: `training` has LoRA layers (needs peft), `inference` the merged and stacked weights.
     """
 
+    side_multiple = SIDE_MULTIPLE
+    """Of what the input's sides are multiples."""
+
     mean: Tensor
     std: Tensor
     is_sparse: Tensor
@@ -87,9 +90,6 @@ class MultiModalNetwork(nn.Module):
         self.register_buffer("std", torch.ones(len(config.modalities), 3))
         sparse = torch.tensor([name in config.sparse for name in config.modalities])
         self.register_buffer("is_sparse", sparse, persistent=False)
-
-    side_multiple = SIDE_MULTIPLE
-    """Of what the input's sides are multiples."""
 
     @property
     def encoder_groups(self) -> dict[str, tuple[int, ...]]:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from sartm_core.deploy import Segmenter
+from sartm_core.deploy.bundle import check_serves
 from sartm_core.errors import SartmError
 from sartm_core.frames import Segmentation
-from sartm_core.rig import Rig, check_serves
+from sartm_core.rig import Rig
 from sartm_ros.bag.faults import BagFaults
 from sartm_ros.bag.reader import Bag, Recorded
 from sartm_ros.bag.replay import DEFAULTS, Replay, ReplayOptions, ReplaySet

@@ -3,9 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sartm_core.deploy.bundle import check_serves
 from sartm_core.errors import SartmError
 from sartm_core.resources import config_names
-from sartm_core.rig import Rig, check_serves, load_rig, rig_from_dict
+from sartm_core.rig import Rig, load_rig, rig_from_dict
 
 SHIPPED = {"sim", "rgbt", "rgbd", "deliver", "muses", "mcubes", "pst900", "mfnet", "fmb", "simrig5", "simrobot"}
 
