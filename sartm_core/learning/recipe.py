@@ -148,7 +148,7 @@ class Recipe(Checked):
         dropout: of the auxiliary head. With 0, one and many processes give the same losses; the masks are drawn per
             process.
         accumulate: micro-batches per optimiser step.
-        precision: as Lightning names it.
+        precision: as Lightning names it; a CPU without bfloat16 arithmetic takes 32-true in place of bf16-mixed.
         validate_every: optimiser steps.
         keep_every: optimiser steps; at the validations that fall on a multiple a `step_N.ckpt` is kept besides.
         validation_frames: at most so many; for the simulated rig so many in all.

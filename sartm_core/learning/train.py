@@ -90,7 +90,7 @@ def train(
         devices=devices,
         num_nodes=nodes,
         strategy=DDPStrategy(find_unused_parameters=True) if parallel else "auto",
-        precision=recipe.precision,
+        precision=_precision(recipe.precision, accelerator),
         accumulate_grad_batches=recipe.accumulate,
         gradient_clip_val=recipe.gradient_clip or None,
         val_check_interval=recipe.validate_every * recipe.accumulate,
@@ -220,6 +220,15 @@ def _check_accelerator(name: str) -> None:
         raise SartmError(f"accelerator '{name}' is unknown. Known: auto, cpu, gpu.")
     if name == "gpu" and not torch.cuda.is_available():
         raise SartmError("accelerator gpu: torch finds no CUDA device. Use auto or cpu, or a CUDA build of torch.")
+
+
+def _precision(asked: str, accelerator: str) -> str:
+    """A CPU without bfloat16 arithmetic emulates it: eight times as slow as float32, which takes its place."""
+    on_cpu = accelerator == "cpu" or not torch.cuda.is_available()
+    if asked == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        log.warning("precision %s: this CPU has no bfloat16 arithmetic and would emulate it; 32-true is used", asked)
+        return "32-true"
+    return asked
 
 
 def _check_division(recipe: Recipe, processes: int) -> None:

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import lightning
 import pytest
 import torch
 import yaml
@@ -205,6 +207,25 @@ def test_an_accelerator_that_is_not_there_is_named(tmp_path: Path, name: str, me
         pytest.skip("there is a GPU here")
     with pytest.raises(SartmError, match=message):
         train(read_recipe(written(tmp_path)), tmp_path / "run", accelerator=name)
+
+
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_a_cpu_without_bfloat16_does_not_emulate_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, has_bfloat16: bool
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has_bfloat16)
+    used = []
+    real = lightning.Trainer
+
+    def trainer(**options: Any) -> lightning.Trainer:
+        used.append(options["precision"])
+        return real(**options)
+
+    monkeypatch.setattr(lightning, "Trainer", trainer)
+    changes = ["precision=bf16-mixed", "robustness.passes=clean", "stages.0.samples=4", "stages.1.samples=4"]
+    train(read_recipe(written(tmp_path), changes), tmp_path / "run", accelerator="cpu")
+    assert used == ["bf16-mixed" if has_bfloat16 else "32-true"]
+    assert ("this CPU has no bfloat16 arithmetic" in caplog.text) != has_bfloat16
 
 
 def test_ctrl_c_says_what_was_kept(tmp_path: Path) -> None:
