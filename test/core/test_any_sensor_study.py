@@ -84,10 +84,20 @@ def test_the_report_says_what_was_reached(study: Any, data: Path, checkpoint: Pa
     gain = 100 * sum(figures["miou"]["drop"].values()) / 31
     assert float(aims["mean of 31 subsets (DROP) above mle_sam"][2]) == pytest.approx(gain, abs=0.01)
     assert aims["all sensors: below the best of all"][3] == "reached"
-    settings = report.Settings({"any_sensor": "1e-3", "mle_sam": "3e-3"}, passes=8, search_passes=4, seed=0)
+    settings = report.Settings(
+        rates={"any_sensor": "1e-3", "mle_sam": "3e-3"},
+        tried={"any_sensor": ("1e-3",), "mle_sam": ("1e-3", "3e-3")},
+        passes=8,
+        search_passes=4,
+        seed=0,
+        entrants=("any_sensor", "mle_sam", "sam_lora"),
+        ablations=("as it is", "clean frames only"),
+        when="2026-11-27, 2 CPU cores",
+    )
     report.write_report(tmp_path, {"any_sensor": figures, "mle_sam": rival}, {"as it is": figures}, settings)
     text = (tmp_path / "report.md").read_text()
-    assert "| mle_sam | 3e-3 |" in text
+    assert "| mle_sam | 3e-3 | 1e-3, 3e-3 |" in text
+    assert 'Not run: sam_lora, the ablation "clean frames only".' in text
     assert "Ablations of any_sensor: 4 passes" in text
     assert (tmp_path / "report.html").read_text().count('src="data:image/png;base64,') == 5
     for picture in ("subsets.png", "conditions.png", "cost.png", "routing.png", "faults.png"):

@@ -15,14 +15,14 @@ import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from frames import render
-from plots import AS_IT_IS, HALF_SIZE
-from report import Settings, write_report
+from report import AS_IT_IS, HALF_SIZE, Settings, write_report
 from scores import score
 
 from sartm_core.files import write_text
@@ -75,15 +75,19 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="only so many frames of each split (to try the study out)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="runs at a time, one core each")
     parser.add_argument("--only", nargs="+", choices=ENTRANTS, default=list(ENTRANTS), metavar="ENTRANT")
+    parser.add_argument(
+        "--rates", nargs="+", default=list(LEARNING_RATES), help="learning rates to try; a single one is taken as it is"
+    )
     parser.add_argument("--no-ablations", action="store_true")
     given = parser.parse_args()
     out = given.out.resolve()
     render(out / "data", SIZE, given.limit, given.workers)
-    study = Study(out, given.samples, given.seed)
+    study = Study(out, given.samples, given.seed, tuple(given.rates))
     ablations = [] if given.no_ablations or "any_sensor" not in given.only else list(ABLATIONS)
     with ThreadPoolExecutor(given.workers) as pool:
-        searches = [(name, rate) for name in given.only for rate in LEARNING_RATES]
-        list(pool.map(lambda one: study.search(*one), searches))
+        if len(study.rates) > 1:
+            searches = [(name, rate) for name in given.only for rate in study.rates]
+            list(pool.map(lambda one: study.search(*one), searches))
         list(pool.map(study.final, given.only))
         list(pool.map(study.ablation, ablations))
     with ProcessPoolExecutor(given.workers) as pool:
@@ -93,27 +97,35 @@ def main() -> None:
         ablated = dict(
             zip(ablations, pool.map(partial(scores_of, out / "data", limit=ABLATION_FRAMES), runs), strict=True)
         )
-    rates = {name: study.best_rate(name) for name in given.only}
-    write_report(
-        out / "report", figures, ablated, Settings(rates, study.passes, study.passes // SEARCH_SHARE, study.seed)
+    settings = Settings(
+        rates={name: study.best_rate(name) for name in given.only},
+        tried=dict.fromkeys(given.only, study.rates),
+        passes=study.passes,
+        search_passes=study.passes // SEARCH_SHARE,
+        seed=study.seed,
+        entrants=tuple(ENTRANTS),
+        ablations=tuple(ABLATIONS),
+        when=f"{date.today()}, {os.cpu_count()} CPU cores",
     )
+    write_report(out / "report", figures, ablated, settings)
 
 
 @dataclass(frozen=True)
 class Study:
-    """Attributes: out, its folder; passes of the network in a final run; seed of the final runs."""
+    """Attributes: out, its folder; passes of the network in a final run; seed of the final runs; rates to try."""
 
     out: Path
     passes: int
     seed: int
+    rates: tuple[str, ...] = LEARNING_RATES
 
     def search(self, name: str, rate: str) -> float:
         """Trains with a learning rate on the smaller budget; the mean IoU on validation."""
         return self._train(ENTRANTS[name], rate, self.passes // SEARCH_SHARE, 0, self.out / "search" / f"{name}_{rate}")
 
     def best_rate(self, name: str) -> str:
-        """Of `LEARNING_RATES`."""
-        return max(LEARNING_RATES, key=lambda rate: self.search(name, rate))
+        """Of those to try, the best on validation."""
+        return self.rates[0] if len(self.rates) == 1 else max(self.rates, key=lambda rate: self.search(name, rate))
 
     def final(self, name: str) -> float:
         """Trains with the best learning rate on the whole budget; the mean IoU on validation."""

@@ -8,25 +8,23 @@ from matplotlib.figure import Figure
 
 from sartm_core.files import atomic_path
 
-AS_IT_IS, HALF_SIZE = "as it is", "all but RGB at half size"
-"""Ablations whose cost is drawn."""
-
 Figures = dict[str, dict[str, Any]]
+"""Entrant or ablation -> what `scores.score` gave."""
 
 
-def draw_all(figures: Figures, ablations: Figures, folder: Path) -> dict[str, str]:
+def draw_all(figures: Figures, sizes: Figures, folder: Path) -> dict[str, str]:
     """Draws into the folder; file name -> title.
 
     Args:
-        figures: entrant -> what `scores.score` gave.
-        ablations: the same of any_sensor with changes.
+        figures: of the entrants.
+        sizes: of any_sensor at full and at half size.
         folder: where to.
     """
     ours = figures.get("any_sensor") or next(iter(figures.values()))
     pictures = {
         "subsets.png": ("Mean IoU per subset of sensors", _subsets(figures)),
         "conditions.png": ("Mean IoU per condition", _conditions(figures)),
-        "cost.png": ("Mean IoU against cost, one modality more at each point", _cost(figures, ablations)),
+        "cost.png": ("Mean IoU against cost, one modality more at each point", _cost(figures, sizes)),
         "routing.png": ("Routing weights per condition", _routing(ours)),
         "faults.png": ("A sensor's weight when it is sound and when it fails", _faults(ours)),
     }
@@ -64,11 +62,10 @@ def _conditions(figures: Figures) -> Figure:
     return figure
 
 
-def _cost(figures: Figures, ablations: Figures) -> Figure:
-    """RGB alone, then one modality more at a time, in the rig's order; the ablations had a smaller budget."""
+def _cost(figures: Figures, sizes: Figures) -> Figure:
+    """RGB alone, then one modality more at a time, in the rig's order."""
     figure = Figure((7, 4), layout="constrained")
     axes = figure.add_subplot()
-    sizes = {f"any_sensor {name}, small budget": ablations[name] for name in (AS_IT_IS, HALF_SIZE) if name in ablations}
     for entrant, entry in (figures | sizes).items():
         names = list(entry["routing"]["clean"]["all"])
         chain = ["+".join(names[:count]) for count in range(1, len(names))]
