@@ -76,6 +76,11 @@ def _noise(planes: Tensor, unit: Tensor, generator: Generator) -> Tensor:
     return planes + unit * (0.7 + 2 * _uniform(generator)) * _normal(planes, generator)
 
 
+def _weak_noise(planes: Tensor, unit: Tensor, generator: Generator) -> Tensor:
+    """What a network can learn to bear: the papers' noise tests lie in its range."""
+    return planes + unit * (0.1 + 0.6 * _uniform(generator)) * _normal(planes, generator)
+
+
 def _blank(planes: Tensor, unit: Tensor, generator: Generator) -> Tensor:
     return torch.zeros_like(planes)
 
@@ -128,10 +133,17 @@ def _shifted(planes: Tensor, unit: Tensor, generator: Generator) -> Tensor:
     return planes.roll((down, right), dims=(1, 2))
 
 
+def _frozen(planes: Tensor, unit: Tensor, generator: Generator) -> Tensor:
+    """A sound image of another place under the same light: its own, mirrored and turned."""
+    width = planes.shape[-1]
+    return planes.flip(2).roll(int(torch.randint(width, (1,), generator=generator)), dims=2)
+
+
 Corruption = Callable[[Tensor, Tensor, Generator], Tensor]
 
 CORRUPTIONS: dict[str, Corruption] = {
     "noise": _noise,
+    "weak_noise": _weak_noise,
     "blank": _blank,
     "saturated": _saturated,
     "blur": _blur,
@@ -141,5 +153,6 @@ CORRUPTIONS: dict[str, Corruption] = {
     "jitter": _jitter,
     "coarse": _coarse,
     "shifted": _shifted,
+    "frozen": _frozen,
 }
 """(planes [3, H, W], deviation [3, 1, 1], generator) -> planes."""

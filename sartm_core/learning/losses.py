@@ -51,6 +51,30 @@ def ohem_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
     return torch.stack(images).mean()
 
 
+def dice(logits: Tensor, truth: Tensor) -> Tensor:
+    """1 - Dice coefficient of each class that an image holds (V-Net, arXiv 1606.04797, eq. 3, without the squares).
+
+    Small things weigh as much as large ones, as they do in mIoU. Per image, so one and many processes agree.
+
+    Args:
+        logits: [B, C, h, w]; brought to the truth's size.
+        truth: int64 [B, H, W]; 255 is ignored.
+
+    Returns:
+        Scalar, the mean over images of the mean over their classes; an image without labels gives 0.
+    """
+    if logits.shape[2:] != truth.shape[1:]:
+        logits = F.interpolate(logits, size=truth.shape[1:], mode="bilinear", align_corners=False)
+    valid = (truth != UNLABELLED)[:, None]
+    target = F.one_hot(truth.where(valid[:, 0], 0), logits.shape[1]).permute(0, 3, 1, 2) * valid
+    probability = logits.float().softmax(dim=1) * valid
+    overlap = (probability * target).sum(dim=(2, 3))
+    size = target.sum(dim=(2, 3))
+    coefficient = 2 * overlap / (size + probability.sum(dim=(2, 3))).clamp_min(1)
+    present = size > 0
+    return (((1 - coefficient) * present).sum(dim=1) / present.sum(dim=1).clamp_min(1)).mean()
+
+
 def label_consistency(logits: Tensor, truth: Tensor) -> Tensor:
     """L_cr of SARTM (eq. 13, terse; our reading): KL between labels and the distribution that a 1x1 classifier predicts
     from a feature. With labels that are certain this is the cross-entropy; mean over the labelled pixels of the batch.

@@ -120,6 +120,10 @@ class SegmentationModule(lightning.LightningModule):
         parts = {"mask": losses.ohem_cross_entropy(output.mask_logits, truth)}
         if output.auxiliary_logits is not None and weights.auxiliary:
             parts["auxiliary"] = losses.ohem_cross_entropy(output.auxiliary_logits, truth)
+        if weights.dice:
+            parts["dice"] = losses.dice(output.mask_logits, truth)
+            if output.auxiliary_logits is not None:
+                parts["dice"] = parts["dice"] + weights.auxiliary * losses.dice(output.auxiliary_logits, truth)
         fused = output.fused[2]
         if weights.consistency:
             parts["consistency"] = losses.label_consistency(self.classifier(fused), truth)

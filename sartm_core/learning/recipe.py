@@ -101,6 +101,7 @@ class LossWeights(Checked):
 
     Attributes:
         mask, auxiliary: OHEM cross-entropy of the two heads.
+        dice: Dice loss of both heads, the auxiliary one's with its weight.
         consistency: L_cr of SARTM, labels against a 1x1 classifier on the fused feature; its published 10000 belongs to
             a reduction that is not stated, ours is the mean over labelled pixels.
         language: L_se of SARTM, self-similarity of class prototypes against that of the texts; published 100.
@@ -111,6 +112,7 @@ class LossWeights(Checked):
 
     mask: Weight = 1.0
     auxiliary: Weight = 0.5
+    dice: Weight = 0.0
     consistency: Weight = 0.0
     language: Weight = 0.0
     per_modality: Weight = 0.0

@@ -11,7 +11,7 @@ from sartm_core.errors import SartmError
 from sartm_core.learning.corruption import CORRUPTIONS, Degraded, degrade
 from sartm_core.learning.draws import Draw, RunSampler, StagePlan
 from sartm_core.learning.frames import SimulatedSource
-from sartm_core.learning.losses import distillation, label_consistency, language_similarity, ohem_cross_entropy
+from sartm_core.learning.losses import dice, distillation, label_consistency, language_similarity, ohem_cross_entropy
 from sartm_core.learning.overrides import read_recipe
 from sartm_core.learning.schedule import stage_factors
 from sartm_core.learning.train import train
@@ -48,6 +48,26 @@ def test_ohem_of_an_image_without_labels_is_zero_and_differentiable() -> None:
     loss = ohem_cross_entropy(logits, torch.full((1, 16, 16), 255))
     loss.backward()
     assert float(loss.detach()) == 0.0
+
+
+def test_dice_against_numpy(rng: np.random.Generator) -> None:
+    truth = rng.integers(0, 4, (2, 16, 20))  # the fifth class is in no image
+    truth[:, :3] = 255
+    logits = rng.normal(size=(2, 5, 16, 20))
+    probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    images = []
+    for p, t in zip(probability, truth, strict=True):
+        known = t != 255
+        classes = [2 * p[c][t == c].sum() / (p[c][known].sum() + (t == c).sum()) for c in range(4)]
+        images.append(1 - np.mean(classes))
+    assert float(dice(torch.from_numpy(logits), torch.from_numpy(truth))) == pytest.approx(np.mean(images), rel=1e-5)
+
+
+def test_dice_is_zero_where_all_is_right_or_nothing_is_labelled() -> None:
+    truth = torch.randint(0, 3, (1, 8, 8))
+    right = 50.0 * torch.nn.functional.one_hot(truth, 3).permute(0, 3, 1, 2)
+    assert float(dice(right, truth)) == pytest.approx(0, abs=1e-6)
+    assert float(dice(right, torch.full_like(truth, 255))) == 0.0
 
 
 def generators(count: int) -> list[torch.Generator]:

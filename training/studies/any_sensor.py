@@ -40,9 +40,17 @@ SUBSETS = (
     "robustness.corrupted_share=0.12",
     "robustness.corruptions=[noise, blank, saturated, blur, motion_blur, dim, bright, shifted]",
 )
-"""Nothing here freezes, soils, shakes or coarsens: those faults are met for the first time in the test."""
+"""Nothing here soils a lens, shakes a LiDAR or coarsens events: those faults are met for the first time in the test."""
 FROM_SCRATCH = ("initial_weights=null", "train_backbone=true", "train_experts=false")
-OURS = ("preset=any_sensor", *SUBSETS, "losses.per_modality=0.2", "losses.reliability=0.5")
+OURS = (
+    "preset=any_sensor",
+    *SUBSETS,
+    "robustness.subset_share=0.6",
+    "robustness.corruptions=[noise, weak_noise, blank, saturated, blur, motion_blur, dim, bright, shifted, frozen]",
+    "losses.dice=1",
+    "losses.per_modality=0.2",
+    "losses.reliability=0.5",
+)
 
 ENTRANTS = {
     "any_sensor": OURS,
@@ -59,8 +67,12 @@ ABLATIONS = {
     "two passes, half the samples": (TWO_PASSES,),
     "no loss per modality": ("losses.per_modality=0",),
     "no reliability loss": ("losses.reliability=0",),
+    "no Dice loss": ("losses.dice=0",),
+    "mean in place of routing": ("network.fusion=mean", "losses.reliability=0"),
     HALF_SIZE: ("network.half_size=[thermal, depth, lidar, event]",),
-    "nothing shifted": ("robustness.corruptions=[noise, blank, saturated, blur, motion_blur, dim, bright]",),
+    "nothing weak, shifted or frozen": (
+        "robustness.corruptions=[noise, blank, saturated, blur, motion_blur, dim, bright]",
+    ),
 }
 """Changes to any_sensor."""
 ABLATION_FRAMES = 60
