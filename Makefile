@@ -4,7 +4,8 @@
 
 VENV ?= .venv
 PYTHON ?= python3
-PYTEST = $(VENV)/bin/python -m pytest
+# Up to four processes, a core each. Tests that start nodes keep to one of them (test/conftest.py).
+PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 export PYTHON TORCH_INDEX
 
 # A sourced ROS installation would shadow the environment's own rclpy; `make test-ros` is for the sourced one.
@@ -34,7 +35,7 @@ test-ros:  ## launch tests, on a machine with ROS sourced and the package built 
 	launch_test test/launch/replay_launch_test.py
 
 soak: setup  ## the long tests
-	@$(ISOLATED) $(PYTEST) test -m soak
+	@$(ISOLATED) $(VENV)/bin/python -m pytest test -m soak
 
 lint: setup  ## ruff and mypy
 	@$(VENV)/bin/ruff check .

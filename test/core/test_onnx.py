@@ -212,8 +212,8 @@ class TestPrecision:
         self, trained: Any, precision: str, opset: int, tmp_path: Path
     ) -> None:
         folder = self.exported(trained, tmp_path / "bundle", precision, opset)
-        results = compare(trained, load_segmenter(folder), frames_of("simulated", load_rig("sim"), 3))
-        assert len(results) == 7
+        results = compare(trained, load_segmenter(folder), frames_of("simulated", trained.bundle.rig, 1))
+        assert len(results) == 31
         check(results, precision)
         least = {"fp32": 0.9999, "fp16": 0.995, "int8": 0.99}[precision]
         assert min(one.agreement for one in results) >= least

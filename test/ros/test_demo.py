@@ -11,6 +11,7 @@ from sartm_ros.bag.reader import read_messages
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("live")
 def test_the_demo_leaves_its_report_and_tells_the_truth(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     command = [sys.executable, "-m", "sartm_ros.cli", "demo", "--scenario", "short", "--rate", "4", "--out", str(out)]
@@ -30,7 +31,7 @@ def test_the_demo_leaves_its_report_and_tells_the_truth(tmp_path: Path) -> None:
     assert summary["lost_between_processes"] == 0
     assert day["miou"] > 0.5
     assert unplugged["routing"]["rgb"] == 0.0
-    assert unplugged["miou"] > 0.65 * day["miou"]
+    assert unplugged["miou"] > 0.7 * day["miou"]
     assert "day, RGB unplugged" in run.stdout
     masks = [message for topic, _, message in read_messages(out, {"/perception/mask"})]
     assert len(masks) == summary["masks_out"]
