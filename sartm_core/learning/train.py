@@ -15,12 +15,11 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
-from sartm_core.datasets.augmentation import Planes
 from sartm_core.datasets.layouts import open_data
 from sartm_core.datasets.statistics import plane_statistics
 from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path, write_text
-from sartm_core.frames import UNLABELLED
+from sartm_core.learning import preflight
 from sartm_core.learning.checkpoints import (
     BEST,
     LAST,
@@ -28,8 +27,6 @@ from sartm_core.learning.checkpoints import (
     load_all_weights,
     load_initial_weights,
     load_network,
-    read_checkpoint,
-    recipe_of,
 )
 from sartm_core.learning.draws import Draw, RunSampler, StagePlan
 from sartm_core.learning.frames import DiskSource, SimulatedSource, Source, TrainingFrames, validation_draws
@@ -53,7 +50,6 @@ warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
 
 SIMULATED_FRAMES = 1_000_000
 """The simulated rig never runs out of streets."""
-SANITY_FRAMES = 8
 
 
 def train(
@@ -74,12 +70,12 @@ def train(
     Raises:
         SartmError: data, weights or texts are missing or wrong; the loss is not finite; the disk is full.
     """
-    _check_folder(out, recipe, resume)
-    _check_accelerator(accelerator)
-    _check_division(recipe, devices * nodes)
+    preflight.check_folder(out, recipe, resume)
+    preflight.check_accelerator(accelerator)
+    preflight.check_division(recipe, devices * nodes)
     training, validation = open_source(recipe.data, "train"), open_source(recipe.data, "val")
-    _check_sanity(recipe, training, "train")
-    _check_sanity(recipe, validation, "val")
+    preflight.check_sanity(recipe, training, "train")
+    preflight.check_sanity(recipe, validation, "val")
     plans = [StagePlan(stage.size, stage.steps(len(training)), stage.batch) for stage in recipe.stages]
     module = _module(recipe, training, [plan.steps for plan in plans])
     keep = KeepLastAndBest(out, recipe.keep_every)
@@ -90,7 +86,7 @@ def train(
         devices=devices,
         num_nodes=nodes,
         strategy=DDPStrategy(find_unused_parameters=True) if parallel else "auto",
-        precision=_precision(recipe.precision, accelerator),
+        precision=preflight.precision(recipe.precision, accelerator),
         accumulate_grad_batches=recipe.accumulate,
         gradient_clip_val=recipe.gradient_clip or None,
         val_check_interval=recipe.validate_every * recipe.accumulate,
@@ -174,7 +170,9 @@ def _module(recipe: Recipe, training: Source, steps: list[int]) -> SegmentationM
             raise SartmError(f"branch_weights: preset {recipe.preset} has no branches; they are mm_sam_adapter's.")
         count = load_branches(module.network, Path(recipe.branch_weights))
         log.info("branch weights: %d tensors of %s", count, recipe.branch_weights)
-    frames = (_read(training, index, recipe) for index in range(min(recipe.statistics_frames, len(training))))
+    size = recipe.stages[-1].size
+    count = min(recipe.statistics_frames, len(training))
+    frames = (training.read(Draw(index, index, size)) for index in range(count))
     statistics = plane_statistics(rig.names, (planes for planes, _ in frames))
     module.network.set_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
     total = sum(p.numel() for p in module.network.parameters())
@@ -192,67 +190,6 @@ def _texts(recipe: Recipe, rig: Rig) -> language.TextTeacher | None:
     if missing:
         log.warning("classes without a text, left out of the language loss: %s", ", ".join(missing))
     return texts
-
-
-def _read(source: Source, index: int, recipe: Recipe) -> tuple[Planes, Any]:
-    return source.read(Draw(index, index, recipe.stages[-1].size))
-
-
-def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    last = out / LAST
-    if resume and not last.is_file():
-        raise SartmError(f"{out}: has no {LAST} to resume. Start without --resume.")
-    if resume:
-        before = recipe_of(read_checkpoint(last), last)
-        changed = [name for name in Recipe.model_fields if getattr(before, name) != getattr(recipe, name)]
-        if changed:
-            raise SartmError(
-                f"{last}: was made by another recipe: {changed[0]} was {getattr(before, changed[0])!r}, now it is "
-                f"{getattr(recipe, changed[0])!r}. Resume with the same recipe, or start another run."
-            )
-    elif last.is_file():
-        raise SartmError(f"{out}: holds a run already. Go on with --resume, or choose another --out.")
-
-
-def _check_accelerator(name: str) -> None:
-    if name not in ("auto", "cpu", "gpu"):
-        raise SartmError(f"accelerator '{name}' is unknown. Known: auto, cpu, gpu.")
-    if name == "gpu" and not torch.cuda.is_available():
-        raise SartmError("accelerator gpu: torch finds no CUDA device. Use auto or cpu, or a CUDA build of torch.")
-
-
-def _precision(asked: str, accelerator: str) -> str:
-    """A CPU without bfloat16 arithmetic emulates it: eight times as slow as float32, which takes its place."""
-    on_cpu = accelerator == "cpu" or not torch.cuda.is_available()
-    if asked == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        log.warning("precision %s: this CPU has no bfloat16 arithmetic and would emulate it; 32-true is used", asked)
-        return "32-true"
-    return asked
-
-
-def _check_division(recipe: Recipe, processes: int) -> None:
-    for index, stage in enumerate(recipe.stages):
-        if stage.batch % (processes * recipe.accumulate):
-            raise SartmError(
-                f"recipe '{recipe.name}', stages.{index}.batch: {stage.batch} cannot be spread over {processes} "
-                f"processes, {recipe.accumulate} micro-batches each. A multiple of {processes * recipe.accumulate} can."
-            )
-
-
-def _check_sanity(recipe: Recipe, source: Source, split: str) -> None:
-    """Wrong labels are cheaper to find now than after hours."""
-    labelled = 0
-    for index in range(min(SANITY_FRAMES, len(source))):
-        planes, truth = _read(source, index, recipe)
-        if not planes:
-            raise SartmError(f"{split} frame {index}: has none of the modalities {', '.join(source.rig.names)}.")
-        labelled += int((truth != UNLABELLED).sum())
-        wrong = truth[(truth >= len(source.rig.classes)) & (truth != UNLABELLED)]
-        if wrong.size:
-            raise SartmError(f"{split} frame {index}: label {wrong[0]}, expected 0 to {len(source.rig.classes) - 1}.")
-    if not labelled:
-        raise SartmError(f"{split}: no pixel of the first {SANITY_FRAMES} frames is labelled. Are these the labels?")
 
 
 def _done(out: Path) -> int:

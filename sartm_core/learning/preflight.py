@@ -1,0 +1,76 @@
+"""Before a run starts: what is cheaper to find now than after hours. All raise SartmError with what would mend it."""
+
+import logging
+from pathlib import Path
+
+import torch
+
+from sartm_core.errors import SartmError
+from sartm_core.frames import UNLABELLED
+from sartm_core.learning.checkpoints import LAST, read_checkpoint, recipe_of
+from sartm_core.learning.draws import Draw
+from sartm_core.learning.frames import Source
+from sartm_core.learning.recipe import Recipe
+
+log = logging.getLogger(__name__)
+SANITY_FRAMES = 8
+
+
+def check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
+    """Makes the folder; refuses to overwrite a run, or to resume one of another recipe."""
+    out.mkdir(parents=True, exist_ok=True)
+    last = out / LAST
+    if resume and not last.is_file():
+        raise SartmError(f"{out}: has no {LAST} to resume. Start without --resume.")
+    if resume:
+        before = recipe_of(read_checkpoint(last), last)
+        changed = [name for name in Recipe.model_fields if getattr(before, name) != getattr(recipe, name)]
+        if changed:
+            raise SartmError(
+                f"{last}: was made by another recipe: {changed[0]} was {getattr(before, changed[0])!r}, now it is "
+                f"{getattr(recipe, changed[0])!r}. Resume with the same recipe, or start another run."
+            )
+    elif last.is_file():
+        raise SartmError(f"{out}: holds a run already. Go on with --resume, or choose another --out.")
+
+
+def check_accelerator(name: str) -> None:
+    """As Lightning names it, and there."""
+    if name not in ("auto", "cpu", "gpu"):
+        raise SartmError(f"accelerator '{name}' is unknown. Known: auto, cpu, gpu.")
+    if name == "gpu" and not torch.cuda.is_available():
+        raise SartmError("accelerator gpu: torch finds no CUDA device. Use auto or cpu, or a CUDA build of torch.")
+
+
+def precision(asked: str, accelerator: str) -> str:
+    """What is used: a CPU without bfloat16 arithmetic would emulate it, eight times as slow as float32."""
+    on_cpu = accelerator == "cpu" or not torch.cuda.is_available()
+    if asked == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        log.warning("precision %s: this CPU has no bfloat16 arithmetic and would emulate it; 32-true is used", asked)
+        return "32-true"
+    return asked
+
+
+def check_division(recipe: Recipe, processes: int) -> None:
+    """Every process gets as many samples of each batch."""
+    for index, stage in enumerate(recipe.stages):
+        if stage.batch % (processes * recipe.accumulate):
+            raise SartmError(
+                f"recipe '{recipe.name}', stages.{index}.batch: {stage.batch} cannot be spread over {processes} "
+                f"processes, {recipe.accumulate} micro-batches each. A multiple of {processes * recipe.accumulate} can."
+            )
+
+
+def check_sanity(recipe: Recipe, source: Source, split: str) -> None:
+    """The first frames have modalities and labels, and no label outside of the class list."""
+    labelled = 0
+    for index in range(min(SANITY_FRAMES, len(source))):
+        planes, truth = source.read(Draw(index, index, recipe.stages[-1].size))
+        if not planes:
+            raise SartmError(f"{split} frame {index}: has none of the modalities {', '.join(source.rig.names)}.")
+        labelled += int((truth != UNLABELLED).sum())
+        wrong = truth[(truth >= len(source.rig.classes)) & (truth != UNLABELLED)]
+        if wrong.size:
+            raise SartmError(f"{split} frame {index}: label {wrong[0]}, expected 0 to {len(source.rig.classes) - 1}.")
+    if not labelled:
+        raise SartmError(f"{split}: no pixel of the first {SANITY_FRAMES} frames is labelled. Are these the labels?")
