@@ -1,17 +1,17 @@
 """The supported Python versions and ROS distributions. `pipx run nox -l` lists what can be run.
 
-    nox -s tests-3.12     lint and all tests in an environment of its own; needs that Python, and 200 MB for torch
-    nox -s lock           resolves requirements/lock.txt for every Python, and for Jazzy's rclpy; installs nothing
+nox -s tests-3.12     lint and all tests in an environment of its own; needs that Python, and 200 MB for torch
+nox -s lock           resolves the lock for every Python, and rclpy of Jazzy and Kilted; installs nothing
 """
 
-import os
 from pathlib import Path
 
 import nox
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-LOCK = Path("requirements/lock.txt")
-KILTED, JAZZY = ("ros-kilted-rclpy==9.1.2", "ros-rclpy==9.1.2"), ("ros-jazzy-rclpy==7.1.6", "ros-rclpy==7.1.6")
+DISTRIBUTIONS = ("jazzy", "kilted")
+MESSAGES = ("ros-sensor-msgs", "ros-diagnostic-msgs", "ros-std-srvs")
+LOCK = Path("requirements/lock.txt").resolve()
 
 nox.options.sessions = ["lock"]
 
@@ -25,7 +25,16 @@ def tests(session: nox.Session, python: str) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Every package of the lock exists for every Python, and their requirements agree."""
+    """Every package of the lock exists for every Python, and their requirements agree; so do rclpy's."""
     session.install("uv")
+    folder = Path(session.create_tmp())
     for python in PYTHONS:
-        session.run("uv", "pip", "compile", "--quiet", "--python-version", python, str(LOCK), "--output-file", os.devnull)
+        _resolve(session, python, LOCK)
+    for distribution in DISTRIBUTIONS:
+        wanted = folder / f"{distribution}.txt"
+        wanted.write_text("\n".join((f"ros-{distribution}-rclpy[fastrtps]", *MESSAGES)) + "\n")
+        _resolve(session, "3.12", wanted)
+
+
+def _resolve(session: nox.Session, python: str, wanted: Path) -> None:
+    session.run("uv", "pip", "compile", "--quiet", "--no-header", "--python-version", python, str(wanted), silent=True)

@@ -25,6 +25,7 @@ from sartm_core.errors import SartmError
 from sartm_core.files import sha256, write_text
 from sartm_core.learning.checkpoints import load_network
 from sartm_core.model.build import Network
+from sartm_core.model.rows import SIDE_MULTIPLE
 from sartm_core.rig import Size
 
 Form = Literal["torch", "onnx"]
@@ -65,9 +66,8 @@ def export(
     network.merge_experts()
     network.eval()
     size = size or recipe.stages[-1].size
-    multiple = network.side_multiple
-    if any(side % multiple for side in size):
-        raise SartmError(f"size: expected multiples of {multiple}, got {size[0]}x{size[1]}.")
+    if any(side % SIDE_MULTIPLE for side in size):
+        raise SartmError(f"size: expected multiples of {SIDE_MULTIPLE}, got {size[0]}x{size[1]}.")
     default_opset = ANYWHERE if precision == "fp16" else NATIVE_ATTENTION
 
     part = out.with_name(f".{out.name}.part")

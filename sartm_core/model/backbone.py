@@ -21,9 +21,6 @@ OFFICIAL = {
 
 BACKBONES = ("nano", *OFFICIAL)
 
-SIDE_MULTIPLE = 32
-"""Sides of the input are multiples of the last stage's stride; SAM2's position embedding cannot be tiled otherwise."""
-
 
 def build_image_encoder(name: str) -> "ImageEncoder":
     """SAM2's image encoder with random weights: [R, 3, H, W] -> a pyramid at strides 4, 8, 16 of equal width.

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sartm_core.errors import SartmError
 from sartm_core.model.adapter_config import AdapterConfig
 from sartm_core.model.convnext import CONVNEXTS, ConvNext
 from sartm_core.model.heads import MlpHead
 from sartm_core.model.output import NetworkOutput
 from sartm_core.model.road_fusion import AddFusion, RoadFusion
 from sartm_core.model.routing import weighted_sum
+from sartm_core.model.rows import RowNetwork, check_sides
 from sartm_core.model.sam_vit import PATCH, VITS, SamVit
 from sartm_core.model.vit_adapter import ViTAdapter
 
@@ -29,7 +29,7 @@ LEVELS_OF_WEIGHTS = (0, 1, 2, 2)
 """Which of FFP, IFP, SFM tells the weights of the fusion at strides 4, 8, 16 and 32."""
 
 
-class MMSamAdapter(nn.Module):
+class MMSamAdapter(RowNetwork):
     """The network; the methods that training, evaluation and export use are those of `MultiModalNetwork`.
 
     Args:
@@ -39,7 +39,6 @@ class MMSamAdapter(nn.Module):
 
     mean: Tensor
     std: Tensor
-    side_multiple = 32
 
     def __init__(self, config: AdapterConfig, form: str = "training") -> None:
         super().__init__()
@@ -129,9 +128,7 @@ class MMSamAdapter(nn.Module):
         Raises:
             SartmError: a side is no multiple of 32.
         """
-        height, width = planes.shape[2:]
-        if height % self.side_multiple or width % self.side_multiple:
-            raise SartmError(f"network input: expected sides that are multiples of 32, got {height}x{width}.")
+        check_sides(planes)
         parts, order = [], []
         for group, (index,) in self.encoder_groups.items():
             rows = (modality == index).nonzero().squeeze(1)
@@ -154,22 +151,6 @@ class MMSamAdapter(nn.Module):
         rows, height, width = len(images), images.shape[2], images.shape[3]
         empty = [images.new_zeros(rows, c, height >> (2 + i), width >> (2 + i)) for i, c in enumerate(self.widths)]
         return [*empty, tokens]
-
-    def forward(self, planes: Tensor, availability: Tensor) -> NetworkOutput:
-        """Segments B samples.
-
-        Args:
-            planes: [B, M, 3, H, W]; what lies where `availability` is false is never read.
-            availability: bool [B, M]; at least one true per sample.
-
-        Raises:
-            SartmError: a sample without any modality, or a side that is no multiple of 32.
-        """
-        if not torch.compiler.is_compiling() and not availability.any(dim=1).all():
-            empty = (~availability.any(dim=1)).nonzero().flatten().tolist()
-            raise SartmError(f"network: expected at least one modality in every sample, got none in sample(s) {empty}.")
-        sample, modality = availability.nonzero(as_tuple=True)
-        return self.decode(self.encode(planes[sample, modality], modality), sample, modality, availability)
 
     def decode(self, features: list[Tensor], sample: Tensor, modality: Tensor, availability: Tensor) -> NetworkOutput:
         """From the rows' features to class scores; arguments as in `RoadFusion.forward`."""

@@ -4,15 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sartm_core.errors import SartmError
 from sartm_core.model import lora
-from sartm_core.model.backbone import SIDE_MULTIPLE, build_image_encoder, pyramid_width
+from sartm_core.model.backbone import build_image_encoder, pyramid_width
 from sartm_core.model.decoder import ClassTokenDecoder
 from sartm_core.model.heads import DeepLabHead, FpnHead, MlpHead
 from sartm_core.model.output import NetworkOutput
 from sartm_core.model.presets import NetworkConfig
 from sartm_core.model.rectification import MeetTheReference
 from sartm_core.model.routing import LanguageRouting, MeanRouting, ReliabilityRouting, TopKRouting, weighted_sum
+from sartm_core.model.rows import SIDE_MULTIPLE, RowNetwork, check_sides
 
 STRIDES = (4, 8, 16)
 """Of the three levels."""
@@ -50,16 +50,13 @@ def _half_size(size: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-class MultiModalNetwork(nn.Module):
+class MultiModalNetwork(RowNetwork):
     """SAM2's encoder with LoRA experts, routing, two decoders.
 
     Args:
         config: from `sartm_core.model.presets`.
         form: `training` has LoRA layers (needs peft), `inference` the merged and stacked weights.
     """
-
-    side_multiple = SIDE_MULTIPLE
-    """Of what the input's sides are multiples."""
 
     mean: Tensor
     std: Tensor
@@ -148,10 +145,7 @@ class MultiModalNetwork(nn.Module):
         Raises:
             SartmError: a side is no multiple of 32.
         """
-        height, width = planes.shape[2:]
-        multiple = self.side_multiple
-        if height % multiple or width % multiple:
-            raise SartmError(f"network input: expected sides that are multiples of {multiple}, got {height}x{width}.")
+        check_sides(planes)
         if not self.config.half_size:
             return self.encode_alike(planes, modality, half=False)
         is_half = torch.tensor([name in self.config.half_size for name in self.config.modalities])
@@ -194,23 +188,6 @@ class MultiModalNetwork(nn.Module):
         """FFP, IFP, SFM of normalised images."""
         fine, middle, coarse = self.encoder(images)["backbone_fpn"]
         return [self.conv_s0(fine), self.conv_s1(middle), coarse]
-
-    def forward(self, planes: Tensor, availability: Tensor) -> NetworkOutput:
-        """Segments B samples.
-
-        Args:
-            planes: [B, M, 3, H, W]; what lies where `availability` is false is never read.
-            availability: bool [B, M]; at least one true per sample.
-
-        Raises:
-            SartmError: a sample without any modality, or a side that is no multiple of 32.
-        """
-        if not torch.compiler.is_compiling() and not availability.any(dim=1).all():
-            empty = (~availability.any(dim=1)).nonzero().flatten().tolist()
-            raise SartmError(f"network: expected at least one modality in every sample, got none in sample(s) {empty}.")
-        sample, modality = availability.nonzero(as_tuple=True)
-        features = self.encode(planes[sample, modality], modality)
-        return self.decode(features, sample, modality, availability)
 
     def decode(self, features: list[Tensor], sample: Tensor, modality: Tensor, availability: Tensor) -> NetworkOutput:
         """Routes, fuses and decodes the rows' features; arguments as in `ReliabilityRouting`."""
