@@ -11,6 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from sartm_core.checked_yaml import check
+from sartm_core.commands.common import stdout
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig, load_rig
 from sartm_ros.bag.reader import open_bag
@@ -324,8 +325,9 @@ class TestCheck:
         assert len(json.loads(told.stdout)["faults"]) == 2
 
 
-def test_rig_show_tells_how_each_sensor_is_aligned() -> None:
-    result = runner.invoke(app, ["rig", "show", "simrobot"], env={"COLUMNS": "200"})
+def test_rig_show_tells_how_each_sensor_is_aligned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stdout, "width", 200)
+    result = runner.invoke(app, ["rig", "show", "simrobot"])
     assert result.exit_code == 0
     assert "the reference" in result.stdout
     assert "by plane at 15 m, calibration from the rig file" in result.stdout

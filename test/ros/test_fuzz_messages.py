@@ -711,7 +711,8 @@ def transforms(draw: Any) -> SimpleNamespace:
         length = np.linalg.norm(turn)
         turn = turn / length if length > 1e-3 else np.array([0, 0, 0, 1.0])
         if not draw(st.integers(0, 2)):
-            turn = draw(st.sampled_from([turn * 1.008, turn * 0.992, turn * 3, turn * np.nan, turn * np.inf, turn * 0]))
+            nothing, infinite = np.full(4, np.nan), np.full(4, np.inf)
+            turn = draw(st.sampled_from([turn * 1.008, turn * 0.992, turn * 3, nothing, infinite, turn * 0]))
         move = draw(st.tuples(*[st.floats(-9, 9) | numbers] * 3) | st.just((0.0, 0.0, 0.0)))
         slash = draw(st.sampled_from(["", "", "/"]))
         links.append(transform(slash + draw(st.sampled_from(frames)), child, move, turn))
