@@ -29,6 +29,8 @@ def _group(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("xdist_group") is None:
             live = "middleware" in getattr(item, "fixturenames", ())
             item.add_marker(pytest.mark.xdist_group(LIVE if live else item.path.name))
+            if live:
+                item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != LIVE)  # the longest first
 
 

@@ -16,6 +16,8 @@ from sartm_core.learning.overrides import read_recipe
 from sartm_core.learning.train import train
 from sartm_core.sensing import encode
 
+pytestmark = pytest.mark.slow
+
 STUDY = Path(__file__).resolve().parents[2] / "training" / "studies"
 
 

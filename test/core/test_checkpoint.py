@@ -45,6 +45,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
     return model, save(model, tmp_path_factory.mktemp("sam2") / "sam2.1_hiera_tiny.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "inputs"),
     [

@@ -43,6 +43,7 @@ def mean_iou(segmenter: TorchSegmenter, condition: str, names: tuple[str, ...]) 
     return score.mean_iou()
 
 
+@pytest.mark.slow
 def test_the_shipped_model_segments(segmenter: TorchSegmenter) -> None:
     names = segmenter.bundle.rig.names
     assert mean_iou(segmenter, "day", names) > 0.5
@@ -51,6 +52,7 @@ def test_the_shipped_model_segments(segmenter: TorchSegmenter) -> None:
     assert mean_iou(segmenter, "day", ("rgb", "depth")) > 0.45
 
 
+@pytest.mark.slow
 def test_the_shipped_model_trusts_thermal_more_at_night(segmenter: TorchSegmenter) -> None:
     rig = segmenter.bundle.rig
     weights = {}

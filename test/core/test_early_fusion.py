@@ -63,6 +63,7 @@ def test_the_inference_form_answers_the_same() -> None:
         torch.testing.assert_close(loaded(planes, whole).logits, before)
 
 
+@pytest.mark.slow
 def test_its_graphs_answer_as_it_does(tmp_path: Path) -> None:
     network, planes, modality = _network(), torch.randn(3, 3, 64, 96), torch.tensor([0, 2, 3])
     network.merge_experts()

@@ -241,6 +241,7 @@ def test_faults_of_a_class_map_are_named() -> None:
         ClassMap(classes={**whole, "sky": "heaven"}).table(sim, muses)
 
 
+@pytest.mark.slow
 class TestCommand:
     def test_everything_at_once(self, recording: Path, tmp_path: Path) -> None:
         command = ["evaluate", "any_sensor_simrig5", "--data", str(recording), "--protocol", "all", "--limit", "4"]
@@ -301,6 +302,7 @@ class TestCommand:
         assert message in " ".join(result.output.split())
 
 
+@pytest.mark.slow
 def test_pictures_of_what_was_learned(recording: Path, tmp_path: Path) -> None:
     command = [
         "pictures",
@@ -346,6 +348,7 @@ def test_confidence_of_the_segmenter_is_what_calibration_counts() -> None:
     assert isinstance(tally.score.iou(), torch.Tensor)
 
 
+@pytest.mark.slow
 class TestLists:
     """RGB-easy and RGB-hard, as MM SAM-adapter reports them."""
 

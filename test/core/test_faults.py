@@ -52,6 +52,7 @@ def test_light_faults(simrig5: Rig, sound: SimulatedFrame) -> None:
     assert detail(broken(simrig5, "rgb", "noisy").raw["rgb"]) > 3 * detail(sound.raw["rgb"])
 
 
+@pytest.mark.slow
 def test_blank_and_frozen_data(simrig5: Rig) -> None:
     for name in simrig5.names:
         blank = broken(simrig5, name, "dead").raw[name]

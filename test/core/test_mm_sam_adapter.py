@@ -399,6 +399,7 @@ def trained(small_recording: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder / "run"
 
 
+@pytest.mark.slow
 class TestThroughTheHouse:
     def test_training_decays_by_layer(self, trained: Path) -> None:
         state = torch.load(trained / "last.ckpt", map_location="cpu", weights_only=True)

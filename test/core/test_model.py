@@ -430,6 +430,7 @@ class TestHalfSize:
         with pytest.raises(SartmError, match="half_size: 'radar' is none of rgb"):
             preset_for_rig("any_sensor", "nano", load_rig("sim"), 4, {"half_size": ["radar"]})
 
+    @pytest.mark.slow
     def test_three_more_modalities_at_half_size_cost_less_than_one_at_full(self) -> None:
         names = ("rgb", "depth", "lidar", "event")
         config = preset("any_sensor", "tiny", names, 25, 8)

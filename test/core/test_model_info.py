@@ -22,6 +22,7 @@ def test_tiny_costs_what_sam2s_encoder_costs() -> None:
     assert parameters["trainable"] + sum(info["frozen"].values()) == parameters["total"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_described(name: str) -> None:
     info = describe(preset(name, "nano", ("rgb", "thermal", "depth"), 5, 4), (64, 96))
@@ -32,12 +33,14 @@ def test_every_preset_is_described(name: str) -> None:
         assert whole[1] - whole[0] > 1.01 * encoder
 
 
+@pytest.mark.slow
 def test_mle_sams_experts() -> None:
     info = describe(mle_sam("base_plus", ("rgb", "depth", "event", "lidar"), 25, 32), (64, 64))
     assert info["parameters"]["lora_per_expert"] == 1_326_080
     assert info["parameters"]["experts"] == 4
 
 
+@pytest.mark.slow
 def test_the_command() -> None:
     command = [sys.executable, "-m", "sartm_ros.cli", "model", "info"]
     run = subprocess.run(

@@ -28,6 +28,8 @@ from sartm_core.model.presets import preset_for_rig
 from sartm_core.resources import resolve_bundle
 from sartm_core.rig import Rig, load_rig
 
+pytestmark = pytest.mark.slow
+
 SIZE = (64, 160)
 """64 does not divide the width: modalities at half size are filled up."""
 ENCODER_FILE = "encoder.onnx"
@@ -125,7 +127,6 @@ def test_logits_are_torchs_to_a_thousandth(graphs: Path, weights: Path, rig: Rig
     np.testing.assert_allclose(got, wanted.numpy(), atol=1e-3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("opset", "most_shapes"), [(20, 12), (23, 0)])
 def test_graphs_hold_nothing_that_tensorrt_stumbles_over(
     opset: int, most_shapes: int, rig: Rig, tmp_path: Path
@@ -210,7 +211,6 @@ class TestPrecision:
         describe(folder, trained.bundle.model_copy(update={"graphs": graphs, "files": files}))
         return folder
 
-    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("precision", "opset"), [pytest.param("fp32", 23, marks=pytest.mark.soak), ("fp16", 20), ("int8", 23)]
     )

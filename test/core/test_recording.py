@@ -15,6 +15,8 @@ from sartm_core.simulation import benchmark
 from sartm_core.simulation.faults import FAULTS
 from sartm_ros.cli import app
 
+pytestmark = pytest.mark.slow
+
 runner = CliRunner()
 
 

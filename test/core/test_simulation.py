@@ -96,6 +96,7 @@ def test_eight_bit_thermal_and_float_depth(simrig5: Rig) -> None:
     np.testing.assert_allclose(planes[0], planes[1], atol=0.001)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("novel", [False, True])
 def test_every_class_occurs(simrig5: Rig, novel: bool) -> None:
     seen: set[int] = set()
@@ -119,6 +120,7 @@ def test_a_rig_with_fewer_classes_gets_the_broader_ones(sim_rig: Rig, simrig5: R
     assert (coarse == 255).mean() == pytest.approx(unlisted, rel=0.2)
 
 
+@pytest.mark.slow
 def test_cameras_obey_physics(simrig5: Rig) -> None:
     """Persons glow at night and in fog, fog hides from RGB what is far, the sky has no depth, dark events are noisy."""
     glow_k: dict[str, list[float]] = {"night": [], "fog": [], "rain": []}
@@ -179,6 +181,7 @@ def test_events_agree_with_the_change_of_brightness(simrig5: Rig) -> None:
     assert np.mean(agree) > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rgb", "thermal", "depth", "lidar", "event"])
 def test_no_modality_gives_the_answer_away(simrig5: Rig, name: str) -> None:
     """A logistic classifier of single pixels stays under 0.35 mIoU, even on the frames that it was fitted to."""

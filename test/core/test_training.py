@@ -25,6 +25,8 @@ from sartm_core.learning.overrides import read_recipe
 from sartm_core.learning.train import train
 from sartm_core.rig import load_rig
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 RECIPE = {
@@ -81,7 +83,6 @@ def whole_run(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_to_the_bit(whole_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     recipe = written(tmp_path)
@@ -103,7 +104,6 @@ def test_a_run_that_was_killed_goes_on_to_the_bit(whole_run: Path, tmp_path: Pat
     assert (out / "metrics.csv").is_file()
 
 
-@pytest.mark.slow
 def test_two_processes_and_one_give_the_same(whole_run: Path, tmp_path: Path) -> None:
     # Sums in another order differ in the last digit; a small learning rate keeps that from growing over the steps.
     same = [part for change in ("dropout=0", "stages.0.learning_rate=1.0e-5", "stages.1.learning_rate=1.0e-5")
@@ -123,7 +123,6 @@ def test_two_processes_and_one_give_the_same(whole_run: Path, tmp_path: Path) ->
     assert figures[0]["steps"] == figures[1]["steps"] == 20
 
 
-@pytest.mark.slow
 def test_a_run_leaves_what_it_promises(whole_run: Path) -> None:
     out = whole_run / "run"
     assert sorted(path.name for path in out.iterdir()) == [

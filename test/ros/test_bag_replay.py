@@ -23,6 +23,8 @@ from sartm_ros.bag.writer import BagWriter
 from sartm_ros.messages import header, image_message, stamp_ns
 from sartm_ros.sim_record import START_NS
 
+pytestmark = pytest.mark.slow
+
 S = 1_000_000_000
 MS = 1_000_000
 T0 = 1_700_000_000 * S

@@ -34,6 +34,8 @@ from sartm_ros.messages import raw_array, stamp_ns
 from sartm_ros.result_messages import OUTPUT_TYPES
 from sartm_ros.sim_record import START_NS
 
+pytestmark = pytest.mark.slow
+
 runner = CliRunner()
 
 
@@ -332,7 +334,6 @@ class TestEvaluate:
         told = run("bag", "evaluate", drive, "--bundle", bundle, "--labels", extracted, "--json")
         assert json_of(told)["clean"] == figures_of(evaluated)["clean"]
 
-    @pytest.mark.slow
     def test_several_recordings_on_two_processes(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
         second = tmp_path / "second"
         with open_bag(drive) as bag, BagWriter(second) as writer:

@@ -798,6 +798,7 @@ def test_a_camera_info_that_is_no_numbers_is_refused(values: tuple[float, ...]) 
         Calibrator(UNCALIBRATED).camera_info("thermal", message)
 
 
+@pytest.mark.slow
 @fuzz
 @given(data=st.data())
 def test_no_calibration_stops_the_pipeline(data: Any) -> None:

@@ -16,6 +16,8 @@ from sartm_ros.messages import raw_array, stamp_ns
 from sartm_ros.point_cloud import cloud_points
 from sartm_ros.sim_record import START_NS
 
+pytestmark = pytest.mark.slow
+
 SCENARIO = """
 name: tiny
 phases:
