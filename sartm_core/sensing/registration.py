@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sartm_core.calibration import LIDAR_LOOKS_AHEAD, Intrinsics
 from sartm_core.errors import SartmError
-from sartm_core.rig import POINT_CLOUD, SPARSE_KINDS, DepthModality, EventModality, LidarModality, Modality, Rig
+from sartm_core.rig import POINT_CLOUD, SPARSE_KINDS, DepthModality, EventModality, LidarModality, Modality, Rig, Size
 from sartm_core.sensing.depth import encode_depth
 from sartm_core.sensing.events import EVENT, count_events
 from sartm_core.sensing.lidar import project_points
@@ -56,7 +56,7 @@ def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[A
     _check_size(modality, raw)
     interpolation = cv2.INTER_NEAREST if modality.kind in SPARSE_KINDS else cv2.INTER_LINEAR
     if modality.homography is not None:
-        return np.asarray(cv2.warpPerspective(raw, np.array(modality.homography), size[::-1], flags=interpolation))
+        return _warped(raw, np.array(modality.homography), size, interpolation)
     if modality.depth_from == name:
         return _depth_in_reference(rig, modality, raw)
     if modality.depth_from is not None and modality.depth_from in raws:
@@ -118,7 +118,16 @@ def _warp_by_plane(rig: Rig, modality: Modality, raw: NDArray[Any], interpolatio
     turn, shift = t_sensor_reference[:3, :3], t_sensor_reference[:3, 3]
     through = k_sensor @ (turn + np.outer(shift, [0, 0, 1 / modality.plane_m])) @ np.linalg.inv(k_reference)
     homography = np.linalg.inv(_HALF) @ through @ _HALF
-    return np.asarray(cv2.warpPerspective(raw, homography, size[::-1], flags=interpolation | cv2.WARP_INVERSE_MAP))
+    return _warped(raw, homography, size, interpolation | cv2.WARP_INVERSE_MAP)
+
+
+def _warped(raw: NDArray[Any], matrix: NDArray[np.float64], size: Size, flags: int) -> NDArray[Any]:
+    """0, which means unmeasured, outside of the image, and nothing between 0 and a value at its border."""
+    image = np.asarray(cv2.warpPerspective(raw, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE))
+    inverse = flags & cv2.WARP_INVERSE_MAP
+    inside = cv2.warpPerspective(np.ones(raw.shape[:2], np.uint8), matrix, size[::-1], flags=inverse)
+    image[inside == 0] = 0
+    return image
 
 
 def _warp_by_depth(
@@ -135,7 +144,12 @@ def _warp_by_depth(
     x, y, w = (z * (row[0] * u + row[1] * v + row[2]) + offset for row, offset in zip(through, shift, strict=True))
     with np.errstate(divide="ignore", invalid="ignore"):
         across, down = np.where(w > 0, x / w, -1e6), np.where(w > 0, y / w, -1e6)
-    return np.asarray(cv2.remap(raw, across - np.float32(0.5), down - np.float32(0.5), interpolation))
+    image = cv2.remap(
+        raw, across - np.float32(0.5), down - np.float32(0.5), interpolation, borderMode=cv2.BORDER_REPLICATE
+    )
+    height, width = raw.shape[:2]
+    image[(across < 0) | (across >= width) | (down < 0) | (down >= height)] = 0
+    return np.asarray(image)
 
 
 def _depth_in_reference(rig: Rig, depth: Modality, raw: NDArray[Any]) -> NDArray[np.float32]:

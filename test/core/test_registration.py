@@ -189,6 +189,15 @@ def test_a_homography_takes_the_sensors_pixels_to_the_references() -> None:
     assert image[15, 50] == 7.0
 
 
+@pytest.mark.parametrize("shift", [20.0, 20.5])
+def test_at_the_border_nothing_lies_between_the_image_and_what_was_not_measured(shift: float) -> None:
+    """Half of a count is no temperature; percentiles would be spoilt by them."""
+    rig = wall_and_box_rig(homography=[[1, 0, shift], [0, 1, 5.5], [0, 0, 1]])
+    image = register(rig, "thermal", {"thermal": np.full((72, 96), 29_000, np.uint16)})
+    assert set(np.unique(image)) == {0, 29_000}
+    assert (image > 0).sum() == pytest.approx(72 * 96, rel=0.03)
+
+
 def test_a_calibration_for_another_size_is_refused() -> None:
     with pytest.raises(SartmError, match="thermal: its calibration is for images of 96x72 .* got 128x96"):
         register(wall_and_box_rig(), "thermal", {"thermal": np.zeros((96, 128), np.float32)})
