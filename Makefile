@@ -43,7 +43,7 @@ lint: setup  ## ruff and mypy
 	@$(ISOLATED) $(VENV)/bin/mypy
 
 docs: setup  ## the documentation as a site, in out/site
-	@DISABLE_MKDOCS_2_WARNING=true $(VENV)/bin/python -m mkdocs build --strict
+	@NO_MKDOCS_2_WARNING=true $(VENV)/bin/python -m mkdocs build --strict
 
 bench: setup  ## speed, as ratios within one run
 	@for script in pipeline encoder simulator training synchronizer node bag; do $(ISOLATED) $(VENV)/bin/python bench/$$script.py || exit 1; done

@@ -49,7 +49,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
     except OSError as error:
-        raise SartmError(f"{path}: cannot be read: {error.strerror}.") from error
+        raise SartmError(f"{path.absolute()}: cannot be read: {error.strerror}. Is the path right?") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SartmError(f"{path}: is no YAML file: {error}") from error
     if content is None:

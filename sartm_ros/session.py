@@ -61,6 +61,7 @@ class Session:
         self._calibrator = Calibrator(self._rig)
         self._warned: set[tuple[str, str]] = set()
         self._states: dict[str, str] = {}
+        self._alive: bool | None = None
         self._unreadable: set[str] = set()
         self._unusable: set[str] = set()
         self._resets = 0
@@ -227,8 +228,19 @@ class Session:
         states = {name: self._synchronizer.state(name, now_ns) for name in self._rig.names}
         broken = self._unreadable | self._unusable
         states = {name: "broken" if state == "present" and name in broken else state for name, state in states.items()}
+        self._report_silence(states)
         message = diagnostic_array(self._node, states, self._monitors, self._monitor, counts, self._worker.dropped)
         self._outputs.publish_diagnostics(message)
+
+    def _report_silence(self, states: dict[str, str]) -> None:
+        """A line when the last input dies, since no set comes any more that would say it; one when it is over."""
+        alive = "present" in states.values()
+        if self._alive and not alive:
+            self._node.get_logger().warning("no input is alive: no masks until one returns")
+        elif self._alive is False and alive:
+            self._node.get_logger().info("inputs are back")
+        if alive or self._alive is not None:  # before the first message there is nothing to lose
+            self._alive = alive
 
     def _explain_what_is_missing(self) -> None:
         now_ns = self._now_ns()

@@ -126,7 +126,7 @@ def some(frames: list[Frame], root: Path, split: str | None, known: Sequence[str
         SartmError: the split is unknown or empty.
     """
     if split is not None and split not in known:
-        raise SartmError(f"{root}: has no split '{split}'. It has: {', '.join(known)}.")
+        raise SartmError(f"{root}: has no split '{split}'. It has: {', '.join(known)}; --split names one.")
     if not frames:
         raise SartmError(f"{root}: holds no frames{'' if split is None else f' of split {split}'}. Is it complete?")
     return frames

@@ -47,7 +47,8 @@ def contact_sheet(data: DataSet, frames: list[Frame], out: Path) -> None:
     legend = [Patch(color=np.array(spec.color) / 255, label=spec.name) for spec in rig.classes]
     for patch in legend:
         patch.set_edgecolor("#999999")
-    figure.legend(handles=legend, loc="outside lower center", ncols=min(len(legend), 7), frameon=False, fontsize=10)
+    fitting = min(len(legend), 2 * len(columns) - 1, 7)
+    figure.legend(handles=legend, loc="outside lower center", ncols=fitting, frameon=False, fontsize=10)
     with atomic_path(out) as temporary:
         figure.savefig(temporary, dpi=100, format="png")
 

@@ -77,7 +77,7 @@ class Recording:
         chosen = [frame for frame in self.manifest.frames if split in (None, frame.split)]
         if not chosen:
             splits = ", ".join(sorted({frame.split for frame in self.manifest.frames}))
-            raise SartmError(f"{self.folder}: has no split '{split}'. It has: {splits}.")
+            raise SartmError(f"{self.folder}: has no split '{split}'. It has: {splits}; --split names one.")
         return chosen
 
     @property

@@ -55,7 +55,8 @@ def frames_of(where: str, rig: Rig, count: int) -> Iterator[tuple[Planes, NDArra
     """Frames to compare on.
 
     Args:
-        where: a data set's folder, its test split; or `simulated`: streets that no training has seen.
+        where: a data set's folder, its test split (val, where it has none); or `simulated`: streets that no
+            training has seen.
         rig: the model's.
         count: at most so many.
 
@@ -72,7 +73,8 @@ def frames_of(where: str, rig: Rig, count: int) -> Iterator[tuple[Planes, NDArra
         return
     data = open_data(Path(where))
     shared = common_modalities(rig, data.rig)
-    for frame in list(data.frames("test"))[:count]:
+    splits = {frame.split for frame in data.frames()}
+    for frame in list(data.frames("test" if "test" in splits else "val"))[:count]:
         names = [name for name in shared if name in frame.modalities]
         planes = {name: encode(data.rig.modality(name), data.image(frame, name), rig.dtype) for name in names}
         yield planes, data.truth(frame) if is_labelled(data.path(frame, TRUTH)) else None

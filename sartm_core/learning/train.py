@@ -74,6 +74,7 @@ def train(
     preflight.check_accelerator(accelerator)
     preflight.check_division(recipe, devices * nodes)
     training, validation = open_source(recipe.data, "train"), open_source(recipe.data, "val")
+    log.info("data: %s, train %d, val %d", recipe.data.simulated or recipe.data.root, len(training), len(validation))
     preflight.check_sanity(recipe, training, "train")
     preflight.check_sanity(recipe, validation, "val")
     plans = [StagePlan(stage.size, stage.steps(len(training)), stage.batch) for stage in recipe.stages]
@@ -136,7 +137,13 @@ def open_source(data: DataSource, split: str) -> Source:
     if data.simulated is not None:
         rig = load_rig(data.simulated)
         return SimulatedSource(_part(rig, data), split, SIMULATED_FRAMES)
-    found = open_data(Path(data.root or ""))
+    root = Path(data.root or "")
+    if not root.exists():
+        raise SartmError(
+            f"data.root of the recipe: {root}: no such folder. Name the data with --data; the recipe's first lines say "
+            "what makes or fetches them."
+        )
+    found = open_data(root)
     return DiskSource(found, _part(found.rig, data), split, data.on_unreadable)
 
 
@@ -271,7 +278,7 @@ class _Progress(Callback):
         left_s = (self._steps - trainer.global_step) / pace
         loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
         log.info(
-            "step %d of %d, loss %.3f, %.2f steps/s, %d:%02d to go",
+            "step %d/%d, loss %.3f, %.2f steps/s, %d:%02d left",
             trainer.global_step, self._steps, loss, pace, left_s // 60, left_s % 60,
         )  # fmt: skip
 

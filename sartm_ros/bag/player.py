@@ -36,7 +36,7 @@ def play(
         clock: also publish /clock, for nodes that run with use_sim_time.
         wait_for_subscribers: begin when this many topics are listened to, by default all, or after 10 s.
         loop: begin anew at the end, until interrupted; stamps and /clock jump back then.
-        warn: gets a line for each topic that is left out, since its type is not installed.
+        warn: gets a line for each topic that is left out, since its type is not installed, and when it waits.
 
     Returns:
         Number of messages.
@@ -58,7 +58,7 @@ def play(
                 for topic, kind in kinds.items()
             }
             clock_publisher = node.create_publisher(Clock, "/clock", _RELIABLE) if clock else None
-            _wait(publishers, len(publishers) if wait_for_subscribers is None else wait_for_subscribers)
+            _wait(publishers, len(publishers) if wait_for_subscribers is None else wait_for_subscribers, warn)
             passes = itertools.repeat(bag) if loop else [bag]
             for recorded in itertools.chain.from_iterable(_paced(one.messages(kinds), rate) for one in passes):
                 if clock_publisher is not None:
@@ -102,11 +102,17 @@ def _installed(bag: Bag, warn: Callable[[str], None]) -> dict[str, Any]:
     return kinds
 
 
-def _wait(publishers: dict[str, Any], wanted: int) -> None:
-    deadline = time.monotonic() + WAIT_FOR_SUBSCRIBERS_S
-    while sum(publisher.get_subscription_count() > 0 for publisher in publishers.values()) < wanted:
-        if time.monotonic() > deadline:
+def _wait(publishers: dict[str, Any], wanted: int, tell: Callable[[str], None]) -> None:
+    started, told = time.monotonic(), False
+    while (
+        len(silent := [t for t, p in publishers.items() if not p.get_subscription_count()]) > len(publishers) - wanted
+    ):
+        waited_s = time.monotonic() - started
+        if waited_s > WAIT_FOR_SUBSCRIBERS_S:
             return
+        if waited_s > 1.0 and not told:
+            told = True
+            tell(f"waiting up to {WAIT_FOR_SUBSCRIBERS_S:.0f} s for somebody who listens to {', '.join(silent)}")
         time.sleep(0.05)
     if wanted:
         time.sleep(SETTLE_S)

@@ -136,6 +136,7 @@ class Replay:
         self._frame_id = ""
         self._tags = TagTimes()
         self._unreadable: set[str] = set()
+        self._sizes: dict[str, tuple[int, int]] = {}
         self.read_ns = bag.start_ns
         """How far the recording was read, in its time: for progress."""
 
@@ -182,13 +183,22 @@ class Replay:
         for stream in self._streams:
             of_stream = counts["streams"][stream.name]
             reason = explain_mismatch(of_stream, stream, counts["anchor"])
-            if of_stream["received"] == 0:
-                topic = self.rig.modality(stream.name).topic
-                lines.append(f"{stream.name}: the recording has no messages of {topic}.")
+            modality = self.rig.modality(stream.name)
+            found = self.bag.topics.get(modality.topic)
+            if found is None or not found.count:
+                lines.append(f"{stream.name}: the recording has no messages of {modality.topic}.")
+            elif of_stream["received"] == 0:
+                pass  # all of them dropped on request, or unusable, which is told below
             elif of_stream["refused"] == of_stream["received"]:
                 lines.append(f"{stream.name}: {NO_STAMP} For this recording: --stamps recorded.")
             elif reason is not None:
                 lines.append(f"{stream.name}: {reason} For this recording alone: --stamps recorded.")
+            size, expected = self._sizes.get(stream.name, modality.size), modality.size
+            if size not in (expected, self.rig.modality(self.rig.reference).size):
+                lines.append(
+                    f"{stream.name}: images of {modality.topic} are {size[0]}x{size[1]}, rig '{self.rig.name}' says "
+                    f"{expected[0]}x{expected[1]}. Is it this robot's rig? `sartm rig check RIG --bag BAG` compares."
+                )
             for fault, count in self._faults_found[stream.name].most_common(3):
                 lines.append(f"{stream.name}: {count} messages cannot be used: {fault}")
         return lines
@@ -272,6 +282,8 @@ class Replay:
         self._preparation.rig = self._calibration.rig
         offsets = {stream.name: stream.offset_s for stream in self._streams}
         images, faults = self._preparation.images(stamp_ns, messages, offsets)
+        for name, image in images.items():
+            self._sizes.setdefault(name, (image.shape[0], image.shape[1]))
         at_s = self._seconds(stamp_ns)
         images = {name: self._faults.spoiled(name, image, at_s, stamp_ns) for name, image in images.items()}
         planes, more = self._preparation.planes(images, self._dtype)

@@ -14,6 +14,8 @@ TRIED_SETS = 100
 MATCHED_SHARE = 0.9
 """A sensor of which fewer messages find a set, as far as sets need them, has a wrong tolerance."""
 SLOW_SHARE = 0.8
+OTHER_TIME_MS = 3_600_000.0
+"""Stamps that are farther from the time of recording were made by a clock that was never set."""
 LARGE_SHIFT = 0.5
 """A median distance of this share of the tolerance is rather a delay than jitter."""
 
@@ -106,6 +108,11 @@ def _remarks_of(modality: Modality, topic: TopicSurvey) -> list[str]:
         )
     if modality.rate_hz is not None and topic.rate_hz is not None and topic.rate_hz < SLOW_SHARE * modality.rate_hz:
         remarks.append(f"{name}: {topic.topic} comes at {topic.rate_hz:g} Hz, the rig file says {modality.rate_hz:g}.")
+    if topic.lag_ms is not None and abs(topic.lag_ms) > OTHER_TIME_MS:
+        remarks.append(
+            f"{name}: stamps of {topic.topic} are {abs(topic.lag_ms) / 86_400_000:.1f} days from the time of "
+            "recording: its clock is not set. It matches no sensor with another clock."
+        )
     if topic.backwards:
         remarks.append(f"{name}: stamps of {topic.topic} run backwards {topic.backwards} times.")
     if topic.gaps:

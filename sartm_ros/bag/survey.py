@@ -242,7 +242,8 @@ def survey(bag: Bag, reference: str | None = None, progress: Callable[[int], Non
                 counts[topic].skews.reference(stamp)
         if message.topic in kinds:
             counts[message.topic].skews.add(stamp)
-            counts[message.topic].beside(counts[reference])
+            if reference:  # none of the topics could be one
+                counts[message.topic].beside(counts[reference])
     topics = {
         topic: _result(bag, topic, count, contents.get(topic, ("", None, "")), kinds.get(topic, ()), topic == reference)
         for topic, count in sorted(counts.items())

@@ -124,7 +124,7 @@ def _topic_table(found: "Survey") -> Table:
     table.add_column(_two_lines("content", "could be"), overflow="fold")
     for topic in found.topics.values():
         jitter = "" if topic.jitter_ms is None else f"{topic.jitter_ms:.1f} ms"
-        lag = "" if topic.lag_ms is None else f"{topic.lag_ms:.1f} ms"
+        lag = "" if topic.lag_ms is None else _time(topic.lag_ms)
         table.add_row(
             _two_lines(topic.topic, topic.message_type.replace("/msg/", "/")),
             _two_lines(str(topic.count), "" if topic.rate_hz is None else f"{topic.rate_hz:g}"),
@@ -132,6 +132,11 @@ def _topic_table(found: "Survey") -> Table:
             _content_cell(topic),
         )
     return table
+
+
+def _time(milliseconds: float) -> str:
+    hours = milliseconds / 3_600_000
+    return f"{milliseconds:.1f} ms" if abs(hours) < 1 else f"{hours / 24:.1f} days"
 
 
 def _two_lines(above: str, below: str) -> Text:

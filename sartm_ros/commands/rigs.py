@@ -80,7 +80,7 @@ def rig_check(
             stdout.print(f"remark: {remark}", soft_wrap=True, highlight=False, markup=False)
         for fault in faults:
             stdout.print(f"fault: {fault}", style="red", soft_wrap=True, highlight=False, markup=False)
-        tried = "" if findings is None else f"; {findings.complete} of {findings.tried} frame sets complete"
+        tried = "" if findings is None else f"; {findings.complete} of the first {findings.tried} frame sets complete"
         summary = f"{len(faults)} faults" if faults else "no faults"
         counts = f"{len(loaded.modalities)} modalities, {len(loaded.classes)} classes"
         stdout.print(f"{loaded.name}: {counts}, {summary}{tried}")

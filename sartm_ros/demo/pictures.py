@@ -55,7 +55,7 @@ def contact_sheet(
         miou = figures["miou"]
         label = f"{phase.name}\nmIoU {miou:.2f}" if miou is not None else phase.name
         axes[row][0].set_ylabel(label.replace(", ", ",\n"), fontsize=10)
-    legend = [Patch(color=np.array(spec.color) / 255, label=spec.name) for spec in rig.classes]
+    legend = [Patch(facecolor=np.array(spec.color) / 255, edgecolor="#999999", label=spec.name) for spec in rig.classes]
     figure.legend(handles=legend, loc="outside lower center", ncols=min(len(legend), 7), frameon=False, fontsize=10)
     with atomic_path(out) as temporary:
         figure.savefig(temporary, dpi=110, format="png")

@@ -61,6 +61,9 @@ def run_demo(out: Path, scenario_name: str, rate_hz: float, console: Console) ->
 def summary_table(summary: dict[str, Any], rig: Rig) -> Table:
     """The figures of summary.json for a terminal."""
     table = Table(title=f"{summary['masks_out']} masks for {summary['frames_in']} frames, latency {_latency(summary)}")
+    replaced = summary["frames_in"] - summary["masks_out"]
+    if replaced > 0:
+        table.caption = f"{replaced} frames were replaced by newer ones while the network was busy with another"
     table.add_column("phase")
     for column in ("frames", "masks", "mIoU", *(f"w({name})" for name in rig.names)):
         table.add_column(column, justify="right")

@@ -26,8 +26,10 @@ from sartm_core.model.presets import preset_for_rig
 from sartm_core.rig import Rig, load_rig, rig_from_dict
 from sartm_core.sensing import encode
 from sartm_ros.bag.extract import split_at
+from sartm_ros.bag.faults import BagFaults, parse_fault
 from sartm_ros.bag.labels import stamp_of_name
 from sartm_ros.bag.reader import open_bag, read_messages
+from sartm_ros.bag.replay import Replay
 from sartm_ros.bag.writer import BagWriter
 from sartm_ros.cli import app
 from sartm_ros.messages import raw_array, stamp_ns
@@ -106,6 +108,22 @@ def segmented(drive: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 class TestSegment:
+    def test_what_it_wrote_can_be_looked_at(self, segmented: Path) -> None:
+        """A recording without any sensor."""
+        told = run("bag", "info", segmented)
+        assert "/perception/mask" in told.replace("\n", "")
+
+    def test_a_rig_of_another_robot_is_noticed(self, drive: Path) -> None:
+        with open_bag(drive) as bag:
+            rig = load_rig("simrig5")
+            replay = Replay(
+                bag, rig, rig.names, rig.dtype, faults=BagFaults((parse_fault("drop", "event"),), rig.names)
+            )
+            list(replay)
+            told = "\n".join(replay.remarks())
+        assert "thermal: images of /sim/thermal/image are 192x256, rig 'simrig5' says 256x320. Is it this robot" in told
+        assert "event" not in told  # dropped on request
+
     def test_topics_and_types_are_the_nodes(self, segmented: Path) -> None:
         with open_bag(segmented) as bag:
             kinds = {name: (topic.message_type, topic.count, topic.latched) for name, topic in bag.topics.items()}

@@ -81,6 +81,10 @@ def test_the_camera_dies_and_masks_go_on(host, node, feed) -> None:
     assert stamp_ns(host.heard[MASKS][-1]) in back
     assert float(host.routing()["rgb"]) > 0
     assert node.log().count("rgb is back") == 1
+    assert "no input is alive" not in node.log()
+    assert host.until(lambda: "no input is alive: no masks until one returns" in node.log(), 5)  # all fell silent
+    feed(15, "depth")
+    assert host.until(lambda: "inputs are back" in node.log(), 5), node.log()
 
 
 def test_broken_messages_count_as_absent_and_kill_nothing(host, node, feed) -> None:
