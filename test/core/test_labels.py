@@ -230,7 +230,7 @@ class TestExport:
         assert f"error: {tmp_path / 'task'}: exists already and is not overwritten" in result.output
         result = runner.invoke(app, [*command, str(tmp_path / "new"), "--split", "night"])
         assert result.exit_code == 1
-        assert "has no split 'night'. It has: train, val." in result.output
+        assert "has no split 'night'. It has: train, val;" in result.output
         result = runner.invoke(app, [*command, str(tmp_path / "new"), "--format", "coco"])
         assert result.exit_code == 2
         assert "expected cvat or ids, got 'coco'" in result.output
@@ -332,7 +332,8 @@ class TestTables:
         palette[50 - np.arange(len(RIG.classes))] = [spec.color for spec in RIG.classes]
         image.putpalette(palette.ravel().tolist())
         self.take(blank, tmp_path, image)
-        assert Image.open(tmp_path / "task/train-100.png").mode == "P"
+        with Image.open(tmp_path / "task/train-100.png") as image:
+            assert image.mode == "P"
         assert_labels(blank, {"train/100": self.truth})
 
     def test_palette_images_of_ids(self, blank, tmp_path) -> None:
@@ -342,7 +343,8 @@ class TestTables:
         image = Image.fromarray(np.where(self.truth == 255, 0, self.truth + 1).astype(np.uint8))
         image.putpalette(np.random.default_rng(0).integers(0, 256, 768).tolist())
         self.take(blank, tmp_path, image, "--table", tmp_path / "ids.csv")
-        assert Image.open(tmp_path / "task/train-100.png").mode == "P"
+        with Image.open(tmp_path / "task/train-100.png") as image:
+            assert image.mode == "P"
         assert_labels(blank, {"train/100": self.truth})
 
     def test_ids_of_16_bit(self, blank, tmp_path) -> None:
