@@ -170,7 +170,9 @@ def aims(figures: Figures, ablations: Figures) -> list[list[str]]:
 def _head(settings: Settings, figures: Figures, ablations: Figures) -> str:
     """What was done, and what of the whole study was not."""
     missing = [name for name in settings.entrants if name not in figures]
-    missing += [f'the ablation "{name}"' for name in settings.ablations if name not in ablations]
+    left_out = [f'"{name}"' for name in settings.ablations if name not in ablations]
+    if left_out:
+        missing.append(f"the ablation{'s' if len(left_out) > 1 else ''} {', '.join(left_out)}")
     return (
         f"{settings.when}. Each entrant: {settings.passes} passes of the network (a second pass counts), batch 8, "
         f"128x160, seed {settings.seed}, the learning rate that was best on validation of those that were tried "
