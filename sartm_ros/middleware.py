@@ -23,8 +23,8 @@ def shared_memory(environment: Mapping[str, str], participants: int) -> dict[str
     fitting = [name for name, segment_bytes in PROFILES if participants * segment_bytes <= free]
     if not fitting:
         return {}
-    # The name that Fast DDS 2.6 of ROS 2 Humble knows makes newer ones complain.
-    vendor = "FASTRTPS" if environment.get("ROS_DISTRO") == "humble" else "FASTDDS"
+    # Fast DDS 2 of Humble and Jazzy knows the older name alone; newer ones complain about it.
+    vendor = "FASTRTPS" if environment.get("ROS_DISTRO") in ("humble", "jazzy") else "FASTDDS"
     return {f"{vendor}_DEFAULT_PROFILES_FILE": str(find_config(fitting[0]))}
 
 
@@ -42,10 +42,11 @@ def private_environment(participants: int) -> tuple[dict[str, str], str]:
     environment = os.environ | {
         "ROS_DOMAIN_ID": str(domain),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_LOCALHOST_ONLY": "1",  # the same for ROS 2 Humble
         "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp",
         "PYTHONUNBUFFERED": "1",
     }
+    if environment.get("ROS_DISTRO") == "humble":  # newer ones would complain, and replace the profile's transports
+        environment["ROS_LOCALHOST_ONLY"] = "1"
     for name in ("ROS_STATIC_PEERS", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
         environment.pop(name, None)
     profile = shared_memory(environment, participants)

@@ -22,9 +22,12 @@ def test_segments_are_as_large_as_shared_memory_allows(
     assert ("--shm-size=1g" in description) == (profile is None)
 
 
-def test_a_users_profile_is_respected_and_humble_has_its_own_name() -> None:
+@pytest.mark.parametrize(
+    ("distribution", "name"), [("humble", "FASTRTPS"), ("jazzy", "FASTRTPS"), ("kilted", "FASTDDS")]
+)
+def test_a_users_profile_is_respected_and_older_ones_have_their_own_name(distribution: str, name: str) -> None:
     assert shared_memory({"FASTRTPS_DEFAULT_PROFILES_FILE": "/mine.xml"}, participants=1) == {}
-    assert list(shared_memory({"ROS_DISTRO": "humble"}, participants=1)) == ["FASTRTPS_DEFAULT_PROFILES_FILE"]
+    assert list(shared_memory({"ROS_DISTRO": distribution}, participants=1)) == [f"{name}_DEFAULT_PROFILES_FILE"]
 
 
 def test_processes_of_ours_meet_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
