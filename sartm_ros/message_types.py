@@ -30,7 +30,7 @@ def required_message_class(message_type: str, reason: str) -> Any:
         package = message_type.split("/")[0]
         raise SartmError(
             f"{reason} needs {message_type}, which is not installed: apt install "
-            f"ros-$ROS_DISTRO-{package.replace('_', '-')}, and source ROS. Without it, leave this out."
+            f"ros-$ROS_DISTRO-{package.replace('_', '-')}, and source ROS; or take the modality out of the rig file."
         )
     return kind
 

@@ -187,9 +187,7 @@ class Replay:
             found = self.bag.topics.get(modality.topic)
             if found is None or not found.count:
                 lines.append(f"{stream.name}: the recording has no messages of {modality.topic}.")
-            elif of_stream["received"] == 0:
-                pass  # all of them dropped on request, or unusable, which is told below
-            elif of_stream["refused"] == of_stream["received"]:
+            elif 0 < of_stream["received"] == of_stream["refused"]:
                 lines.append(f"{stream.name}: {NO_STAMP} For this recording: --stamps recorded.")
             elif reason is not None:
                 lines.append(f"{stream.name}: {reason} For this recording alone: --stamps recorded.")
