@@ -31,6 +31,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes bytes atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, hexadecimal."""
     digest = hashlib.sha256()

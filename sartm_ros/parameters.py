@@ -37,6 +37,27 @@ class Spec:
     choices: tuple[str, ...] = ()
     live: bool = False
 
+    @property
+    def kind(self) -> type:
+        """Of its values; what the rig file gives are numbers."""
+        return float if self.default is None else type(self.default)
+
+    def allows(self, value: Any) -> bool:
+        """Whether it can have this value; a whole number is a number too."""
+        if type(value) is not self.kind and (type(value), self.kind) != (int, float):
+            return False
+        if self.low is not None and self.high is not None and not self.low <= value <= self.high:
+            return False
+        return not self.choices or value in self.choices
+
+    @property
+    def expected(self) -> str:
+        """What it allows, in words."""
+        if self.choices:
+            return f"expected one of {', '.join(self.choices)}"
+        name = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[self.kind]
+        return f"expected {name}" + ("" if self.low is None else f" from {self.low:g} to {self.high:g}")
+
 
 TABLE = (
     Spec("bundle", "any_sensor_simrig5", "Folder written by `sartm export`, or the name of a shipped bundle."),
@@ -108,15 +129,7 @@ class Parameters:
         node.add_on_set_parameters_callback(self._on_set)
 
     def settings(self) -> Settings:
-        """Reads and checks what configuring needs.
-
-        Raises:
-            SartmError: a string that is none of the choices.
-        """
-        for name, spec in self._specs.items():
-            value = self._node.get_parameter(name).value
-            if spec.choices and value not in spec.choices:
-                raise SartmError(f"parameter '{name}': {_constraint(spec)}, got '{value}'.")
+        """Reads what configuring needs."""
         return Settings(**{name: self._node.get_parameter(name).value for name in Settings.__dataclass_fields__})
 
     def declare_for(self, rig: Rig) -> Tuning:
@@ -124,6 +137,9 @@ class Parameters:
 
         Returns:
             All that can change while the node runs.
+
+        Raises:
+            SartmError: a value that was given at the start cannot be.
         """
         self._rig = rig
         for spec in TABLE:
@@ -156,9 +172,15 @@ class Parameters:
         return lines
 
     def _declare(self, name: str, spec: Spec, default: Any, of_rig: bool = False) -> None:
-        descriptor = ParameterDescriptor(description=spec.doc, additional_constraints=_constraint(spec))
+        given = getattr(self._node, "_parameter_overrides", {})
+        if name in given and not spec.allows(given[name].value):
+            raise SartmError(f"parameter '{name}': {spec.expected}, got '{given[name].value}'.")
+        # A static type would refuse `1` for a number of seconds, and in words that no user understands.
+        descriptor = ParameterDescriptor(
+            description=spec.doc, additional_constraints=spec.expected, dynamic_typing=True
+        )
         if spec.low is not None and spec.high is not None:
-            if isinstance(spec.default, int):
+            if spec.kind is int:
                 descriptor.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high), step=1)]
             else:
                 descriptor.floating_point_range = [FloatingPointRange(from_value=spec.low, to_value=spec.high)]
@@ -172,8 +194,8 @@ class Parameters:
         values = {change.name: change.value for change in changes if change.name in self._specs}
         for name, value in values.items():
             spec = self._specs[name]
-            if spec.choices and value not in spec.choices:
-                return SetParametersResult(successful=False, reason=f"{_constraint(spec)}, got '{value}'")
+            if not spec.allows(value):
+                return SetParametersResult(successful=False, reason=f"{spec.expected}, got '{value}'")
             if self._rig is not None and not spec.live:
                 reason = "it is read when the node is configured: deactivate and clean up first"
                 return SetParametersResult(successful=False, reason=reason)
@@ -199,10 +221,6 @@ class Parameters:
             for modality in self._rig.modalities
         )
         return Tuning(value("enabled"), value("overlay_alpha"), value("max_wait_s"), value("stale_after_s"), streams)
-
-
-def _constraint(spec: Spec) -> str:
-    return f"expected one of {', '.join(spec.choices)}" if spec.choices else ""
 
 
 def markdown() -> str:

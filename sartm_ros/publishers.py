@@ -21,6 +21,7 @@ from sartm_ros.result_messages import (
     confidence_message,
     labels_text,
     mask_message,
+    overlay,
     overlay_message,
     routing_message,
 )
@@ -111,9 +112,8 @@ class Publishers:
         if self._confidence.get_subscription_count():
             self._confidence.publish(confidence_message(live_message, segmentation, stamped))
         if self._overlay.get_subscription_count():
-            self._overlay.publish(
-                overlay_message(live_message, segmentation, backdrop(), self._rig, self.overlay_alpha, stamped)
-            )
+            picture = overlay(segmentation, backdrop(), self._rig, self.overlay_alpha)
+            self._overlay.publish(overlay_message(live_message, picture, stamped))
         if camera_info is not None and self._camera_info.get_subscription_count():
             info = copy.deepcopy(camera_info)
             set_stamp(info, stamp_ns)

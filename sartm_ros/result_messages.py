@@ -38,19 +38,17 @@ def confidence_message(make: MessageFactory, segmentation: Segmentation, stamped
     return image_message(make, segmentation.confidence, "32FC1", stamped)
 
 
-def overlay_message(
-    make: MessageFactory,
-    segmentation: Segmentation,
-    backdrop: NDArray[np.uint8] | None,
-    rig: Rig,
-    alpha: float,
-    stamped: Any,
-) -> Any:
-    """The classes' colours over a backdrop (uint8 [H, W, 3]; None: black), rgb8."""
+def overlay(
+    segmentation: Segmentation, backdrop: NDArray[np.uint8] | None, rig: Rig, alpha: float
+) -> NDArray[np.uint8]:
+    """The classes' colours over a backdrop (uint8 [H, W, 3]; None: black); uint8 [H, W, 3], red, green, blue."""
     colour = rig.palette[segmentation.mask]
-    if backdrop is not None:
-        colour = np.asarray(cv2.addWeighted(backdrop, 1 - alpha, colour, alpha, 0))
-    return image_message(make, colour, "rgb8", stamped)
+    return colour if backdrop is None else np.asarray(cv2.addWeighted(backdrop, 1 - alpha, colour, alpha, 0), np.uint8)
+
+
+def overlay_message(make: MessageFactory, picture: NDArray[np.uint8], stamped: Any) -> Any:
+    """What `overlay` drew, rgb8."""
+    return image_message(make, picture, "rgb8", stamped)
 
 
 def routing_message(

@@ -101,6 +101,7 @@ class Session:
 
     def apply(self, tuning: Tuning) -> None:
         """Takes over what can change while it runs."""
+        self._report_switches(tuning)
         self._tuning = tuning
         streams = [dataclasses.replace(s, enabled=s.enabled and tuning.enabled) for s in tuning.streams]
         for stream in streams:
@@ -217,6 +218,16 @@ class Session:
             else:
                 self._node.get_logger().warning(f"{name} is {now}: masks go on without it")
 
+    def _report_switches(self, tuning: Tuning) -> None:
+        """A line for what somebody has switched: it may not be the one who reads the log."""
+        switched = {"enabled": (self._tuning.enabled, tuning.enabled)} | {
+            f"{before.name}.enabled": (before.enabled, now.enabled)
+            for before, now in zip(self._tuning.streams, tuning.streams, strict=True)
+        }
+        for parameter, (before, now) in switched.items():
+            if now != before:
+                self._node.get_logger().info(f"{parameter} is switched {'on' if now else 'off'}")
+
     def _publish_diagnostics(self) -> None:
         counts = self._synchronizer.statistics()
         if counts["resets"] != self._resets:
@@ -234,6 +245,9 @@ class Session:
 
     def _report_silence(self, states: dict[str, str]) -> None:
         """A line when the last input dies, since no set comes any more that would say it; one when it is over."""
+        if set(states.values()) == {"disabled"}:
+            self._alive = None
+            return
         alive = "present" in states.values()
         if self._alive and not alive:
             self._node.get_logger().warning("no input is alive: no masks until one returns")

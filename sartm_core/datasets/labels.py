@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from sartm_core.datasets.files import is_labelled
 from sartm_core.datasets.frame import TRUTH, Frame
+from sartm_core.datasets.png import png_bytes, write_png
 from sartm_core.datasets.recording import Recording
 from sartm_core.errors import SartmError
-from sartm_core.files import atomic_path, write_text
+from sartm_core.files import write_bytes, write_text
 from sartm_core.frames import UNLABELLED
 from sartm_core.rig import Rig
 from sartm_core.sensing.pictures import picture
@@ -118,9 +118,9 @@ def import_labels(recording: Recording, source: Path, table_file: Path | None = 
     for path, frame in _pairs(_masks_of(source), recording, source):
         ids = _class_ids(path, table, recording, frame)
         if (ids != UNLABELLED).any():
-            ready.append((recording.path(frame, TRUTH), _png(ids)))
+            ready.append((recording.path(frame, TRUTH), png_bytes(ids)))
     for target, data in ready:  # all of them are known to be right by now
-        _write(target, data)
+        write_bytes(target, data)
     return len(ready)
 
 
@@ -302,20 +302,3 @@ def _flat(identity: str) -> str:
 
 def _name(frame: Frame) -> str:
     return f"{frame.split}-{_flat(frame.id)}"
-
-
-def write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    """Writes [H, W] or [H, W, 3] (red, green, blue) atomically."""
-    _write(path, _png(image))
-
-
-def _png(image: NDArray[np.uint8]) -> bytes:
-    stored = np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image
-    done, data = cv2.imencode(".png", stored)
-    assert done
-    return data.tobytes()
-
-
-def _write(path: Path, data: bytes) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)

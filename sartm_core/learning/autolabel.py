@@ -16,7 +16,7 @@ from sartm_core.checked_yaml import Checked
 from sartm_core.datasets.files import is_labelled
 from sartm_core.datasets.frame import TRUTH, Frame
 from sartm_core.datasets.image_quality import why_poor
-from sartm_core.datasets.labels import write_png
+from sartm_core.datasets.png import write_png
 from sartm_core.datasets.recording import Recording
 from sartm_core.errors import SartmError
 from sartm_core.frames import UNLABELLED

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sartm_core.datasets.png import write_png
 from sartm_core.deploy import Segmenter
 from sartm_core.deploy.bundle import check_serves
 from sartm_core.errors import SartmError
@@ -22,6 +23,7 @@ from sartm_ros.result_messages import (
     confidence_message,
     labels_text,
     mask_message,
+    overlay,
     overlay_message,
     routing_message,
 )
@@ -36,12 +38,14 @@ class Outputs:
     Attributes:
         node: name under which the topics stand, as the node's: `/perception`.
         copy: also every message of the recording.
-        overlay: also pictures, the classes' colours over the image.
+        overlay: also the classes' colours over the image, as a topic.
+        pictures: folder for the same as PNG files, named by stamp (nanoseconds); None: none are written.
     """
 
     node: str = "/perception"
     copy: bool = False
     overlay: bool = False
+    pictures: Path | None = None
 
 
 OUTPUTS = Outputs()
@@ -117,11 +121,12 @@ class _Results:
             "confidence": confidence_message(bag_message, segmentation, stamped),
             "routing_weights": routing_message(bag_message, node, self._rig, segmentation, found.states, stamped),
         }
-        if self._outputs.overlay:
-            backdrop = self._pipeline.backdrop(found.planes)
-            messages["overlay"] = overlay_message(
-                bag_message, segmentation, backdrop, self._rig, OVERLAY_ALPHA, stamped
-            )
+        if self._outputs.overlay or self._outputs.pictures is not None:
+            picture = overlay(segmentation, self._pipeline.backdrop(found.planes), self._rig, OVERLAY_ALPHA)
+            if self._outputs.overlay:
+                messages["overlay"] = overlay_message(bag_message, picture, stamped)
+            if self._outputs.pictures is not None:
+                write_png(self._outputs.pictures / f"{found.stamp_ns}.png", picture)
         if found.camera_info is not None:
             set_stamp(found.camera_info, found.stamp_ns)
             messages["camera_info"] = found.camera_info

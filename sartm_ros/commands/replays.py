@@ -46,7 +46,8 @@ def bag_segment(
     out: Annotated[Path, typer.Option(help="The recording to write: a folder, or a .mcap file.")],
     rig: RigOption = None,
     copy: Annotated[bool, typer.Option("--copy", help="Also copy everything that the recording holds.")] = False,
-    overlay: Annotated[bool, typer.Option("--overlay", help="Also write pictures.")] = False,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also write overlays, as a topic.")] = False,
+    pictures: Annotated[Path | None, typer.Option(help="Folder for the overlays as PNG files.")] = None,
     node: Annotated[str, typer.Option(help="Name that the topics begin with.")] = "/perception",
     drop: DropOption = None,
     delay: DelayOption = None,
@@ -65,7 +66,7 @@ def bag_segment(
         from sartm_ros.bag.replay import ReplayOptions
         from sartm_ros.bag.segment import Outputs, segment
 
-        outputs = Outputs(f"/{node.strip('/')}", copy, overlay)
+        outputs = Outputs(f"/{node.strip('/')}", copy, overlay, pictures)
         options = ReplayOptions(stamps=_stamps(stamps))
         with open_model(bundle, device=device) as segmenter, open_bag(bag, msgs) as opened:
             chosen = segmenter.bundle.rig if rig is None else load_rig(rig)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from sartm_core.datasets.files import read_image
 from sartm_core.datasets.recording import Recording
 from sartm_core.deploy import Segmenter, load_segmenter
 from sartm_core.deploy.bundle import FORMAT, WEIGHTS_FILE, Bundle, NetworkShape
@@ -177,11 +178,15 @@ class TestSegment:
 
     def test_a_copy_holds_everything_and_the_masks(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
         out = tmp_path / "copy"
-        run("bag", "segment", drive, "--bundle", bundle, "--out", out, "--copy", "--overlay")
+        pictures = tmp_path / "pictures"
+        run("bag", "segment", drive, "--bundle", bundle, "--out", out, "--copy", "--overlay", "--pictures", pictures)
         assert digest_of(out, ignored="/perception") == digest_of(drive)
         found = messages_of(out)
         overlay = found["/perception/overlay"][0]
         assert (overlay.encoding, overlay.height, overlay.width) == ("rgb8", 256, 320)
+        assert len(list(pictures.iterdir())) == 20
+        picture = read_image(pictures / f"{stamp_ns(overlay)}.png")
+        assert picture.tobytes() == bytes(overlay.data)
         run("bag", "segment", out, "--bundle", bundle, "--out", tmp_path / "second", "--copy", "--node", "/perception")
         assert len(messages_of(tmp_path / "second")["/perception/mask"]) == 20
 

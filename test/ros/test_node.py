@@ -174,6 +174,8 @@ def test_after_shutdown_it_is_silent(host, node, feed) -> None:
         ({"rig": "nosuch"}, "no rig is called 'nosuch'"),
         ({"rig": "mfnet"}, "the bundle was trained for the classes road"),
         ({"backend": "magic"}, "parameter 'backend': expected one of auto, torch, onnx, tensorrt, got 'magic'"),
+        ({"threads": "many"}, "parameter 'threads': expected a whole number from 0 to 256, got 'many'"),
+        ({"max_wait_s": "soon"}, "parameter 'max_wait_s': expected a number from 0.001 to 60, got 'soon'"),
     ],
 )
 def test_a_start_that_cannot_work_says_why(start, parameters: dict[str, str], expected: str) -> None:

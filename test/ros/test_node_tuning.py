@@ -20,11 +20,15 @@ def test_a_modality_is_switched_off_and_on(host, node, feed, sim_rig) -> None:
     assert host.routing()["thermal.state"] == "absent"
     assert host.diagnostics()["perception: input thermal"]["state"] == "disabled"
     assert host.listeners(sim_rig.modality("thermal").topic) == 0  # the sensor's bandwidth is saved as well
-    assert "thermal is" not in node.log()  # what was wanted is no fault
+    assert "thermal.enabled is switched off" in node.log()
+    assert "masks go on without it" not in node.log()  # what was wanted is no fault
     assert host.set_parameter("thermal.enabled", True).successful
-    host.until(lambda: host.listeners(sim_rig.modality("thermal").topic) > 0, 5)
-    feed(8, *ALL)
-    assert float(host.routing()["thermal"]) > 0
+
+    def is_used() -> bool:
+        feed(4, *ALL)
+        return float(host.routing()["thermal"]) > 0
+
+    assert host.until(is_used, 20), node.log()
 
 
 def test_the_whole_node_pauses(host, node, feed) -> None:
@@ -34,7 +38,10 @@ def test_the_whole_node_pauses(host, node, feed) -> None:
     masks = len(host.heard[MASKS])
     assert masks > 0
     feed(5, *ALL)
+    host.spin(1.2)
     assert len(host.heard[MASKS]) == masks
+    assert "enabled is switched off" in node.log()
+    assert "no input is alive" not in node.log()
     assert host.call(SetBool, "/perception/enable", SetBool.Request(data=True)).success
     feed(8, *ALL)
     assert len(host.heard[MASKS]) > masks
@@ -61,8 +68,17 @@ def test_changes_that_cannot_work_are_refused_with_the_reason(host, node) -> Non
     assert refused.reason == "it is read when the node is configured: deactivate and clean up first"
     assert not host.set_parameter("overlay_alpha", 1.5).successful
     assert not host.set_parameter("thermal.tolerance_s", -1.0).successful
-    assert not host.set_parameter("thermal.tolerance_s", "wide").successful
+    wide = host.set_parameter("thermal.tolerance_s", "wide")
+    assert (wide.successful, wide.reason) == (False, "expected a number from 0 to 60, got 'wide'")
     assert host.set_parameter("overlay_alpha", 0.25).successful
+
+
+def test_a_whole_number_is_a_number(host, start) -> None:
+    process = start("sartm_ros.node", max_wait_s=1, overlay_alpha=1)
+    assert host.until(lambda: host.heard["/perception/labels"] != [], 40), process.log()
+    assert host.set_parameter("thermal.offset_s", -1).successful
+    refused = host.set_parameter("max_wait_s", 100)
+    assert (refused.successful, refused.reason) == (False, "expected a number from 0.001 to 60, got '100'")
 
 
 def test_values_at_the_start_replace_the_rig_files_and_wrong_names_are_named(host, start, feed) -> None:
