@@ -12,7 +12,7 @@ export PYTHON TORCH_INDEX
 ISOLATED = env -u PYTHONPATH -u AMENT_PREFIX_PATH -u LD_LIBRARY_PATH -u ROS_DISTRO -u RMW_IMPLEMENTATION \
 	-u FASTDDS_DEFAULT_PROFILES_FILE -u FASTRTPS_DEFAULT_PROFILES_FILE
 
-.PHONY: help setup demo test test-fast test-ros soak lint docs bench clean
+.PHONY: help setup demo test test-fast coverage test-ros soak lint docs bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,10 @@ test: setup lint  ## lint and every test but the long ones (make soak) and those
 
 test-fast: setup  ## the tests that take no more than seconds
 	@$(ISOLATED) $(PYTEST) test -m "not slow"
+
+coverage: setup  ## make test, and how much of the code it runs; leaves out/coverage
+	@$(ISOLATED) COVERAGE_FILE="$(CURDIR)/out/coverage/data" $(PYTEST) test --cov \
+		--cov-report=term --cov-report=html:out/coverage/html
 
 test-ros:  ## launch tests, on a machine with ROS sourced and the package built by colcon
 	@python3 -c 'import launch_testing' 2>/dev/null || { echo "make test-ros needs a sourced ROS 2 with launch_testing (apt install ros-\$$ROS_DISTRO-launch-testing-ros)"; exit 1; }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE
 from rich.table import Table
 
 from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
@@ -91,7 +92,7 @@ def _export_verified(checkpoint: Path, out: Path, options: dict[str, Any], where
 
 def _print_parity(results: list[Any]) -> None:
     table = Table(title="beside the checkpoint's own network, float32 on a CPU")
-    table.add_column("modalities")
+    table.add_column("modalities", overflow="fold", min_width=14)
     for column in ("equal pixels", "confidence", "routing", "mIoU", "before"):
         table.add_column(column, justify="right")
     for one in results:
@@ -197,16 +198,17 @@ def bench(
 
 def _bench_table(figures: dict[str, Any]) -> Table:
     size = figures["size"]
-    table = Table(title=f"{figures['bundle']}, {size[0]}x{size[1]}, {figures['backend']}; ms")
-    table.add_column("modalities")
-    for column in ("prepare", "run p50", "run p95", "finish", "per second", "GFLOP/s", "of peak", "x one"):
-        table.add_column(column, justify="right")
+    title = f"{figures['bundle']}, {size[0]}x{size[1]}, {figures['backend']}; ms"
+    table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))  # fits 80 columns
+    table.add_column("modalities", overflow="fold", min_width=12)
+    for column in ("prepare", "run p50", "p95", "finish", "per s", "GFLOP/s", "of peak", "x one"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in figures["rows"]:
         stages = row["ms"]
         rate = "" if row["gflop_per_s"] is None else f"{row['gflop_per_s']:.0f}"
         share = "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}"
         table.add_row(
-            row["modalities"], f"{stages['prepare']['p50']:.2f}", f"{stages['run']['p50']:.1f}",
+            row["modalities"].replace("+", " + "), f"{stages['prepare']['p50']:.2f}", f"{stages['run']['p50']:.1f}",
             f"{stages['run']['p95']:.1f}", f"{stages['finish']['p50']:.2f}", f"{row['per_second']:.1f}", rate, share,
             f"{row['cost']:.2f}",
         )  # fmt: skip

@@ -35,16 +35,18 @@ def evaluate(
     with user_errors():
         from sartm_core.datasets.layouts import open_data
         from sartm_core.evaluation.class_map import load_class_map
-        from sartm_core.evaluation.evaluate import evaluate as run
-        from sartm_core.evaluation.evaluate import open_model
-        from sartm_core.evaluation.results import as_csv, as_dict
         from sartm_core.evaluation.variations import PROTOCOLS
-        from sartm_core.files import write_text
 
         chosen = list(protocol or ["clean"])
         protocols = PROTOCOLS if "all" in chosen else tuple(chosen)
         opened = open_data(data)
         mapping = None if classes is None else load_class_map(classes)
+        # Torch loads for seconds: only once what was given is known to be there.
+        from sartm_core.evaluation.evaluate import evaluate as run
+        from sartm_core.evaluation.evaluate import open_model
+        from sartm_core.evaluation.results import as_csv, as_dict
+        from sartm_core.files import write_text
+
         first = os.environ.get("RANK", "0") == "0"
         columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with open_model(model, device=device) as segmenter:
@@ -133,12 +135,14 @@ def pictures(
     """Draw what a network has learned: overlays, features, t-SNE and similarity of class prototypes."""
     with user_errors():
         from sartm_core.datasets.layouts import open_data
+
+        opened = open_data(data)
+        # Torch loads for seconds: only once what was given is known to be there.
         from sartm_core.deploy.torch_segmenter import TorchSegmenter
         from sartm_core.evaluation import feature_pictures as drawing
         from sartm_core.evaluation.evaluate import open_model
         from sartm_core.model.language import texts_of
 
-        opened = open_data(data)
         frames = drawing.labelled(opened, split, count)
         matrices, texts = {}, None
         for index, name in enumerate(models):

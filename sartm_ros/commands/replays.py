@@ -59,7 +59,6 @@ def bag_segment(
 ) -> None:
     """Write masks, confidence and routing weights for a recording: the node's topics, the same every time."""
     with user_errors():
-        from sartm_core.evaluation.evaluate import open_model
         from sartm_core.rig import load_rig
         from sartm_ros.bag.faults import BagFaults
         from sartm_ros.bag.reader import open_bag
@@ -68,12 +67,18 @@ def bag_segment(
 
         outputs = Outputs(f"/{node.strip('/')}", copy, overlay, pictures)
         options = ReplayOptions(stamps=_stamps(stamps))
-        with open_model(bundle, device=device) as segmenter, open_bag(bag, msgs) as opened:
-            chosen = segmenter.bundle.rig if rig is None else load_rig(rig)
-            faults = BagFaults(_faults(drop, delay, noise), chosen.names)
-            started = time.perf_counter()
-            with _bar(opened.start_ns, opened.end_ns) as progress:
-                masks, replay = segment(opened, chosen, segmenter, out, outputs, options, faults, progress)
+        asked = _faults(drop, delay, noise)
+        given = None if rig is None else load_rig(rig)
+        with open_bag(bag, msgs) as opened:
+            # Torch loads for seconds: only once what was given is known to be there.
+            from sartm_core.evaluation.evaluate import open_model
+
+            with open_model(bundle, device=device) as segmenter:
+                chosen = segmenter.bundle.rig if given is None else given
+                faults = BagFaults(asked, chosen.names)
+                started = time.perf_counter()
+                with _bar(opened.start_ns, opened.end_ns) as progress:
+                    masks, replay = segment(opened, chosen, segmenter, out, outputs, options, faults, progress)
         seconds = time.perf_counter() - started
         report = replay.report()
     for remark in replay.remarks():
