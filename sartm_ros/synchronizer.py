@@ -178,8 +178,11 @@ class Synchronizer:
                 queue.skew_ns, queue.received_before, queue.matched_before = None, queue.received, queue.matched
                 if stream.name == self._anchor:
                     self._waiting.clear()
-                    self._last_output_ns = None  # shifted back, its next stamps would all be late
+                    if stream.offset_s != queue.stream.offset_s:
+                        self._last_output_ns = None  # shifted back, its next stamps would all be late
             queue.stream = stream
+            if not any(one.stream.enabled for one in self._queues.values()):
+                self._last_output_ns = None  # a pause; what comes after it may be another recording
 
     def set_waits(self, max_wait_s: float, stale_after_s: float) -> None:
         """Changes the waiting times."""
@@ -339,6 +342,7 @@ class Synchronizer:
         self._last_output_ns = stamp
         if any(queue.must_come() and name not in found for name, queue in self._queues.items()):
             self._counts["held_back"] += 1
+            self._queues[self._anchor].drop_before(stamp + 1)  # else its queue fills up with what never goes out
             return
         messages = {name: self._queues[name].take(index) for name, index in found.items()}
         for queue in self._queues.values():

@@ -135,16 +135,18 @@ def engine_build(
                     highlight=False,
                 )
             return
-        segmenter = TensorRtSegmenter(
-            described, directory, cache, workspace_mb, lambda line: stderr.print(line, markup=False, highlight=False)
-        )
-        if verify is not None:
+        if verify is not None:  # before the minutes that building takes
             from sartm_core.deploy.onnx_segmenter import OnnxSegmenter
             from sartm_core.evaluation.parity import check as check_parity
             from sartm_core.evaluation.parity import compare, frames_of
 
             reference = OnnxSegmenter(described, directory, "cpu")
-            results = compare(reference, segmenter, frames_of(verify, described.rig, verify_frames))
+            frames = frames_of(verify, described.rig, verify_frames)
+        segmenter = TensorRtSegmenter(
+            described, directory, cache, workspace_mb, lambda line: stderr.print(line, markup=False, highlight=False)
+        )
+        if verify is not None:
+            results = compare(reference, segmenter, frames)
             _print_parity(results)
             try:
                 check_parity(results, described.graphs.precision, "the engines are removed")

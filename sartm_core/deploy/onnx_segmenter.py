@@ -18,11 +18,20 @@ PROVIDERS = {
 }
 
 
+def _runtime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise SartmError(
+            "the bundle holds ONNX graphs, and onnxruntime is not installed: pip install onnxruntime (onnxruntime-gpu "
+            "for CUDA)."
+        ) from error
+    return onnxruntime
+
+
 def available_devices() -> list[str]:
     """Those of `PROVIDERS` that this build of ONNX Runtime has, the fastest last."""
-    import onnxruntime
-
-    found = onnxruntime.get_available_providers()
+    found = _runtime().get_available_providers()
     return [device for device, provider in PROVIDERS.items() if provider in found]
 
 
@@ -91,11 +100,9 @@ class _Features:
     """Memory of one level for all rows, written by the encoders and read by the head where it is."""
 
     def __init__(self, count: int, shape: tuple[int, int, int], half: bool, device: str) -> None:
-        import onnxruntime
-
         self._dtype = np.dtype(np.float16 if half else np.float32)
         self._shape, self._device = shape, device
-        self._value = onnxruntime.OrtValue.ortvalue_from_shape_and_type([count, *shape], self._dtype, device, 0)
+        self._value = _runtime().OrtValue.ortvalue_from_shape_and_type([count, *shape], self._dtype, device, 0)
 
     def rows(self, first: int, count: int) -> dict[str, Any]:
         """Where some of the rows lie, as ONNX Runtime's bindings take it."""
@@ -110,13 +117,7 @@ class _Features:
 
 
 def _session(path: Path, device: str, threads: int) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise SartmError(
-            "the bundle holds ONNX graphs, and onnxruntime is not installed: pip install onnxruntime (onnxruntime-gpu "
-            "for CUDA)."
-        ) from error
+    onnxruntime = _runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # it reports constants that it does not fold

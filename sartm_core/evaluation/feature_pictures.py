@@ -21,7 +21,7 @@ from sartm_core.datasets.files import is_labelled
 from sartm_core.datasets.frame import TRUTH, DataSet, Frame
 from sartm_core.deploy.torch_segmenter import TorchSegmenter
 from sartm_core.errors import SartmError
-from sartm_core.evaluation.scoring import common_modalities
+from sartm_core.evaluation.modalities import common_modalities
 from sartm_core.files import atomic_path
 from sartm_core.sensing import encode
 from sartm_core.sensing.fit import Fit

@@ -1,25 +1,30 @@
-"""Whether two forms of one model answer alike on real frames: the gate that a graph or an engine has to pass."""
+"""Whether two forms of one model answer alike on real frames: the gate that a graph or an engine has to pass.
 
-from collections.abc import Callable, Iterable, Iterator
+Runs on the robot too, hence without torch.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sartm_core.datasets.files import is_labelled
-from sartm_core.datasets.frame import TRUTH
+from sartm_core.datasets.frame import TRUTH, DataSet, Frame
 from sartm_core.datasets.layouts import open_data
 from sartm_core.deploy import Segmenter
 from sartm_core.deploy.host import Planes
 from sartm_core.errors import SartmError
-from sartm_core.evaluation.metrics import SegmentationScore
-from sartm_core.evaluation.scoring import common_modalities
+from sartm_core.evaluation.modalities import common_modalities
 from sartm_core.evaluation.variations import subsets
+from sartm_core.frames import UNLABELLED
 from sartm_core.rig import Rig
 from sartm_core.sensing import encode
 from sartm_core.simulation import CONDITIONS, SimulatedRig
+
+Pair = tuple[Planes, NDArray[np.uint8] | None]
+"""What the network sees of a frame, and its truth [H, W] where it is known."""
 
 UNSEEN_SEED = 2_000_000_000
 
@@ -51,7 +56,7 @@ class Parity:
         return self.agreement >= agreement and lost <= loss
 
 
-def frames_of(where: str, rig: Rig, count: int) -> Iterator[tuple[Planes, NDArray[np.uint8] | None]]:
+def frames_of(where: str, rig: Rig, count: int) -> Iterator[Pair]:
     """Frames to compare on.
 
     Args:
@@ -64,17 +69,25 @@ def frames_of(where: str, rig: Rig, count: int) -> Iterator[tuple[Planes, NDArra
         SartmError: no such data, or a rig that the simulator does not serve.
     """
     if where == "simulated":
-        for index in range(count):
-            condition = list(CONDITIONS.values())[index % len(CONDITIONS)]
-            simulated = SimulatedRig(rig, UNSEEN_SEED + index)
-            captured = simulated.capture(3.0, condition)
-            raws = simulated.registered(captured)
-            yield {m.name: encode(m, raws[m.name], rig.dtype) for m in rig.modalities}, captured.truth
-        return
+        SimulatedRig(rig, UNSEEN_SEED)  # says at once what it does not serve
+        return _simulated(rig, count)
     data = open_data(Path(where))
     shared = common_modalities(rig, data.rig)
     splits = {frame.split for frame in data.frames()}
-    for frame in list(data.frames("test" if "test" in splits else "val"))[:count]:
+    return _recorded(data, data.frames("test" if "test" in splits else "val")[:count], shared, rig)
+
+
+def _simulated(rig: Rig, count: int) -> Iterator[Pair]:
+    for index in range(count):
+        condition = list(CONDITIONS.values())[index % len(CONDITIONS)]
+        simulated = SimulatedRig(rig, UNSEEN_SEED + index)
+        captured = simulated.capture(3.0, condition)
+        raws = simulated.registered(captured)
+        yield {m.name: encode(m, raws[m.name], rig.dtype) for m in rig.modalities}, captured.truth
+
+
+def _recorded(data: DataSet, frames: Sequence[Frame], shared: tuple[str, ...], rig: Rig) -> Iterator[Pair]:
+    for frame in frames:
         names = [name for name in shared if name in frame.modalities]
         planes = {name: encode(data.rig.modality(name), data.image(frame, name), rig.dtype) for name in names}
         yield planes, data.truth(frame) if is_labelled(data.path(frame, TRUTH)) else None
@@ -83,7 +96,7 @@ def frames_of(where: str, rig: Rig, count: int) -> Iterator[tuple[Planes, NDArra
 def compare(
     reference: Segmenter,
     candidate: Segmenter,
-    frames: Iterable[tuple[Planes, NDArray[np.uint8] | None]],
+    frames: Iterable[Pair],
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Parity]:
     """Segments every frame with both, on every subset of its modalities.
@@ -120,7 +133,7 @@ class _Sums:
     def __init__(self, classes: int) -> None:
         self.equal = self.pixels = 0
         self.confidence = self.routing = 0.0
-        self.scores = SegmentationScore(classes), SegmentationScore(classes)
+        self.confusions = np.zeros((2, classes, classes), np.int64)
         self.labelled = False
 
     def add(self, reference: Segmenter, candidate: Segmenter, planes: Planes, truth: NDArray[np.uint8] | None) -> None:
@@ -131,9 +144,22 @@ class _Sums:
         self.routing = max(self.routing, float(np.abs(one.routing - other.routing).max()))
         if truth is not None and truth.shape == one.mask.shape:
             self.labelled = True
-            for score, answer in zip(self.scores, (one, other), strict=True):
-                score.update(torch.from_numpy(answer.mask), torch.from_numpy(truth))
+            for confusion, answer in zip(self.confusions, (one, other), strict=True):
+                confusion += _confusion(answer.mask, truth, len(confusion))
 
     def parity(self, subset: str) -> Parity:
-        ious = [score.mean_iou() if self.labelled else None for score in self.scores]
+        ious = [_mean_iou(confusion) if self.labelled else None for confusion in self.confusions]
         return Parity(subset, self.equal / self.pixels, self.confidence, self.routing, ious[0], ious[1])
+
+
+def _confusion(mask: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
+    known = truth != UNLABELLED
+    pairs = truth[known].astype(np.int64) * classes + mask[known]
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def _mean_iou(confusion: NDArray[np.int64]) -> float:
+    """As `SegmentationScore.mean_iou`."""
+    hit = confusion.diagonal()
+    union = confusion.sum(0) + confusion.sum(1) - hit
+    return float((hit[union > 0] / union[union > 0]).mean())

@@ -15,6 +15,7 @@ import torch.distributed as distributed
 from sartm_core.deploy import Segmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap
+from sartm_core.evaluation.modalities import common_modalities
 from sartm_core.evaluation.outcome import LIST, WINDOW, Evaluation, Instant, Sample, Scored
 from sartm_core.evaluation.tally import Tally
 from sartm_core.evaluation.variations import PROTOCOLS, variations
@@ -162,27 +163,6 @@ def _told(tags: dict[str, str]) -> dict[str, str]:
     if tags.get("fault", "none") != "none" and tags.get("faulty", "none") != "none":
         tags["fault"] = f"{tags['faulty']}: {tags['fault']}"
     return tags
-
-
-def common_modalities(model: Rig, data: Rig) -> tuple[str, ...]:
-    """The modalities that both have under the same name, kind and encoding, in the model's order.
-
-    Raises:
-        SartmError: none.
-    """
-    shared = tuple(
-        own.name
-        for own in model.modalities
-        for other in data.modalities
-        if (own.name, own.kind, getattr(own, "encoding", None))
-        == (other.name, other.kind, getattr(other, "encoding", None))
-    )
-    if not shared:
-        raise SartmError(
-            f"the model's modalities ({', '.join(model.names)}) and those of '{data.name}' ({', '.join(data.names)}) "
-            "have none in common: name, kind and encoding must agree."
-        )
-    return shared
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
         if changed:
             raise SartmError(
                 f"{last}: was made by another recipe: {changed[0]} was {getattr(before, changed[0])!r}, now it is "
-                f"{getattr(recipe, changed[0])!r}. Resume with the same recipe, or start another run."
+                f"{getattr(recipe, changed[0])!r}. Resume with the same recipe and options, or start another run."
             )
     elif last.is_file():
         raise SartmError(f"{out}: holds a run already. Go on with --resume, or choose another --out.")

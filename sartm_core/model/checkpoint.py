@@ -99,7 +99,9 @@ def _targets(name: str, tensor: Tensor, own: dict[str, Tensor]) -> dict[str, Ten
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    remedy = "Give an official SAM2 or SAM2.1 checkpoint (sam2_hiera_*.pt, sam2.1_hiera_*.pt)."
+    remedy = (
+        "`sartm weights pull` fetches SAM2's official checkpoints; or give one (sam2_hiera_*.pt, sam2.1_hiera_*.pt)."
+    )
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

@@ -129,7 +129,7 @@ class TestWrongFiles:
             load_sam2(ours("nano"), tiny[1])
 
     def test_missing(self, tmp_path: Path) -> None:
-        with pytest.raises(SartmError, match="no such file. Give an official SAM2"):
+        with pytest.raises(SartmError, match="no such file. `sartm weights pull` fetches SAM2"):
             load_sam2(ours("nano"), tmp_path / "none.pt")
 
     def test_truncated(self, tiny: tuple[nn.Module, Path], tmp_path: Path) -> None:

@@ -20,9 +20,11 @@ from sartm_core.deploy.bundle import DESCRIPTION_FILE, HEAD_FILE, WEIGHTS_FILE, 
 from sartm_core.deploy.export import describe, write_onnx
 from sartm_core.deploy.onnx_segmenter import OnnxSegmenter
 from sartm_core.errors import SartmError
+from sartm_core.evaluation.metrics import SegmentationScore
 from sartm_core.evaluation.parity import Parity, check, compare, frames_of
 from sartm_core.evaluation.variations import subsets
 from sartm_core.files import sha256
+from sartm_core.frames import UNLABELLED
 from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import preset_for_rig
 from sartm_core.resources import resolve_bundle
@@ -277,6 +279,27 @@ class TestTheGate:
         with pytest.raises(SartmError, match=r"with (rgb|thermal|rgb\+thermal) 9\d\.\d+% of the pixels agree"):
             check(wrong, "fp32")
 
+    def test_mean_iou_is_torchmetrics(self, graphs: Path, rig: Rig) -> None:
+        """The gate counts for itself, since a robot has no torch."""
+        segmenter = load_segmenter(graphs)
+        rng, score, frames = np.random.default_rng(1), SegmentationScore(len(rig.classes)), []
+        for seed in range(2):
+            planes = {"rgb": planes_for(rig, seed)["rgb"]}
+            mask = segmenter.segment(planes).mask
+            truth = np.where(rng.random(mask.shape) < 0.6, mask, rng.integers(0, 9, mask.shape)).astype(np.uint8)
+            truth[rng.random(mask.shape) < 0.1] = UNLABELLED
+            score.update(torch.from_numpy(mask), torch.from_numpy(truth))
+            frames.append((planes, truth))
+        (result,) = compare(segmenter, segmenter, frames)
+        assert 0 < score.mean_iou() < 1
+        assert result.miou == result.candidate_miou == pytest.approx(score.mean_iou(), abs=1e-12)
+
+    def test_what_cannot_be_compared_on_is_told_at_once(self, rig: Rig, tmp_path: Path) -> None:
+        with pytest.raises(SartmError, match="no such folder"):
+            frames_of(str(tmp_path / "nowhere"), rig, 1)
+        with pytest.raises(SartmError, match="the simulator"):
+            frames_of("simulated", load_rig("mfnet"), 1)
+
     def test_a_loss_of_accuracy_is_refused_even_where_masks_agree(self) -> None:
         fine = Parity("rgb", 0.99995, 0.0, 0.0, 0.500, 0.4995)
         check([fine], "fp32")
@@ -291,6 +314,7 @@ from sartm_core.deploy import load_segmenter
 segmenter = load_segmenter({str(graphs)!r})
 planes = {{m.name: np.zeros((3, *m.size), segmenter.bundle.rig.dtype) for m in segmenter.bundle.rig.modalities}}
 segmenter.segment(planes)
+import sartm_core.evaluation.parity  # of `sartm engine build --verify`
 heavy = {{"torch", "sam2", "peft", "lightning", "transformers", "hydra", "onnx"}} & set(sys.modules)
 print(sorted(heavy))
 """
@@ -340,6 +364,12 @@ class TestBackends:
             load_segmenter(graphs, backend="torch")
         with pytest.raises(SartmError, match=r"holds weights, which backend 'onnx' does not run.*--to onnx"):
             load_segmenter(resolve_bundle("any_sensor_simrig5"), backend="onnx")
+
+    def test_without_onnxruntime_it_says_what_to_install(self, graphs: Path, monkeypatch) -> None:
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        for device in ("auto", "cpu"):
+            with pytest.raises(SartmError, match="onnxruntime is not installed: pip install onnxruntime"):
+                load_segmenter(graphs, backend="onnx", device=device)
 
     @pytest.mark.skipif(
         "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this ONNX Runtime has CUDA"

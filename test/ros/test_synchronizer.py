@@ -182,6 +182,21 @@ def test_a_required_modality_holds_sets_back() -> None:
     assert bench.sync.statistics()["held_back"] == 10
 
 
+def test_a_required_modality_that_comes_late_does_not_silence_it_for_ever() -> None:
+    """More sets are held back than a queue holds, then RGB pauses; thermal's messages take 40 ms."""
+    bench = Bench(thermal=Stream("thermal", 0.02, required=True))
+    period, first = PERIOD // 3, QUEUE_LENGTH + 10
+    for index in range(first + 90):
+        stamp = START + index * period + (150 * MS if index > first - 5 else 0)
+        bench.add(stamp, "rgb", "depth")
+        bench.sync.tick(stamp + 20 * MS)
+        if index >= first:
+            bench.add(stamp - period, "thermal", now=stamp + 25 * MS)
+        bench.sync.tick(stamp + 30 * MS)
+    assert bench.sync.statistics()["held_back"] > QUEUE_LENGTH
+    assert len(bench.sets) >= 80
+
+
 def test_a_bag_that_loops_starts_anew() -> None:
     bench = Bench()
     bench.run(0, 30, "rgb", "thermal", "depth")
@@ -259,6 +274,35 @@ def test_the_lead_goes_over_when_the_anchor_is_switched_off() -> None:
     bench.run(after, 5, "rgb", "thermal", "depth")
     assert bench.numbers == list(range(10))
     assert all(set(messages) == {"thermal", "depth"} for _, messages in bench.sets[5:])
+
+
+def test_stamps_do_not_turn_back_when_the_anchor_is_switched_off() -> None:
+    bench = Bench()
+    for index in range(5):
+        bench.add(START + index * PERIOD, "rgb", "depth")
+        if index >= 1:  # it is a frame and a half late
+            bench.add(START + (index - 1) * PERIOD - 50 * MS, "thermal", now=START + index * PERIOD)
+    bench.sync.tick(START + 4 * PERIOD + 99 * MS)
+    last = bench.sets[-1][0]
+    bench.sync.update(Stream("rgb", 0.02, enabled=False))
+    for index in range(5, 10):
+        bench.add(START + (index - 1) * PERIOD - 50 * MS, "thermal", now=START + index * PERIOD)
+        bench.add(START + index * PERIOD, "depth")
+        bench.sync.tick(START + index * PERIOD + 50 * MS)
+    after = [stamp for stamp, _ in bench.sets if stamp > last]
+    stamps = [stamp for stamp, _ in bench.sets]
+    assert after
+    assert stamps == sorted(set(stamps))
+
+
+def test_after_a_pause_an_older_recording_may_follow() -> None:
+    bench = Bench()
+    bench.run(20, 5, "rgb", "thermal", "depth")
+    for enabled in (False, True):
+        for name in ("rgb", "thermal", "depth"):
+            bench.sync.update(Stream(name, 0.02, enabled=enabled))
+    bench.run(0, 5, "rgb", "thermal", "depth")
+    assert bench.numbers == [20, 21, 22, 23, 24, 0, 1, 2, 3, 4]
 
 
 def test_tolerance_and_offset_change_while_it_runs() -> None:
