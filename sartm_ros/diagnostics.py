@@ -35,19 +35,23 @@ class InputMonitor:
         """Notes one message. After an outage, or a jump back, the rate is that of what follows."""
         if self.arrivals_ns:
             gap_ns = max(now_ns - self.arrivals_ns[-1], stamp_ns - self.stamps_ns[-1])
-            if stamp_ns < self.stamps_ns[-1] - OUTAGE_NS or gap_ns > max(OUTAGE_NS, 5 * self._period_ns()):
+            if stamp_ns < self.stamps_ns[-1] - OUTAGE_NS or gap_ns > self._longest_gap_ns():
                 self.arrivals_ns.clear()
                 self.stamps_ns.clear()
         self.arrivals_ns.append(now_ns)
         self.stamps_ns.append(stamp_ns)
 
-    def _period_ns(self) -> float:
+    def _longest_gap_ns(self) -> float:
         rate = _rate_hz(self.arrivals_ns)
-        return 1e9 / rate if rate else 0.0
+        return max(OUTAGE_NS, 5e9 / rate if rate else 0.0)
 
     def values(self, now_ns: int) -> dict[str, float]:
-        """The numbers for greenwave_monitor."""
-        rates = {"frame_rate_node": _rate_hz(self.arrivals_ns), "frame_rate_msg": _rate_hz(self.stamps_ns)}
+        """The numbers for greenwave_monitor; a sensor that is silent has no rate."""
+        silent = not self.arrivals_ns or now_ns - self.arrivals_ns[-1] > self._longest_gap_ns()
+        rates = {
+            "frame_rate_node": 0.0 if silent else _rate_hz(self.arrivals_ns),
+            "frame_rate_msg": 0.0 if silent else _rate_hz(self.stamps_ns),
+        }
         if self.rate_hz is not None:
             rates |= {"expected_frequency": self.rate_hz, "tolerance": SLOW_PERCENT}
         age_s = (now_ns - self.stamps_ns[-1]) / 1e9 if self.stamps_ns else 0.0
@@ -124,14 +128,15 @@ def diagnostic_array(
         message.status.append(_status(f"{name}: input {modality}", level, slow or state, values))
     values = {key: value for key, value in counts.items() if key != "streams"}
     values |= {"masks": pipeline.masks, "dropped": dropped, "failed": pipeline.failed, **pipeline.values()}
-    if pipeline.stuck():
-        level, text = DiagnosticStatus.ERROR, "messages come, but none can be used"
-    elif "present" in states.values():
-        level, text = DiagnosticStatus.OK, "running"
-    elif set(states.values()) == {"disabled"}:
+    found = set(states.values())
+    if found == {"disabled"}:
         level, text = DiagnosticStatus.OK, "disabled"
-    else:
+    elif not found & {"present", "broken"}:
         level, text = DiagnosticStatus.ERROR, "no input is alive"
+    elif pipeline.stuck() or "present" not in found:
+        level, text = DiagnosticStatus.ERROR, "messages come, but none can be used"
+    else:
+        level, text = DiagnosticStatus.OK, "running"
     message.status.append(_status(f"{name}: pipeline", level, text, values))
     return message
 

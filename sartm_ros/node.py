@@ -11,7 +11,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
-from sartm_core.deploy import Segmenter, load_segmenter
+from sartm_core.deploy import Segmenter, free_gpu_memory, load_segmenter
 from sartm_core.deploy.bundle import check_serves
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig, load_rig
@@ -103,6 +103,7 @@ class PerceptionNode(LifecycleNode):
         self._enable_services.clear()
         self._settable.undeclare()
         del self._pipeline
+        free_gpu_memory()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:

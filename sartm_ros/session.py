@@ -1,6 +1,7 @@
 """What runs while the node is active: messages in, sets matched, masks out, and what went wrong on the way."""
 
 import dataclasses
+import re
 import time
 from typing import Any
 
@@ -31,6 +32,7 @@ from sartm_ros.worker import NewestWins
 
 TICK_S = 0.02
 DIAGNOSTICS_S = 1.0
+MOST_WARNINGS = 1000
 
 Job = tuple[int, int, dict[str, Any]]
 """Stamp of a set, when it was complete (both nanoseconds), its messages."""
@@ -102,6 +104,8 @@ class Session:
     def apply(self, tuning: Tuning) -> None:
         """Takes over what can change while it runs."""
         self._report_switches(tuning)
+        changed = {s.name for s, before in zip(tuning.streams, self._tuning.streams, strict=True) if s != before}
+        self._warned = {key for key in self._warned if key[0] not in changed}  # what is still wrong is told again
         self._tuning = tuning
         streams = [dataclasses.replace(s, enabled=s.enabled and tuning.enabled) for s in tuning.streams]
         for stream in streams:
@@ -182,7 +186,9 @@ class Session:
         stamp = result.frames.stamp_ns
         started = time.perf_counter()
         states = self._states_of(result, messages)
-        frame_id = self._frame_id or next(iter(messages.values())).header.frame_id
+        info = self._camera_info
+        frame_id = self._frame_id or ("" if info is None else info.header.frame_id)
+        frame_id = frame_id or next(iter(messages.values())).header.frame_id
         self._outputs.publish(
             result.segmentation,
             stamp,
@@ -204,7 +210,13 @@ class Session:
         now_ns = self._now_ns()
         stale = {name for name in self._rig.names if self._synchronizer.state(name, now_ns) == "stale"}
         every = self._pipeline.segmenter.bundle.rig.names
-        return modality_states(every, messages, result.broken.keys() | self._unreadable, stale)
+        return modality_states(every, messages, result.broken.keys() | self._unreadable_now(now_ns), stale)
+
+    def _unreadable_now(self, now_ns: int) -> set[str]:
+        """Those that speak what nobody understands; the synchroniser never sees their messages."""
+        heard = {name: self._monitors[name].arrivals_ns for name in self._unreadable}
+        silent_ns = round(self._tuning.stale_after_s * 1e9)
+        return {name for name, arrivals in heard.items() if arrivals and now_ns - arrivals[-1] <= silent_ns}
 
     def _report_changes(self, states: dict[str, str]) -> None:
         """One line when a modality fails or returns; a slow one that merely misses a set is no news."""
@@ -237,8 +249,10 @@ class Session:
             )
         now_ns = self._now_ns()
         states = {name: self._synchronizer.state(name, now_ns) for name in self._rig.names}
-        broken = self._unreadable | self._unusable
-        states = {name: "broken" if state == "present" and name in broken else state for name, state in states.items()}
+        unreadable = self._unreadable_now(now_ns)
+        for name, state in states.items():
+            if (state == "present" and name in self._unusable) or (state != "disabled" and name in unreadable):
+                states[name] = "broken"
         self._report_silence(states)
         message = diagnostic_array(self._node, states, self._monitors, self._monitor, counts, self._worker.dropped)
         self._outputs.publish_diagnostics(message)
@@ -276,6 +290,9 @@ class Session:
         self._warn_once(name, f"a message cannot be used and counts as absent: {reason}")
 
     def _warn_once(self, name: str, text: str) -> None:
-        if (name, text) not in self._warned and len(self._warned) < 1000:
-            self._warned.add((name, text))
+        key = (name, re.sub(r"\d[\d.]*", "#", text))  # the same fault with other numbers is no news
+        if key not in self._warned and len(self._warned) < MOST_WARNINGS:
+            self._warned.add(key)
             self._node.get_logger().warning(f"{name}: {text}")
+            if len(self._warned) == MOST_WARNINGS:
+                self._node.get_logger().warning("further faults are only counted, in /diagnostics")

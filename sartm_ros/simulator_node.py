@@ -4,6 +4,7 @@ import threading
 import time
 from typing import Any
 
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -51,7 +52,7 @@ class SimulatorNode(Node):
         self.declare_parameter("rig", "sim")
         self.declare_parameter("scenario", "demo")
         self.declare_parameter("seed", 7)
-        self.declare_parameter("rate_hz", 8.0)
+        self.declare_parameter("rate_hz", 8.0, ParameterDescriptor(dynamic_typing=True))  # 8 is a number of Hz too
         self.declare_parameter("wait_for_subscribers", 0)
         self.declare_parameter("loop", False)
         self.declare_parameter("float_depth", False)
@@ -59,8 +60,8 @@ class SimulatorNode(Node):
         self._scenario = load_scenario(self._parameter("scenario"))
         self._simulated = SimulatedRig(rig, self._parameter("seed"), float_depth=self._parameter("float_depth"))
         self._rate_hz = self._parameter("rate_hz")
-        if self._rate_hz <= 0:
-            raise SartmError(f"parameter 'rate_hz': expected more than 0, got {self._rate_hz}.")
+        if type(self._rate_hz) not in (int, float) or self._rate_hz <= 0:
+            raise SartmError(f"parameter 'rate_hz': expected a number of more than 0, got {self._rate_hz}.")
         self._scenario.check_fits(rig)
         self._sensors = {}
         for modality in rig.modalities:

@@ -16,7 +16,9 @@ engine_app = typer.Typer(no_args_is_help=True, help="TensorRT engines.")
 VerifyOption = Annotated[
     str | None,
     typer.Option(
-        "--verify", metavar="DATA", help="Compare masks on a data set's test split, or on 'simulated' frames."
+        "--verify",
+        metavar="DATA",
+        help="Compare masks on a data set's test (else val) split, or 'simulated' frames.",
     ),
 ]
 FramesOption = Annotated[int, typer.Option("--verify-frames", help="How many frames --verify takes.", min=1)]

@@ -1,7 +1,9 @@
 """From a checkpoint to a running segmenter: the bundle, its export, the backends."""
 
+import gc
 import importlib.util
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -92,8 +94,22 @@ def load_segmenter(
         return TensorRtSegmenter(described, directory, say=say)
     from sartm_core.deploy.onnx_segmenter import OnnxSegmenter, available_devices
 
-    chosen = ("cuda" if "cuda" in available_devices() else "cpu") if device == "auto" else device
-    return OnnxSegmenter(described, directory, chosen, threads)
+    if device != "auto":
+        return OnnxSegmenter(described, directory, device, threads)
+    if "cuda" in available_devices():  # so it was built; whether there is a GPU shows when it loads
+        try:
+            return OnnxSegmenter(described, directory, "cuda", threads)
+        except SartmError as error:
+            say(f"{error} Device cpu is used.")
+    return OnnxSegmenter(described, directory, "cpu", threads)
+
+
+def free_gpu_memory() -> None:
+    """Gives back what torch keeps of the GPU for segmenters that are gone."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _tensorrt_version() -> tuple[int, int]:

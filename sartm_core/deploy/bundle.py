@@ -132,11 +132,19 @@ def _check_file(path: Path, expected: str) -> None:
         )
 
 
+_INPUT_FIELDS = {"counts": ("window_s",), "window": ("window_k",), "percentile": ("percentiles",)}
+"""Encoding -> what else of the rig file decides the numbers that the network sees."""
+
+
+def _as_in_yaml(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
 def check_serves(bundle_rig: Rig, rig: Rig) -> None:
     """Checks that a model trained for `bundle_rig` can serve the sensors of `rig`.
 
-    `rig` may have fewer modalities; each must exist in the bundle under the same name, with the same kind and encoding.
-    The classes must be the same.
+    `rig` may have fewer modalities; each must exist in the bundle under the same name, with the same kind, encoding and
+    `_INPUT_FIELDS`. The classes must be the same.
 
     Raises:
         SartmError: names the field, what the bundle expects and what the rig has.
@@ -154,8 +162,9 @@ def check_serves(bundle_rig: Rig, rig: Rig) -> None:
                 f"{', '.join(bundle_rig.names)}. Rename or remove it in the rig file, or train with this rig."
             )
         expected = bundle_rig.modality(modality.name)
-        for field in ("kind", "encoding"):
-            wanted, got = getattr(expected, field, None), getattr(modality, field, None)
+        encoding = getattr(expected, "encoding", "")
+        for field in ("kind", "encoding", *_INPUT_FIELDS.get(encoding, ())):
+            wanted, got = (_as_in_yaml(getattr(one, field, None)) for one in (expected, modality))
             if wanted != got:
                 raise SartmError(
                     f"rig '{rig.name}', modality '{modality.name}': the bundle was trained with {field} '{wanted}', "

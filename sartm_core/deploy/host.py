@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sartm_core.deploy.bundle import Bundle
 from sartm_core.errors import SartmError
 from sartm_core.frames import Segmentation
+from sartm_core.rig import Rig
 from sartm_core.sensing.fit import Fit
 
 CONFIDENCE_STRIDE = 4
@@ -46,7 +47,7 @@ class HostSide:
         Raises:
             SartmError: no planes, an unknown modality, or an array that is not [3, H, W].
         """
-        _check(planes, self.bundle.rig.names)
+        _check(planes, self.bundle.rig)
         rows: list[int] = []
         for index, modality in self._order:
             if modality.name in planes:
@@ -79,7 +80,8 @@ class HostSide:
         return Segmentation(fit.mask_back(mask), fit.back(np.asarray(whole), 0.0), routing)
 
 
-def _check(planes: dict[str, Any], names: tuple[str, ...]) -> None:
+def _check(planes: dict[str, Any], rig: Rig) -> None:
+    names = rig.names
     if not planes:
         raise SartmError(f"segment: expected planes of at least one of {', '.join(names)}, got none.")
     for name, array in planes.items():
@@ -90,6 +92,11 @@ def _check(planes: dict[str, Any], names: tuple[str, ...]) -> None:
             raise SartmError(
                 f"segment: {name}: expected planes [3, H, W] of uint8 or float32 (see sartm_core.sensing.encode), got "
                 f"{shape} of {dtype}."
+            )
+        if dtype == np.float32 and rig.dtype == np.uint8:
+            raise SartmError(
+                f"segment: {name}: expected uint8, 0 to 255, since the bundle's rig is of 8 bit, got float32. Use "
+                "sartm_core.sensing.encode with the rig's dtype."
             )
         if dtype == np.float32 and not np.isfinite(array).all():
             raise SartmError(f"segment: {name}: the planes hold values that are not finite; encode() makes them 0.")

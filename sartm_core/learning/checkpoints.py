@@ -42,6 +42,9 @@ class KeepLastAndBest(Callback):
         self.best = -1.0
         self.validated_step, self.saved_step = -1, 0
 
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self.saved_step = trainer.global_step  # of the checkpoint that is resumed
+
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING:  # the last look after the run: see `train`
             return

@@ -48,7 +48,7 @@ class DiskSource:
     Args:
         data: the data set.
         rig: it, or a part of its modalities.
-        split: `train`, `val` or `test`; frames without labels are left out.
+        split: `train`, `val` or `test`; frames without labels, or without any of the rig's modalities, are left out.
         on_unreadable: `stop` or `skip`; the next frame takes the place of one that is skipped.
 
     Raises:
@@ -57,11 +57,19 @@ class DiskSource:
 
     def __init__(self, data: DataSet, rig: Rig, split: str, on_unreadable: str = "stop") -> None:
         self.data, self.rig, self._on_unreadable = data, rig, on_unreadable
-        self.frames: list[Frame] = [f for f in data.frames(split) if is_labelled(data.path(f, TRUTH))]
-        if not self.frames:
+        labelled = [frame for frame in data.frames(split) if is_labelled(data.path(frame, TRUTH))]
+        if not labelled:
             raise SartmError(
                 f"{data.name}: no labelled frames in split '{split}'. `sartm data check` says what is there."
             )
+        self.frames: list[Frame] = [frame for frame in labelled if {*frame.modalities} & {*rig.names}]
+        if not self.frames:
+            raise SartmError(f"{data.name}: no labelled frame of split '{split}' has any of {', '.join(rig.names)}.")
+        if len(self.frames) < len(labelled):
+            log.warning(
+                "%s, split %s: %d of %d frames are left out: they have none of %s",
+                data.name, split, len(labelled) - len(self.frames), len(labelled), ", ".join(rig.names),
+            )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.frames)

@@ -72,15 +72,23 @@ def with_modalities(network: MultiModalNetwork, modalities: tuple[str, ...]) -> 
     """A network for more (or fewer, or reordered) modalities that keeps everything the given one has learned.
 
     Experts and statistics move by name; a new modality's expert starts without effect (B = 0), its statistics at 0 and
-    1. Routing and heads are shared by all modalities and stay as they are.
+    1. Routing and heads are shared by all modalities and stay as they are. A new one counts as dense and of full size.
     """
-    top_k = min(network.config.top_k, len(modalities))
-    extended = MultiModalNetwork(dataclasses.replace(network.config, modalities=modalities, top_k=top_k))
+    config = network.config
+    extended = MultiModalNetwork(
+        dataclasses.replace(
+            config,
+            modalities=modalities,
+            top_k=min(config.top_k, len(modalities)),
+            half_size=tuple(name for name in config.half_size if name in modalities),
+            sparse=tuple(name for name in config.sparse if name in modalities),
+        )
+    )
     own = extended.state_dict()
     own |= {key: tensor for key, tensor in network.state_dict().items() if key in own and key not in ("mean", "std")}
     extended.load_state_dict(own)
     for row, name in enumerate(modalities):
-        if name in network.config.modalities:
-            known = network.config.modalities.index(name)
+        if name in config.modalities:
+            known = config.modalities.index(name)
             extended.mean[row], extended.std[row] = network.mean[known], network.std[known]
     return extended

@@ -99,7 +99,7 @@ def _reference_intrinsics(rig: Rig) -> Intrinsics:
     if intrinsics is None:
         raise SartmError(
             f"rig '{rig.name}': modality '{rig.reference}' is the reference and has no intrinsics, so nothing can be "
-            "projected into it. Add intrinsics: {fx: ..., fy: ..., cx: ..., cy: ...} (K of its CameraInfo)."
+            "projected into it. Add intrinsics: {fx: ..., fy: ..., cx: ..., cy: ...} (its P; cx, cy + 0.5)."
         )
     return intrinsics
 

@@ -211,19 +211,19 @@ class Replay:
         except SartmError as error:
             self._count_fault(name, str(error))
             return
-        if stamp < self._newest.get(name, stamp) - RESET_AFTER_NS:
+        matched = stamp + self._offsets_ns.get(name, 0)  # on the clock of the sets
+        if matched < self._newest.get(name, matched) - RESET_AFTER_NS:
             yield from self._drained()  # time jumped back: what came before it must not be mixed with what follows
             self._newest.clear()
             self._now_ns = 0
-        self._newest[name] = max(stamp, self._newest.get(name, stamp))
+        self._newest[name] = max(matched, self._newest.get(name, matched))
         if self._origin_ns is None and stamp > 0:
-            self._origin_ns = stamp
-        at_s = self._seconds(stamp)
+            self._origin_ns = matched
+        at_s = self._seconds(matched)
         if self._faults.dropped(name, at_s):
             return
         late_ns = round(self._faults.delay_s(name, at_s) * NS_PER_S)
-        key_ns = stamp + self._offsets_ns.get(name, 0) + late_ns
-        yield from self._matched(self._sorter.push(key_ns, message.time_ns + late_ns, message))
+        yield from self._matched(self._sorter.push(matched + late_ns, message.time_ns + late_ns, message))
 
     def _drained(self) -> Iterator[ReplaySet]:
         return self._matched(self._sorter.flush())
@@ -289,7 +289,9 @@ class Replay:
         for name, reason in broken.items():
             self._count_fault(name, reason)
         stale = {s.name for s in self._streams if self._synchronizer.state(s.name, self._now_ns) == "stale"}
-        frame_id = self._frame_id or (header_of(next(iter(found.values())).data)[1] if found else "")
+        info = self._calibration.camera_info
+        frame_id = self._frame_id or ("" if info is None else info.header.frame_id)
+        frame_id = frame_id or (header_of(next(iter(found.values())).data)[1] if found else "")
         states = modality_states(self._every, found, broken.keys() | self._unreadable, stale)
         return ReplaySet(
             stamp_ns,
@@ -316,10 +318,12 @@ class Replay:
         return ids
 
     def _stamp_of(self, message: Recorded) -> int:
-        return message.time_ns if self._options.stamps == "recorded" else header_of(message.data)[0]
+        stamp, _ = header_of(message.data)  # fails on a damaged one, whichever time counts
+        return message.time_ns if self._options.stamps == "recorded" else stamp
 
     def _seconds(self, stamp_ns: int) -> float:
-        return (stamp_ns - (self._origin_ns or stamp_ns)) / NS_PER_S
+        """Since the first message; one that was recorded later, but is older, counts as that moment."""
+        return max(stamp_ns - (self._origin_ns or stamp_ns), 0) / NS_PER_S
 
     def _count_fault(self, name: str, reason: str) -> None:
         if name in self._faults_found:

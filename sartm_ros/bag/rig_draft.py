@@ -60,7 +60,7 @@ def draft_rig(
     lines = [
         f"# Drafted from {bag.path.name}: {survey.seconds:.1f} s of recording. Go through it, then:",
         f"#   sartm rig check <this file> --bag {bag.path.name}",
-        f"name: {name}",
+        f"name: {_text(name)}",
         f"reference: {reference.name}   # masks have this camera's geometry; the others are aligned to it",
         "modalities:",
     ]
@@ -213,7 +213,7 @@ def _calibration_fields(
     assert reference.topic.content is not None
     aligned = one.topic.frame_id == reference.topic.frame_id and one.topic.content.size == reference.topic.content.size
     if one is reference:
-        return [("calibration", "ros", "K of its CameraInfo: points are projected with it")] if calibrated else []
+        return [("calibration", "ros", "P of its CameraInfo: points are projected with it")] if calibrated else []
     if aligned:
         return []
     if calibrated:

@@ -136,7 +136,7 @@ def _phase_summary(drive: Drive, rig: Rig, phase: Phase) -> dict[str, Any]:
     for stamp in segmented:
         score.update(torch.from_numpy(drive.masks[stamp].copy()), torch.from_numpy(drive.truths[stamp].copy()))
     weights = [drive.routing[stamp] for stamp in segmented if stamp in drive.routing]
-    mean_weights = np.mean(weights, axis=0) if weights else np.full(len(rig.names), np.nan)
+    mean_weights = [float(weight) for weight in np.mean(weights, axis=0)] if weights else [None] * len(rig.names)
     iou = score.iou()
     return {
         "name": phase.name,
@@ -149,7 +149,7 @@ def _phase_summary(drive: Drive, rig: Rig, phase: Phase) -> dict[str, Any]:
         "iou": {
             name: round(float(value), 4) for name, value in zip(rig.class_names, iou, strict=True) if value == value
         },
-        "routing": {name: float(weight) for name, weight in zip(rig.names, mean_weights, strict=True)},
+        "routing": dict(zip(rig.names, mean_weights, strict=True)),
     }
 
 

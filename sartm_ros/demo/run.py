@@ -69,7 +69,7 @@ def summary_table(summary: dict[str, Any], rig: Rig) -> Table:
         table.add_column(column, justify="right")
     for phase in summary["phases"]:
         miou = "" if phase["miou"] is None else f"{phase['miou']:.3f}"
-        weights = [f"{phase['routing'][name]:.3f}" for name in rig.names]
+        weights = ["-" if weight is None else f"{weight:.3f}" for weight in phase["routing"].values()]
         table.add_row(phase["name"], str(phase["frames"]), str(phase["masks"]), miou, *weights)
     return table
 

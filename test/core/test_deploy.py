@@ -109,6 +109,7 @@ class TestSegment:
             ({"radar": np.zeros((3, 64, 64), np.uint8)}, "'radar' is not in the bundle; it has rgb"),
             ({"rgb": np.zeros((64, 64, 3), np.uint8)}, r"expected planes \[3, H, W\]"),
             ({"rgb": np.zeros((3, 64, 64), np.int32)}, "of uint8 or float32 .* of int32"),
+            ({"rgb": np.full((3, 64, 64), 0.5, np.float64)}, "of uint8 or float32 .* of float64"),
             ({"rgb": np.zeros((3, 0, 64), np.uint8)}, r"got \(3, 0, 64\)"),
             ({"depth": np.full((3, 64, 64), np.nan, np.float32)}, "depth: the planes hold values that are not finite"),
         ],

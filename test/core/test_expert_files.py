@@ -12,7 +12,8 @@ from sartm_core.model import lora
 from sartm_core.model.backbone import build_image_encoder
 from sartm_core.model.expert_files import load_expert, save_experts, with_modalities
 from sartm_core.model.network import MultiModalNetwork
-from sartm_core.model.presets import any_sensor
+from sartm_core.model.presets import any_sensor, preset_for_rig
+from sartm_core.rig import load_rig
 
 
 def network(rank: int = 4, modalities: tuple[str, ...] = ("rgb", "thermal")) -> MultiModalNetwork:
@@ -85,3 +86,8 @@ def test_a_new_modality_joins_a_trained_network() -> None:
     fresh = {name: p for name, p in new.named_parameters() if ".depth." in name}
     assert all((p == 0).all() for name, p in fresh.items() if "lora_B" in name)
     assert len(fresh) == 2 * 2 * len(new.encoder.trunk.blocks)
+
+
+def test_a_sparse_modality_can_be_left_out() -> None:
+    full = MultiModalNetwork(preset_for_rig("any_sensor", "nano", load_rig("simrobot"), 4, {"half_size": ["lidar"]}))
+    assert with_modalities(full, ("rgb", "thermal")).config.half_size == ()

@@ -635,6 +635,18 @@ class TestEmptyLabels:
         with pytest.raises(SartmError, match=r"no labelled frames in split 'train'\. `sartm data check` says"):
             DiskSource(blank, RIG, "train")
 
+    def test_training_leaves_out_frames_without_any_of_its_sensors(self, drive, caplog) -> None:
+        """As where a camera was unplugged: a step without any would be a step without a network."""
+        frames = [
+            f.model_copy(update={"modalities": ("lidar",)}) if f.id == "100" else f for f in drive.frames("train")
+        ]
+        part = SimpleNamespace(name="drive", rig=drive.rig, frames=lambda split: frames, path=drive.path)
+        source = DiskSource(part, RIG.only(["rgb", "thermal"]), "train")  # type: ignore[arg-type]
+        assert [frame.id for frame in source.frames] == ["day/1"]
+        assert "1 of 2 frames are left out: they have none of rgb, thermal" in caplog.text
+        with pytest.raises(SartmError, match=r"no labelled frame of split 'train' has any of event"):
+            DiskSource(part, load_rig("simrig5").only(["event"]), "train")  # type: ignore[arg-type]
+
     def test_scores_leave_them_out(self, drive, blank) -> None:
         """With a limit, too: it counts labelled frames."""
         asked = []

@@ -385,6 +385,19 @@ class TestBackends:
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
         with pytest.raises(SartmError, match=r"ONNX Runtime fell back to CPUExecutionProvider: the libraries of CUDA"):
             load_segmenter(graphs, backend="onnx", device="cuda")
+        said: list[str] = []
+        segmenter = load_segmenter(graphs, backend="onnx", say=said.append)  # nobody has asked for a GPU
+        assert segmenter.backend == "onnx on CPU"
+        assert "fell back to CPUExecutionProvider" in said[-1]
+        assert said[-1].endswith("Device cpu is used.")
+
+
+def test_planes_of_another_kind_of_rig_are_refused(rig: Rig, tmp_path: Path) -> None:
+    """Scaled to 0..1 they would all become 0."""
+    alone = rig.only(["rgb", "thermal"])
+    segmenter = load_segmenter(make_bundle(tmp_path / "bundle", alone))
+    with pytest.raises(SartmError, match="rgb: expected uint8, 0 to 255, .* got float32"):
+        segmenter.segment({"rgb": np.full((3, 64, 64), 0.5, np.float32)})
 
 
 def test_the_networks_threads_can_be_limited(graphs: Path) -> None:

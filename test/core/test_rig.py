@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,6 +123,19 @@ class TestCheckServes:
         content["modalities"][1]["encoding"] = "image"
         with pytest.raises(SartmError, match="encoding 'percentile', the rig file says 'image'"):
             check_serves(sim_rig, rig_from_dict(content, "test"))
+
+    @pytest.mark.parametrize(
+        ("name", "field", "value", "expected"),
+        [
+            ("event", "window_s", 0.05, "window_s '0.03', the rig file says '0.05'. Set window_s: 0.03"),
+            ("thermal", "percentiles", [5, 95], r"percentiles '\[1.0, 99.0\]', the rig file says '\[5.0, 95.0\]'"),
+        ],
+    )
+    def test_what_else_the_network_sees_otherwise(self, name: str, field: str, value: Any, expected: str) -> None:
+        content = load_rig("simrig5").model_dump(mode="json")
+        next(m for m in content["modalities"] if m["name"] == name)[field] = value
+        with pytest.raises(SartmError, match=expected):
+            check_serves(load_rig("simrig5"), rig_from_dict(content, "test"))
 
 
 def test_a_folder_does_not_hide_a_shipped_rig_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

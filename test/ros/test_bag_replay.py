@@ -205,6 +205,21 @@ class TestFaults:
             ["rgb", "thermal"], ["rgb", "thermal"], ["rgb"], ["rgb"], ["rgb", "thermal"], ["rgb", "thermal"],
         ]  # fmt: skip
 
+    def test_seconds_count_on_one_clock_whatever_a_sensors_own_says(self, tmp_path: Path) -> None:
+        uptime = 1_699_990_000 * S
+        messages = [
+            (topic, at, stamp - (uptime if topic == "/thermal" else 0), value) for topic, at, stamp, value in pairs(6)
+        ]
+        path = write_bag(tmp_path / "thermal_first", sorted(messages, key=lambda one: one[0] != "/thermal"))
+        rig = small_rig(offset_s=uptime / S)
+        sets, _ = replayed(path, rig, (parse_fault("drop", "thermal@0.15:0.35"),))
+        assert [sorted(values) for _, values in told(sets)] == [
+            ["rgb", "thermal"], ["rgb", "thermal"], ["rgb"], ["rgb"], ["rgb", "thermal"], ["rgb", "thermal"],
+        ]  # fmt: skip
+        assert [found.time_s for found in sets] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5], abs=0.01)
+        sets, _ = replayed(path, rig, (parse_fault("drop", "thermal"),))
+        assert {*map(tuple, (found.images for found in sets))} == {("rgb",)}
+
     def test_a_delay_shorter_than_max_wait_costs_nothing_a_longer_one_the_sensor(self, tmp_path: Path) -> None:
         path = write_bag(tmp_path / "bag", pairs(8))  # max_wait_s 0.1
         short, _ = replayed(path, small_rig(), (parse_fault("delay", "thermal=0.05"),))
@@ -329,6 +344,8 @@ class TestContent:
         remarks = "\n".join(replay.remarks())
         assert "thermal: 1 messages cannot be used: encoding 'nonsense'" in remarks
         assert "rgb: 1 messages cannot be used: a message of 10 bytes is too short for a header" in remarks
+        again, _ = replayed(tmp_path / "bag", small_rig(), stamps="recorded")
+        assert [sorted(found.planes) for found in again] == [sorted(found.planes) for found in sets]
 
     @settings(max_examples=15, deadline=None)
     @given(st.data())

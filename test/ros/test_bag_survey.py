@@ -179,6 +179,11 @@ def drafted(path: Path, reference: str | None = None) -> tuple[Rig, str, list[st
 
 
 class TestInit:
+    def test_a_name_that_looks_like_a_number(self, drive: Path) -> None:
+        with open_bag(drive) as bag:
+            text, _ = draft_rig(bag, survey(bag), "2024", load_rig("simrobot").classes)
+        assert check(yaml.safe_load(text), Rig, "draft").name == "2024"
+
     def test_the_simulated_robot_is_found_out(self, drive: Path) -> None:
         rig, text, remarks = drafted(drive)
         truth = load_rig("simrobot")

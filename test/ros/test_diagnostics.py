@@ -28,3 +28,11 @@ def test_an_outage_and_a_loop_are_no_part_of_the_rate() -> None:
     feed(monitor, after, 5, shift_ns=-60_000_000_000)
     assert monitor.slow() is None
     assert 29 < monitor.values(START)["frame_rate_msg"] < 31
+
+
+def test_a_dead_sensor_has_no_rate() -> None:
+    monitor = InputMonitor(rate_hz=30.0)
+    last_ns = START + (feed(monitor, 0, 100) - 1) * PERIOD
+    assert 29 < monitor.values(last_ns + 1_000_000_000)["frame_rate_node"] < 31
+    silent = monitor.values(last_ns + 3_000_000_000)
+    assert (silent["frame_rate_node"], silent["frame_rate_msg"]) == (0, 0)

@@ -272,6 +272,14 @@ def test_sensors_that_speak_nonsense_are_no_running_node(host, node, feed) -> No
     assert "messages come, but none can be used" in host.told("perception: pipeline")
     assert "broken" in host.told("perception: input rgb")
     assert "rgb is broken: masks go on without it" in node.log()
+    for height in range(4000, 4010):  # the same fault, in other words each time
+        feed(1, "rgb", "thermal", "depth", thermal={"height": height})
+    assert node.log().count("thermal: a message cannot be used and counts as absent: ") == 2
+    feed(5, "rgb", "thermal", "depth", **nonsense)
+    assert host.set_parameter("enabled", False).successful
+    host.spin(1.5)
+    pipeline = [s.message for m in host.heard["/diagnostics"] for s in m.status if s.name == "perception: pipeline"]
+    assert pipeline[-1] == "disabled"
 
 
 def test_a_parameter_of_the_wrong_type_is_named_and_nothing_is_left_behind(host, start) -> None:

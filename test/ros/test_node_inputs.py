@@ -108,3 +108,12 @@ def test_camera_info_comes_out_with_the_masks_stamp(host, node, feed) -> None:
     assert {stamp_ns(one) for one in heard} <= {stamp_ns(mask) for mask in host.heard[MASKS]}
     assert np.allclose(heard[-1].k, info.k)
     assert json.loads(host.heard["/perception/labels"][0].data)["unlabelled"] == 255
+
+
+def test_masks_have_the_reference_cameras_frame_before_it_has_sent_an_image(host, node, feed) -> None:
+    info = CameraInfo(height=256, width=320, k=[247.0, 0, 160, 0, 247, 128, 0, 0, 1])
+    info.header.frame_id = "front_camera"
+    host.send("/sim/rgb/camera_info", info)
+    feed(8, "thermal", "depth")
+    assert host.until(lambda: host.heard[MASKS] != [], 5), node.log()
+    assert {mask.header.frame_id for mask in host.heard[MASKS]} == {"front_camera"}

@@ -40,7 +40,7 @@ def test_it_publishes_its_sensors_with_one_stamp_and_says_the_phase(host, start)
 
 
 def test_an_interrupted_drive_ends_cleanly(host, start) -> None:
-    simulator = start("sartm_ros.simulator_node", rate_hz=4.0, loop=True)
+    simulator = start("sartm_ros.simulator_node", rate_hz=4, loop=True)
     host.listen("/sim/truth", Image, 50)
     assert host.until(lambda: host.heard["/sim/truth"] != [], 30), simulator.log()
     assert simulator.interrupt() == 0
@@ -52,8 +52,9 @@ def test_an_interrupted_drive_ends_cleanly(host, start) -> None:
     [
         ({"rig": "deliver"}, "the simulator measures: 'depth' needs encoding 'metres', not 'image'"),
         ({"scenario": "nosuch"}, "no scenario is called 'nosuch'. Known: demo, faults, short"),
-        ({"rate_hz": -1.0}, "parameter 'rate_hz': expected more than 0, got -1.0"),
-        ({"rate_hz": 4}, "'rate_hz' to '4' of type 'INTEGER', expecting type 'DOUBLE'"),
+        ({"rate_hz": -1.0}, "parameter 'rate_hz': expected a number of more than 0, got -1.0"),
+        ({"rate_hz": "fast"}, "parameter 'rate_hz': expected a number of more than 0, got fast"),
+        ({"seed": 0.5}, "'seed' to '0.5' of type 'DOUBLE', expecting type 'INTEGER'"),
     ],
 )
 def test_wrong_parameters_are_named(start, parameters: dict, expected: str) -> None:
