@@ -89,7 +89,7 @@ def split_at(place: float, validation: float) -> str:
 
     Args:
         place: in the recording, 0 to 1.
-        validation: wanted share, 0 to 0.5; it becomes the nearest of 1/2, 1/3, 1/4, ...
+        validation: wanted share, 0 to 1; it becomes the nearest of 0, 1, 1/2, 1/3, ...
 
     Example:
         >>> "".join(split_at((second + 0.5) / 20, 0.2)[0] for second in range(20))

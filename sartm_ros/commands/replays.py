@@ -181,7 +181,7 @@ def bag_extract(
     out: Annotated[Path, typer.Option(help="The rig recording's folder; must not exist.")],
     every: Annotated[float, typer.Option(help="Seconds between frame sets.", min=0)] = 0.5,
     val: Annotated[
-        float, typer.Option(help="Share of the recording that becomes 'val', about: 1/2, 1/3, 1/4, ...", min=0, max=0.5)
+        float, typer.Option(help="Share of the recording that becomes 'val', about: 1, 1/2, 1/3, ...", min=0, max=1)
     ] = 0.2,
     complete: Annotated[bool, typer.Option("--complete", help="Only frame sets with every sensor.")] = False,
     limit: Annotated[int | None, typer.Option(help="At most so many.", min=1)] = None,
