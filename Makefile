@@ -4,7 +4,7 @@
 
 VENV ?= .venv
 PYTHON ?= python3
-# Up to four processes, a core each. Tests that start nodes keep to one of them (test/conftest.py).
+# Up to four processes, a core each, a test at a time: those that start nodes, each in a ROS domain of its own, come first.
 PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 export PYTHON TORCH_INDEX
 

@@ -11,27 +11,19 @@ SHARED_DATA = Path(os.environ.get("SARTM_SHARED_DATA") or Path(__file__).parents
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skips what runs for minutes, and says what a worker of pytest-xdist keeps together."""
-    _group(items)
+    """Skips what runs for minutes; what starts nodes comes first, since it takes longest."""
+
+    def is_live(item: pytest.Item) -> bool:
+        return "middleware" in getattr(item, "fixturenames", ()) or item.path.name == "test_demo.py"
+
+    for item in filter(is_live, items):
+        item.add_marker(pytest.mark.slow)
+    items.sort(key=is_live, reverse=True)
     if "soak" in (config.getoption("-m") or ""):
         return
     for item in items:
         if item.get_closest_marker("soak"):
             item.add_marker(pytest.mark.skip(reason="runs for minutes: make soak"))
-
-
-LIVE = "live"
-"""Tests that start nodes run one after another, beside the others: they share a ROS domain and measure time."""
-
-
-def _group(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            live = "middleware" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group(LIVE if live else item.path.name))
-            if live:
-                item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != LIVE)  # the longest first
 
 
 @pytest.fixture(scope="session")

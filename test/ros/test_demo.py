@@ -11,7 +11,6 @@ from sartm_ros.bag.reader import read_messages
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("live")
 def test_the_demo_leaves_its_report_and_tells_the_truth(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     command = [sys.executable, "-m", "sartm_ros.cli", "demo", "--scenario", "short", "--rate", "4", "--out", str(out)]
