@@ -31,22 +31,27 @@ def main() -> None:
     rig = segmenter.bundle.rig
     simulated = SimulatedRig(rig, seed=1)
     frame = simulated.capture(3.0, CONDITIONS["day"])
-    planes = {m.name: encode(m, frame.raw[m.name], rig.dtype) for m in rig.modalities}
-    alone = median_ms(lambda: segmenter.segment({rig.reference: planes[rig.reference]}))
+    raws = simulated.registered(frame)
+    planes = {m.name: encode(m, raws[m.name], rig.dtype) for m in rig.modalities}
 
-    table = Table(title=f"{rig.name}, {segmenter.bundle.size[0]}x{segmenter.bundle.size[1]}, {segmenter.bundle.name}")
-    table.add_column("step")
-    for column in ("ms", "per second", "x RGB alone"):
+    steps = {
+        "simulate all sensors": median_ms(lambda: simulated.capture(3.0, CONDITIONS["day"])),
+        "raw arrays into the reference's image": median_ms(lambda: simulated.registered(frame)),
+        "these to planes": median_ms(lambda: [encode(m, raws[m.name], rig.dtype) for m in rig.modalities]),
+    }
+    subsets = [rig.names[:count] for count in range(1, len(rig.names) + 1)]
+    for names in subsets:
+        subset = {name: planes[name] for name in names}
+        steps[f"segment {' + '.join(names)}"] = median_ms(partial(segmenter.segment, subset))
+    alone = steps[f"segment {rig.names[0]}"]
+
+    size = segmenter.bundle.size
+    table = Table(title=f"{rig.name}, {size[0]}x{size[1]}, {segmenter.bundle.name}")
+    table.add_column("step", overflow="fold")
+    for column in ("ms", "per second", f"x {rig.names[0]} alone"):
         table.add_column(column, justify="right")
-
-    def row(step: str, milliseconds: float) -> None:
+    for step, milliseconds in steps.items():
         table.add_row(step, f"{milliseconds:.1f}", f"{1e3 / milliseconds:.1f}", f"{milliseconds / alone:.2f}")
-
-    row("simulate all sensors", median_ms(lambda: simulated.capture(3.0, CONDITIONS["day"])))
-    row("raw arrays to planes", median_ms(lambda: [encode(m, frame.raw[m.name], rig.dtype) for m in rig.modalities]))
-    for count in range(1, len(rig.names) + 1):
-        subset = {name: planes[name] for name in rig.names[:count]}
-        row(f"segment {' + '.join(subset)}", median_ms(partial(segmenter.segment, subset)))
     Console().print(table)
 
 
