@@ -105,7 +105,7 @@ class Session:
         """Takes over what can change while it runs."""
         self._report_switches(tuning)
         changed = {s.name for s, before in zip(tuning.streams, self._tuning.streams, strict=True) if s != before}
-        self._warned = {key for key in self._warned if key[0] not in changed}  # what is still wrong is told again
+        self._warned = {key for key in tuple(self._warned) if key[0] not in changed}  # may be told again
         self._tuning = tuning
         streams = [dataclasses.replace(s, enabled=s.enabled and tuning.enabled) for s in tuning.streams]
         for stream in streams:
@@ -214,7 +214,7 @@ class Session:
 
     def _unreadable_now(self, now_ns: int) -> set[str]:
         """Those that speak what nobody understands; the synchroniser never sees their messages."""
-        heard = {name: self._monitors[name].arrivals_ns for name in self._unreadable}
+        heard = {name: self._monitors[name].arrivals_ns for name in tuple(self._unreadable)}  # both threads come here
         silent_ns = round(self._tuning.stale_after_s * 1e9)
         return {name for name, arrivals in heard.items() if arrivals and now_ns - arrivals[-1] <= silent_ns}
 
