@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,8 +38,7 @@ def private_environment(participants: int) -> tuple[dict[str, str], str]:
     Returns:
         The whole environment for the child processes, and one line that says what was chosen.
     """
-    # 0 is everybody's default; above 101 the ports collide with the ephemeral ones of Linux.
-    domain = random.randint(1, 101)  # noqa: S311 (no secret)
+    domain = _unused_domain()
     environment = os.environ | {
         "ROS_DOMAIN_ID": str(domain),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
@@ -58,3 +58,19 @@ def private_environment(participants: int) -> tuple[dict[str, str], str]:
             "large images may get lost"
         )
     return environment | profile, f"ROS domain {domain}, this host only, {transport}"
+
+
+def _unused_domain() -> int:
+    # 0 is everybody's default; above 101 the ports collide with the ephemeral ones of Linux.
+    domains = random.sample(range(1, 102), 101)
+    return next(filter(_is_unused, domains), domains[0])
+
+
+def _is_unused(domain: int) -> bool:
+    """Whether no participant of this host has the port that the first one of a domain takes (RTPS 2.5, 9.6.2.3)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("", 7400 + 250 * domain + 10))
+        except OSError:
+            return False
+    return True

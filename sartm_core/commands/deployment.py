@@ -32,6 +32,9 @@ def export(
     size: Annotated[
         str | None, typer.Option(help="HEIGHTxWIDTH of the input; default: the last training size.")
     ] = None,
+    fit: Annotated[
+        str, typer.Option(help="Images of another aspect: stretch, letterbox (padded) or crop (the middle).")
+    ] = "stretch",
     precision: Annotated[str, typer.Option(help="Of the graphs: fp32, fp16, or int8 (CPUs).")] = "fp32",
     opset: Annotated[
         str, typer.Option(help="Of the graphs: 20 (any TensorRT from 10.3), 23 (CPUs; TensorRT from 10.14), or auto.")
@@ -41,13 +44,15 @@ def export(
 ) -> None:
     """Turn a checkpoint into a bundle, all that inference needs."""
     _one_of("--to", to, ("torch", "onnx"))
+    _one_of("--fit", fit, ("stretch", "letterbox", "crop"))
     _one_of("--precision", precision, ("fp32", "fp16", "int8"))
     _one_of("--opset", opset, ("auto", "20", "23"))
     with user_errors():
         from sartm_core.deploy.export import export as run
 
         options: dict[str, Any] = {
-            "size": _size(size), "form": to, "precision": precision, "opset": None if opset == "auto" else int(opset),
+            "size": _size(size), "fit": fit, "form": to, "precision": precision,
+            "opset": None if opset == "auto" else int(opset),
         }  # fmt: skip
         if verify is None:
             bundle = run(checkpoint, out, **options)
@@ -72,7 +77,7 @@ def _export_verified(checkpoint: Path, out: Path, options: dict[str, Any], where
     work = out.with_name(f".{out.name}.verify")
     shutil.rmtree(work, ignore_errors=True)
     try:
-        run(checkpoint, work / "reference", size=options["size"])
+        run(checkpoint, work / "reference", size=options["size"], fit=options["fit"])
         bundle = run(checkpoint, work / "candidate", **options)
         reference = load_segmenter(work / "reference", "torch", "cpu")
         candidate = load_segmenter(work / "candidate", device="cpu")

@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from itertools import combinations
 from typing import Any
@@ -36,13 +36,13 @@ def measure(
     rng = np.random.default_rng(0)
     planes: Planes = {m.name: rng.integers(0, 256, (3, *m.size)).astype(rig.dtype) for m in rig.modalities}
     peak = _peak(segmenter)
+    choices = list(_choices(rig.names, every_subset))
     rows, alone = [], 0.0
-    for names in _choices(rig.names, every_subset):
+    for names, gflop in zip(choices, _gflop(segmenter, choices), strict=True):
         progress("+".join(names))
         stages = _stages(segmenter, {name: planes[name] for name in names}, repetitions)
         total = sum(stage["p50"] for stage in stages.values())
         alone = alone or total
-        gflop = _gflop(segmenter, len(names))
         rate = None if gflop is None else gflop / stages["run"]["p50"] * 1e3
         rows.append(
             {
@@ -91,16 +91,16 @@ def _stages(segmenter: Any, planes: Planes, repetitions: int) -> dict[str, dict[
     }
 
 
-def _gflop(segmenter: Segmenter, modalities: int) -> float | None:
-    """Of the network with so many modalities; None where torch, which counts it, is not installed."""
+def _gflop(segmenter: Segmenter, choices: Sequence[tuple[str, ...]]) -> Sequence[float | None]:
+    """Of the network with these modalities; None where torch, which counts it, is not installed."""
     try:
-        from sartm_core.model.info import describe
+        from sartm_core.model.info import gflop_of
         from sartm_core.model.presets import preset_for_rig
     except ImportError:
-        return None
+        return [None] * len(choices)
     shape, rig = segmenter.bundle.network, segmenter.bundle.rig
     config = preset_for_rig(shape.preset, shape.backbone, rig, shape.lora_rank, shape.changes)
-    return float(describe(config, segmenter.bundle.size)["gflop"]["whole"][modalities - 1])
+    return gflop_of(config, segmenter.bundle.size, [[rig.names.index(name) for name in names] for names in choices])
 
 
 def _peak(segmenter: Segmenter) -> dict[str, float | None]:

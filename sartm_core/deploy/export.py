@@ -27,6 +27,7 @@ from sartm_core.learning.checkpoints import load_network
 from sartm_core.model.build import Network
 from sartm_core.model.rows import SIDE_MULTIPLE
 from sartm_core.rig import Size
+from sartm_core.sensing.fit import FitMode
 
 Form = Literal["torch", "onnx"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -40,6 +41,7 @@ def export(
     checkpoint: Path,
     out: Path,
     size: Size | None = None,
+    fit: FitMode = "stretch",
     form: Form = "torch",
     precision: Precision = "fp32",
     opset: int | None = None,
@@ -50,6 +52,7 @@ def export(
         checkpoint: written by `sartm train`; `figures.json` beside it goes into the bundle.
         out: folder; a bundle that is there is replaced.
         size: height, width of the network's input, multiples of 32; by default the last training size.
+        fit: how images of another aspect come to that size, see `sartm_core.sensing.fit.Fit`.
         form: `torch`: the weights; `onnx`: graphs, for ONNX Runtime and TensorRT.
         precision: of the graphs; int8 (the encoder's linear layers) is for CPUs.
         opset: of the graphs; by default 20 in fp16, for any TensorRT, else 23, for CPUs.
@@ -88,7 +91,7 @@ def export(
                 preset=recipe.preset, backbone=recipe.backbone, lora_rank=recipe.lora_rank, changes=recipe.network
             ),
             size=size,
-            fit="stretch",
+            fit=fit,
             graphs=graphs,
             files={path.name: sha256(path) for path in sorted(part.iterdir())},
             recipe=recipe.model_dump(mode="json"),

@@ -1,5 +1,6 @@
 """What a network is made of and what it costs, without running it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,24 +33,42 @@ def describe(config: AnyConfig, size: tuple[int, int]) -> dict[str, Any]:
     for name, parameter in network.pretrained_parameters().items():
         part = ".".join(name.split(".")[: 2 if name.startswith("decoder") else 1])
         frozen[part] = frozen.get(part, 0) + parameter.numel()
-    network.merge_experts()
-    network.eval().requires_grad_(False).to("meta")
-    encoder = _gflop(network, size, rows=1, decode=False)  # of the first modality
-    whole = [_gflop(network, size, rows=count, decode=True) for count in range(1, len(config.modalities) + 1)]
+    _make_countable(network)
+    encoder = _gflop(network, size, present=[0], decode=False)
+    whole = [_gflop(network, size, range(count), decode=True) for count in range(1, len(config.modalities) + 1)]
     gflop = {"encoder_per_modality": encoder, "after_the_encoder": whole[0] - encoder, "whole": whole}
     return {"parameters": parameters, "frozen": frozen, "gflop": gflop}
+
+
+def gflop_of(config: AnyConfig, size: tuple[int, int], choices: Sequence[Sequence[int]]) -> list[float]:
+    """GFLOP of the whole network for each choice of present modalities, as `describe` counts them.
+
+    Args:
+        config: of the network.
+        size: height, width of the input.
+        choices: indices of modalities, ascending; not empty.
+    """
+    network = build_network(config)
+    _make_countable(network)
+    return [_gflop(network, size, present, decode=True) for present in choices]
+
+
+def _make_countable(network: Network) -> None:
+    network.merge_experts()
+    network.eval().requires_grad_(False).to("meta")
 
 
 def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _gflop(network: Network, size: tuple[int, int], rows: int, decode: bool) -> float:
+def _gflop(network: Network, size: tuple[int, int], present: Sequence[int], decode: bool) -> float:
     """Counted on the meta device: shapes without numbers, but for the indices, on which the work depends."""
-    modality = torch.arange(rows)
-    sample = torch.zeros(rows, dtype=torch.long)
-    availability = torch.arange(len(network.config.modalities))[None] < rows
-    planes = torch.zeros(rows, 3, *size, device="meta")
+    modality = torch.tensor(present)
+    sample = torch.zeros_like(modality)
+    availability = torch.zeros(1, len(network.config.modalities), dtype=torch.bool)
+    availability[0, modality] = True
+    planes = torch.zeros(len(modality), 3, *size, device="meta")
     counter = FlopCounterMode(display=False)
     with counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         features = network.encode(planes, modality)

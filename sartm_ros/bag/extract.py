@@ -85,21 +85,18 @@ def extract(
 
 
 def split_at(place: float, validation: float) -> str:
-    """`train` or `val`: of equal stretches every n-th is for validation, so that it meets all that the drive met.
+    """`train` or `val`: the middle of each half of the drive is for validation, since a drive does not stay the same.
 
     Args:
         place: in the recording, 0 to 1.
-        validation: wanted share, 0 to 1; it becomes the nearest of 0, 1, 1/2, 1/3, ...
+        validation: share, 0 to 1.
 
     Example:
         >>> "".join(split_at((second + 0.5) / 20, 0.2)[0] for second in range(20))
         'ttttvvttttttttvvtttt'
     """
-    if validation <= 0:
-        return "train"
-    every = round(1 / validation)
-    stretch = int(place * 2 * every)
-    return "val" if stretch % every == every // 2 else "train"
+    of_the_half = 2 * place % 1
+    return "val" if validation > 0 and abs(of_the_half - 0.5) <= validation / 2 else "train"
 
 
 def _write(writer: RecordingWriter, found: ReplaySet, split: str, rig: Rig) -> None:

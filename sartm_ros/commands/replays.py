@@ -180,9 +180,7 @@ def bag_extract(
     rig: Annotated[str, typer.Option(help="Rig file or name: which topic is which sensor.")],
     out: Annotated[Path, typer.Option(help="The rig recording's folder; must not exist.")],
     every: Annotated[float, typer.Option(help="Seconds between frame sets.", min=0)] = 0.5,
-    val: Annotated[
-        float, typer.Option(help="Share of the recording that becomes 'val', about: 1, 1/2, 1/3, ...", min=0, max=1)
-    ] = 0.2,
+    val: Annotated[float, typer.Option(help="Share of the recording that becomes 'val'.", min=0, max=1)] = 0.2,
     complete: Annotated[bool, typer.Option("--complete", help="Only frame sets with every sensor.")] = False,
     limit: Annotated[int | None, typer.Option(help="At most so many.", min=1)] = None,
     truth_topic: TruthOption = None,

@@ -95,6 +95,17 @@ class TestSegment:
         assert segmenter.segment({"thermal": thermal}).mask.shape == (256, 320)  # the rig's, without the camera
         assert segmenter.segment({"thermal": thermal}, size=(90, 70)).confidence.shape == (90, 70)
 
+    def test_what_a_crop_cuts_off_is_unlabelled(self, copied: Path) -> None:
+        """`sartm export --fit crop` says so in the bundle."""
+        description = json.loads((copied / "bundle.json").read_text())
+        (copied / "bundle.json").write_text(json.dumps({**description, "fit": "crop"}))
+        answer = load_segmenter(copied).segment({"rgb": np.full((3, 256, 640), 90, np.uint8)})
+        seen = answer.mask != 255
+        assert seen[:, 160:480].all()
+        assert not seen[:, :160].any()
+        assert not seen[:, 480:].any()
+        assert (answer.confidence[:, :160] == 0).all()
+
     def test_answers_do_not_depend_on_the_order_of_keys(
         self, segmenter: TorchSegmenter, sim_rig: Rig, day_frame: SimulatedFrame
     ) -> None:

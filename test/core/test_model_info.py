@@ -1,12 +1,13 @@
 """Counts against numbers that were measured elsewhere."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 
 import pytest
 
-from sartm_core.model.info import describe
+from sartm_core.model.info import describe, gflop_of
 from sartm_core.model.presets import PRESETS, any_sensor, mle_sam, preset
 
 
@@ -31,6 +32,14 @@ def test_every_preset_is_described(name: str) -> None:
     if name == "sartm":  # alone, the reference meets nobody
         encoder = info["gflop"]["encoder_per_modality"]
         assert whole[1] - whole[0] > 1.01 * encoder
+
+
+def test_a_modality_at_half_size_costs_a_quarter() -> None:
+    config = dataclasses.replace(any_sensor("nano", ("rgb", "lidar", "thermal"), 5, 4), half_size=("lidar",))
+    rgb, lidar, both = gflop_of(config, (128, 192), [[0], [1], [0, 1]])
+    after = describe(config, (128, 192))["gflop"]["after_the_encoder"]
+    assert lidar - after == pytest.approx((rgb - after) / 4, rel=0.05)
+    assert both - after == pytest.approx(rgb + lidar - 2 * after, rel=0.01)
 
 
 @pytest.mark.slow

@@ -130,8 +130,8 @@ def test_a_run_leaves_what_it_promises(whole_run: Path) -> None:
         "best.ckpt", "figures.json", "hparams.yaml", "last.ckpt", "metrics.csv", "tensorboard",
     ]  # fmt: skip
     assert list((out / "tensorboard").glob("events.*"))
-    bundle = export(out / "best.ckpt", whole_run / "bundle")
-    assert bundle.size == (32, 64)
+    bundle = export(out / "best.ckpt", whole_run / "bundle", fit="letterbox")
+    assert (bundle.size, bundle.fit) == ((32, 64), "letterbox")
     assert load_segmenter(whole_run / "bundle").bundle.rig.names == ("rgb", "thermal", "depth")
     with pytest.raises(SartmError, match="holds other things and is no bundle"):
         export(out / "best.ckpt", out)

@@ -136,8 +136,10 @@ class Host:
 
 @pytest.fixture(scope="session")
 def middleware() -> dict[str, str]:
-    """A ROS domain of this test run's own."""
+    """A ROS domain of this process's own, apart from those of other pytest-xdist workers that have none yet."""
     environment, _ = private_environment(participants=3)
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    environment["ROS_DOMAIN_ID"] = str(1 + (int(environment["ROS_DOMAIN_ID"]) // 4 * 4 + worker) % 100)
     os.environ.update(environment)
     return environment
 

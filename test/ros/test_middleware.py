@@ -1,4 +1,6 @@
+import random
 import shutil
+import socket
 from types import SimpleNamespace
 
 import pytest
@@ -28,6 +30,14 @@ def test_segments_are_as_large_as_shared_memory_allows(
 def test_a_users_profile_is_respected_and_older_ones_have_their_own_name(distribution: str, name: str) -> None:
     assert shared_memory({"FASTRTPS_DEFAULT_PROFILES_FILE": "/mine.xml"}, participants=1) == {}
     assert list(shared_memory({"ROS_DISTRO": distribution}, participants=1)) == [f"{name}_DEFAULT_PROFILES_FILE"]
+
+
+def test_a_domain_in_use_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "sample", lambda domains, count: [7, 9])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as robot:
+        robot.bind(("", 7400 + 250 * 7 + 10))
+        assert private_environment(participants=1)[0]["ROS_DOMAIN_ID"] == "9"
+    assert private_environment(participants=1)[0]["ROS_DOMAIN_ID"] == "7"
 
 
 def test_processes_of_ours_meet_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
