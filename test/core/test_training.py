@@ -22,6 +22,7 @@ from sartm_core.deploy import load_segmenter
 from sartm_core.deploy.export import export
 from sartm_core.errors import SartmError
 from sartm_core.learning.checkpoints import extract_pretrained, load_initial_weights, load_network
+from sartm_core.learning.module import SegmentationModule
 from sartm_core.learning.overrides import read_recipe
 from sartm_core.learning.train import train
 from sartm_core.rig import load_rig
@@ -254,6 +255,28 @@ def test_ctrl_c_says_what_was_kept(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert "--resume goes on from step" in " ".join(said.split())
     assert "Traceback" not in said
+
+
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # as `train` itself does
+def test_an_interrupt_after_a_resume_says_from_where_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = SegmentationModule.training_step
+
+    def step(module: SegmentationModule, *arguments: Any) -> torch.Tensor:
+        if module.global_step == 5:
+            raise KeyboardInterrupt
+        return real(module, *arguments)
+
+    monkeypatch.setattr(SegmentationModule, "training_step", step)
+    caplog.set_level("INFO")
+    recipe, handler = read_recipe(written(tmp_path)), signal.getsignal(signal.SIGINT)
+    for resume in (False, True):
+        caplog.clear()
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "run", accelerator="cpu", resume=resume)
+        signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
+        assert "interrupted at step 5; --resume goes on from step 3" in caplog.text
 
 
 def test_a_full_disk_is_named_and_the_last_checkpoint_stays(tmp_path: Path, monkeypatch) -> None:
