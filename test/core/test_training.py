@@ -257,7 +257,7 @@ def test_ctrl_c_says_what_was_kept(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
-@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # as `train` itself does
+@pytest.mark.filterwarnings("ignore:Experiment logs directory", "ignore:.*your dataloader is not resumable")
 def test_an_interrupt_after_a_resume_says_from_where_it_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
