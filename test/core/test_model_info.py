@@ -2,13 +2,15 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import pytest
+from typer.testing import CliRunner
 
 from sartm_core.model.info import describe, gflop_of
 from sartm_core.model.presets import PRESETS, any_sensor, mle_sam, preset
+from sartm_ros.cli import app
+
+runner = CliRunner()
 
 
 def test_tiny_costs_what_sam2s_encoder_costs() -> None:
@@ -49,20 +51,15 @@ def test_mle_sams_experts() -> None:
     assert info["parameters"]["experts"] == 4
 
 
-@pytest.mark.slow
 def test_the_command() -> None:
-    command = [sys.executable, "-m", "sartm_ros.cli", "model", "info"]
-    run = subprocess.run(
-        [*command, "sam_lora", "--backbone", "nano", "--modalities", "a,b,c", "--size", "64x96", "--json"],
-        capture_output=True,
-        text=True,
+    command = ["model", "info"]
+    run = runner.invoke(
+        app, [*command, "sam_lora", "--backbone", "nano", "--modalities", "a,b,c", "--size", "64x96", "--json"]
     )
     info = json.loads(run.stdout)
     assert info["parameters"]["experts"] == 1
     assert len(info["gflop"]["whole"]) == 3
-    wrong = subprocess.run(
-        [*command, "any_sensor", "--backbone", "nano", "--size", "100x96"], capture_output=True, text=True
-    )
-    assert wrong.returncode == 1
+    wrong = runner.invoke(app, [*command, "any_sensor", "--backbone", "nano", "--size", "100x96"])
+    assert wrong.exit_code == 1
     assert "multiples of 32, got 100x96" in wrong.stderr
-    assert subprocess.run([*command, "any_sensor", "--size", "big"], capture_output=True).returncode == 2
+    assert runner.invoke(app, [*command, "any_sensor", "--size", "big"]).exit_code == 2

@@ -259,7 +259,7 @@ class TestSegmenter:
     def test_modalities_of_half_size(self, trt: Any, bundle: Bundle, tmp_path: Path, cache: EngineCache) -> None:
         """Three engines; the encoders write beside one another what the head reads."""
         torch.manual_seed(0)
-        rig, half = bundle.rig, ("thermal", "depth")
+        rig, half = bundle.rig.only(["rgb", "thermal", "depth", "lidar"]), ("thermal", "depth")
         config = preset_for_rig("any_sensor", "nano", rig, 4, {"half_size": list(half)})
         network = MultiModalNetwork(config, form="inference").eval()
         for name, parameter in network.named_parameters():
@@ -267,8 +267,8 @@ class TestSegmenter:
                 torch.nn.init.normal_(parameter, std=0.05)
         size = (64, 128)
         graphs = write_onnx(network, size, rig.dtype, 20, "fp32", tmp_path)
-        assert graphs.encoders == {"encoder.onnx": ("rgb", "lidar", "event"), "encoder_half.onnx": half}
-        describe_graphs(tmp_path, bundle.model_copy(update={"size": size, "graphs": graphs}))
+        assert graphs.encoders == {"encoder.onnx": ("rgb", "lidar"), "encoder_half.onnx": half}
+        describe_graphs(tmp_path, bundle.model_copy(update={"rig": rig, "size": size, "graphs": graphs}))
         described = read_bundle(tmp_path)
         segmenter = TensorRtSegmenter(described, tmp_path, cache, say=lambda line: None)
         assert len(list(cache.directory.glob("*.engine"))) == 3
