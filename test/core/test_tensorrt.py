@@ -8,7 +8,6 @@ import ctypes
 import dataclasses
 import errno
 import gc
-import importlib.util
 import itertools
 import json
 import os
@@ -21,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fake_tensorrt as fake
 import numpy as np
 import pytest
 import torch
@@ -73,20 +73,6 @@ ONE_MODALITY = {
 """Graphs with the interface of an export for a rig of one camera."""
 SIZE = (64, 96)
 NEWEST, NEW, OLD = "11.4.0.106", "10.16.1.11", "8.6.1"
-
-
-def _load_fake() -> Any:
-    """Tests are no package here (--import-mode=importlib)."""
-    spec = importlib.util.spec_from_file_location("fake_tensorrt", HERE / "fake_tensorrt.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fake_tensorrt"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-fake = _load_fake()
 
 pytestmark = pytest.mark.slow  # the export of the graphs takes ten seconds
 

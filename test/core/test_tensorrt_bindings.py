@@ -7,7 +7,6 @@ engine.py and tensorrt_segmenter.py use, and that the stand-in of test_tensorrt.
 
 import ast
 import functools
-import importlib.util
 import inspect
 import json
 import os
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fake_tensorrt as fake
 import pytest
 
 HERE = Path(__file__).parent
@@ -400,25 +400,15 @@ class TestRun:
 class TestStandIn:
     """fake_tensorrt.py promises nothing that NVIDIA's bindings do not have."""
 
-    @pytest.fixture
-    def fake(self) -> Any:
-        spec = importlib.util.spec_from_file_location("fake_tensorrt", HERE / "fake_tensorrt.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["fake_tensorrt"] = module  # dataclasses look their module up
-        spec.loader.exec_module(module)
-        return module
-
     @pytest.fixture(params=["8.6.1", "11.4.0.106"])
-    def offered(self, request: pytest.FixtureRequest, fake: Any) -> Any:
+    def offered(self, request: pytest.FixtureRequest) -> Any:
         class NoRuntime:
             class fake_device_room:  # noqa: N801
                 pass
 
         return fake.make(NoRuntime, request.param)[0]
 
-    def test_its_names_are_nvidias(self, offered: Any, fake: Any, real: dict[str, Any], major: int) -> None:
+    def test_its_names_are_nvidias(self, offered: Any, real: dict[str, Any], major: int) -> None:
         missing = set()
         for name, value in vars(offered).items():
             if name.startswith("_"):
