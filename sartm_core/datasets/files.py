@@ -48,10 +48,10 @@ def read_array(path: Path, key: str | None = None) -> NDArray[Any]:
     if not path.is_file():
         raise SartmError(f"{path}: is missing.")
     try:
-        content = np.load(path)
-        if isinstance(content, np.ndarray):
-            return content
-        with content:
+        with path.open("rb") as stream:
+            content = np.load(stream)
+            if isinstance(content, np.ndarray):
+                return content
             return np.asarray(content[key if key is not None else content.files[0]])
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise SartmError(f"{path}: is no array that can be read ({error}). Download or write it again.") from error

@@ -103,7 +103,7 @@ def _read_table(path: Path) -> tuple[list[str], np.ndarray]:
     )
     try:
         if path.suffix == ".npz":
-            with np.load(path) as content:
+            with path.open("rb") as stream, np.load(stream) as content:
                 names, table = [str(name) for name in content["names"]], content["embeddings"]
         else:
             table = np.load(path)
