@@ -1,7 +1,8 @@
 """Which messages belong together, when some of the sensors are late, silent or dead. Pure Python, no ROS import.
 
-For every message of the anchor the nearest message of each other stream within its tolerance; the set goes out as
-soon as all live streams have answered, or after `max_wait_s` with what is there. A stream that is silent for
+For every message of the anchor the nearest message of each other stream within its tolerance, again if it is the
+nearest of several: a slow sensor is in every set of a fast one. The set goes out as soon as all live streams have
+answered, or after `max_wait_s` with what is there. A stream that is silent for
 `stale_after_s` is no longer waited for. When the anchor itself falls silent the next live stream takes over; when it
 returns it gets the lead back. Time comes in as an argument, on the clock of the stamps: the same code serves a live
 node, simulated time and a bag without any clock.
@@ -46,7 +47,10 @@ class Stream:
 
 @dataclass(slots=True)
 class _Queue:
-    """One stream's messages, sorted by stamp, and what happened to it."""
+    """One stream's messages, sorted by stamp, and what happened to it.
+
+    The last one that went out stays: it may be the nearest of the next set, too.
+    """
 
     stream: Stream
     stamps: deque[int] = field(default_factory=deque)
@@ -54,7 +58,8 @@ class _Queue:
     newest_ns: int | None = None
     last_arrival_ns: int | None = None
     gaps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=2))
-    period_ns: int | None = None
+    periods_ns: deque[int] = field(default_factory=lambda: deque(maxlen=2))
+    used_ns: int | None = None
     skew_ns: int | None = None
     received_before: int = 0
     matched_before: int = 0
@@ -71,21 +76,18 @@ class _Queue:
             self.drop_before(self.stamps[1])
 
     def take(self, index: int) -> Any:
-        """Removes a message and all older ones: sets go out in the order of their stamps."""
-        while index > 0:
-            self.stamps.popleft()
-            self.messages.popleft()
-            self.unmatched += 1
-            index -= 1
-        self.stamps.popleft()
-        self.matched += 1
-        return self.messages.popleft()
+        """The message at an index; removes all older ones: sets go out in the order of their stamps."""
+        if index > 0:
+            self.drop_before(self.stamps[index])
+        if self.stamps[0] != self.used_ns:
+            self.used_ns = self.stamps[0]
+            self.matched += 1
+        return self.messages[0]
 
     def drop_before(self, stamp_ns: int) -> None:
         while self.stamps and self.stamps[0] < stamp_ns:
-            self.stamps.popleft()
+            self.unmatched += self.stamps.popleft() != self.used_ns
             self.messages.popleft()
-            self.unmatched += 1
 
     def closest(self, stamp_ns: int) -> int | None:
         """Index of the message nearest to a stamp, however far."""
@@ -109,11 +111,10 @@ class _Queue:
         return self.stream.required and self.stream.enabled
 
     def clear(self) -> None:
-        self.unmatched += len(self.stamps)
-        self.stamps.clear()
-        self.messages.clear()
-        self.newest_ns = self.last_arrival_ns = self.period_ns = None
-        self.gaps_ns.clear()
+        self.unmatched += len(self.stamps) - (self.used_ns in self.stamps)
+        for kept in (self.stamps, self.messages, self.gaps_ns, self.periods_ns):
+            kept.clear()
+        self.newest_ns = self.last_arrival_ns = self.used_ns = None
 
 
 OnSet = Callable[[int, dict[str, Any]], None]
@@ -247,7 +248,7 @@ class Synchronizer:
         if self._started_ns is None:
             self._started_ns = now_ns
         if newest is not None and stamp > newest:
-            queue.period_ns = stamp - newest
+            queue.periods_ns.append(stamp - newest)
         queue.newest_ns = stamp if newest is None else max(stamp, newest)
         if queue.last_arrival_ns is not None:
             queue.gaps_ns.append(now_ns - queue.last_arrival_ns)
@@ -328,12 +329,15 @@ class Synchronizer:
     @staticmethod
     def _next_is_nearer(queue: _Queue, stamp: int) -> bool:
         """Whether a stream that has not reached the stamp will, at its present pace, match it better with its next."""
-        if queue.period_ns is None or queue.newest_ns is None:
+        if queue.newest_ns is None:
             return False
-        return abs(queue.newest_ns + queue.period_ns - stamp) < abs(queue.stamps[-1] - stamp)
+        if not queue.periods_ns:
+            return queue.stamps[-1] == queue.used_ns  # the pace is not known, but a second use is the second choice
+        # Of two periods the smaller one is its pace: in the other a message may have been lost.
+        return abs(queue.newest_ns + min(queue.periods_ns) - stamp) < abs(queue.stamps[-1] - stamp)
 
     def _take(self, stamp: int) -> None:
-        """Moves the set at an anchor stamp from the queues to the delivery."""
+        """Hands the set at an anchor stamp to the delivery."""
         for queue in self._queues.values():
             closest = queue.closest(stamp)
             queue.skew_ns = queue.skew_ns if closest is None else queue.stamps[closest] - stamp

@@ -136,6 +136,7 @@ class Replay:
         self._frame_id = ""
         self._tags = TagTimes()
         self._unreadable: set[str] = set()
+        self._last_truth: Recorded | None = None
         self._sizes: dict[str, tuple[int, int]] = {}
         self.read_ns = bag.start_ns
         """How far the recording was read, in its time: for progress."""
@@ -269,7 +270,9 @@ class Replay:
 
     def _made(self, stamp_ns: int, found: dict[str, Recorded]) -> ReplaySet:
         recorded_ns = max(message.time_ns for message in found.values())
-        truth = self._truth(found.pop(TRUTH, None))
+        labelled = found.pop(TRUTH, None)
+        truth = None if labelled is self._last_truth else self._truth(labelled)  # a truth belongs to one set
+        self._last_truth = labelled or self._last_truth
         messages: dict[str, Any] = {}
         broken: dict[str, str] = {}
         for name, message in found.items():

@@ -163,7 +163,10 @@ def _silent(topic: TopicSurvey | None, at_s: float) -> bool:
 
 
 def _unmatched(modality: Modality, topic: TopicSurvey, reference: str, missed: int, tried: int) -> str:
-    mend = f"Set tolerance_s: {suggested_tolerance_s(topic):g}."
+    suggested = suggested_tolerance_s(topic)
+    mend = f"Set tolerance_s: {suggested:g}."
+    if suggested <= modality.tolerance_s:
+        mend = "It has gaps: `sartm bag info` shows them. A larger tolerance_s takes older images instead."
     if topic.skew is not None and abs(topic.skew.median_ms) > LARGE_SHIFT * modality.tolerance_s * 1e3:
         mend += f" If it is a constant delay of the driver, set offset_s: {-topic.skew.median_ms / 1e3:.3f} instead."
     return (

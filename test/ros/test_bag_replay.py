@@ -148,6 +148,16 @@ class TestMatching:
         assert [sorted(values) for _, values in told(sets)] == [["rgb", "thermal"], ["rgb"]] * 3
         assert replay.report()["incomplete"] == 3
 
+    def test_a_wider_tolerance_takes_its_image_again_but_a_truth_only_once(self, tmp_path: Path) -> None:
+        """/thermal at half of the pace, once as a sensor and once as the truth."""
+        messages = [entry for entry in pairs(6) if entry[0] == "/rgb" or entry[3] % 2 == 0]
+        bag = write_bag(tmp_path / "bag", messages)
+        sets, _ = replayed(bag, small_rig(tolerance_s=0.101))
+        assert [values["thermal"] for _, values in told(sets)] == [100, 100, 102, 102, 104, 104]
+        alone = small_rig().only(["rgb"])
+        sets, _ = replayed(bag, alone, truth_topic="/thermal", truth_tolerance_s=0.101)
+        assert [found.truth is not None for found in sets] == [True, False] * 3
+
     def test_another_sensor_takes_the_lead(self, drive: Path) -> None:
         sets, replay = replayed(drive, load_rig("simrobot"))
         assert len(sets) == 20
