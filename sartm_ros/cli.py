@@ -36,7 +36,7 @@ def demo(
         stdout.print(summary_table(summary, load_rig("sim")))
         for name, what in (
             ("report.html", "the report: open it in a browser"),
-            ("overlay.png", "what the robot saw"),
+            ("contact_sheet.png", "what the robot saw"),
             ("summary.json", "the figures"),
             (f"{out.name}.mcap", "all inputs and outputs, a rosbag2 recording"),
         ):

@@ -13,6 +13,8 @@ from sartm_core.datasets.recording import Recording
 from sartm_core.errors import SartmError
 
 _PUBLISHED = (MFNet, PST900, FMB, Deliver, Muses, MCubeS)
+ROSBAGS = (".mcap", ".db3")
+
 _MARKS = {
     "rig recording": "manifest.json",
     "mfnet": "images (or rgb and ther) and labels",
@@ -30,6 +32,10 @@ def open_data(root: Path) -> DataSet:
     Raises:
         SartmError: none of them; says what each is recognised by.
     """
+    if root.suffix in ROSBAGS or (root.is_dir() and any(path.suffix in ROSBAGS for path in root.iterdir())):
+        raise SartmError(
+            f"{root}: is a recording of ROS. Make a data set of it: sartm bag extract {root} --rig RIG --out FOLDER."
+        )
     if not root.is_dir():
         raise SartmError(f"{root}: no such folder. Give the root of a data set.")
     if (root / "manifest.json").is_file():

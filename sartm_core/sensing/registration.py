@@ -89,8 +89,8 @@ def _check_calibrated(rig: Rig, modality: Modality) -> None:
 def _check_size(modality: Modality, raw: NDArray[Any]) -> None:
     if raw.shape[:2] != modality.size:
         raise SartmError(
-            f"{modality.name}: its calibration is for images of {modality.size[1]}x{modality.size[0]} (size: in the "
-            f"rig file), got {raw.shape[1]}x{raw.shape[0]}."
+            f"{modality.name}: its calibration is for images of {modality.size[0]}x{modality.size[1]} (height x width; "
+            f"size: in the rig file), got {raw.shape[0]}x{raw.shape[1]}."
         )
 
 

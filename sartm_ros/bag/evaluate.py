@@ -107,7 +107,7 @@ def _score(
     labels = None if how.labels is None else StampedLabels(how.labels, len(rig.classes), how.label_tolerance_s)
     served = segmenter.bundle.rig
     replay = Replay(bag, rig, served.names, served.dtype, how.options, BagFaults(how.faults, rig.names))
-    scored = 0
+    scored = lacking = 0
     for number, found in enumerate(replay, start=1):
         truth = found.truth if labels is None else labels.at(found.stamp_ns)
         planes = {key: plane for key, plane in found.planes.items() if key in scoring.modalities}
@@ -117,13 +117,20 @@ def _score(
             moment = Moment(name, found.time_s, found.states)
             scoring.add(Sample(f"{name}/{found.stamp_ns}", found.images, planes, truth, tags, moment))
             scored += 1
+            lacking += len(planes) < len(rig.names)
         progress(number)
+    remarks = replay.remarks()
+    if lacking:
+        remarks.append(
+            f'{lacking} of the {scored} scored frame sets lacked a sensor; "all sensors" is all that they had.'
+        )
     return {
         "name": name,
         "sha256": _hash_of(bag),
         "scored": scored,
+        "lacking": lacking,
         "replay": replay.report(),
-        "remarks": replay.remarks(),
+        "remarks": remarks,
     }
 
 

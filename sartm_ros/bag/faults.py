@@ -84,6 +84,14 @@ class BagFaults:
                 )
         self._faults = faults
 
+    def remarks(self, seconds: float) -> list[str]:
+        """Of those that a recording of this length never meets."""
+        return [
+            f"--{fault.text}: begins after the recording's end at {seconds:.1f} s and changed nothing."
+            for fault in self._faults
+            if fault.start_s > seconds
+        ]
+
     def dropped(self, name: str, at_s: float) -> bool:
         """Whether a message is left out."""
         return bool(self._active("drop", name, at_s))

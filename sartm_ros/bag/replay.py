@@ -180,7 +180,8 @@ class Replay:
     def remarks(self) -> list[str]:
         """What the user should know or mend, a line each."""
         counts = self._synchronizer.statistics()
-        lines = [*self.bag.losses, *self.calibration_remarks]
+        seconds = (self.bag.end_ns - self.bag.start_ns) / NS_PER_S
+        lines = [*self.bag.losses, *self.calibration_remarks, *self._faults.remarks(seconds)]
         for stream in self._streams:
             of_stream = counts["streams"][stream.name]
             reason = explain_mismatch(of_stream, stream, counts["anchor"])

@@ -56,9 +56,24 @@ def check_rig(rig: Rig, bag: Bag, survey: Survey) -> RigFindings:
         wrong_type |= topic.message_type != modality.message
         faults += _faults_of(modality, topic, reference)
         remarks += _remarks_of(modality, topic)
+        if reference is not None and not _is_registered(modality, topic, reference):
+            remarks.append(
+                f"{modality.name}: nothing says how its images lie over those of {rig.reference}; they are taken to be "
+                "aligned. Write a homography, or intrinsics and extrinsics (docs/node.md: Registration)."
+            )
     if wrong_type or reference is None:
         return RigFindings(faults, remarks, 0, 0)
     return _try(rig, bag, survey, faults, remarks)
+
+
+def _is_registered(modality: Modality, topic: TopicSurvey, reference: TopicSurvey) -> bool:
+    """Whether the rig file registers its images, or the driver has: one frame and size."""
+    if topic is reference or modality.kind == "lidar" or topic.content is None or reference.content is None:
+        return True
+    aligned = topic.frame_id == reference.frame_id and topic.content.size == reference.content.size
+    return (
+        aligned or modality.homography is not None or modality.intrinsics is not None or modality.calibration == "ros"
+    )
 
 
 def _instead(modality: Modality, survey: Survey) -> str:

@@ -221,9 +221,11 @@ def _calibration_fields(
         return fields if one.kind == "lidar" else [*fields, ("plane_m", "10.0", "images are warped for this distance")]
     what = "extrinsics: {translation_m: [...], rotation_xyzw: [...]}"
     needed = what if one.kind == "lidar" else f"intrinsics: {{fx, fy, cx, cy}} and {what}, or a homography"
+    if one.kind not in ("lidar", "depth"):
+        needed += "; depth_from: depth warps it by a depth camera"
     consequence = "nothing can be projected" if one.kind == "lidar" else "its images are taken to be aligned"
     remarks.append(f"{one.name}: the recording does not calibrate it; {consequence}. Write {needed}.")
-    return []
+    return [("# not calibrated", f"write {needed}", "")]
 
 
 def _matching_fields(topic: TopicSurvey, reference: TopicSurvey, remarks: list[str]) -> list[tuple[str, str, str]]:

@@ -53,6 +53,7 @@ def rig_init(
 def rig_check(
     rig: RigArgument,
     bag: Annotated[Path | None, typer.Option(help="Also say what would go wrong with this recording.")] = None,
+    bundle: Annotated[str | None, typer.Option(help="Also say whether this model can serve the rig.")] = None,
     msgs: MsgsOption = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -62,6 +63,11 @@ def rig_check(
     findings = None
     with user_errors():
         loaded = load_rig(rig)
+        if bundle is not None:
+            from sartm_core.deploy.bundle import check_serves, read_bundle
+            from sartm_core.resources import resolve_bundle
+
+            check_serves(read_bundle(resolve_bundle(bundle)).rig, loaded)
         if bag is not None:
             from sartm_ros.bag.reader import open_bag
             from sartm_ros.bag.rig_check import check_rig
@@ -80,8 +86,10 @@ def rig_check(
             stdout.print(f"remark: {remark}", soft_wrap=True, highlight=False, markup=False)
         for fault in faults:
             stdout.print(f"fault: {fault}", style="red", soft_wrap=True, highlight=False, markup=False)
-        tried = "" if findings is None else f"; {findings.complete} of the first {findings.tried} frame sets complete"
-        summary = f"{len(faults)} faults" if faults else "no faults"
+        tried = ""
+        if findings is not None:
+            tried = f"; {findings.complete} of the first {findings.tried} frame sets of {loaded.reference} complete"
+        summary = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}" if faults else "no faults"
         counts = f"{len(loaded.modalities)} modalities, {len(loaded.classes)} classes"
         stdout.print(f"{loaded.name}: {counts}, {summary}{tried}")
     if faults:

@@ -101,9 +101,9 @@ def _note(drive: Drive, topic: str, time_ns: int, message: Any, rig: Rig) -> Non
 
 
 def read_samples(bag: Path, rig: Rig, drive: Drive) -> dict[int, dict[str, Any]]:
-    """The raw arrays and the overlay of the phases' sample frames: stamp -> modality or `overlay` -> array."""
+    """The raw arrays of the phases' sample frames: stamp -> modality -> array."""
     samples: dict[int, dict[str, Any]] = {phase.sample_ns: {} for phase in drive.phases}
-    by_topic = {modality.topic: modality.name for modality in rig.modalities} | {f"{NODE}/overlay": "overlay"}
+    by_topic = {modality.topic: modality.name for modality in rig.modalities}
     for topic, _, message in read_messages(bag, set(by_topic)):
         if stamp_ns(message) in samples:
             samples[stamp_ns(message)][by_topic[topic]] = raw_array(message)

@@ -27,7 +27,7 @@ COLOURS = ("#d1495b", "#e39b23", "#2a6f97", "#5b8e3e", "#7b4ea3", "#444444", "#0
 def contact_sheet(
     drive: Drive, samples: dict[int, dict[str, Any]], summary: dict[str, Any], rig: Rig, out: Path
 ) -> None:
-    """One row per phase: what each sensor delivered, the overlay, the truth. Writes a PNG."""
+    """One row per phase: what each sensor delivered, the mask, the truth. Writes a PNG."""
     columns = [*rig.names, "segmentation", "truth"]
     rows = drive.phases
     figure, axes = plt.subplots(
@@ -45,10 +45,9 @@ def contact_sheet(
             axis.spines[:].set_visible(False)
             if row == 0:
                 axis.set_title(name, fontsize=11, fontweight="bold")
-            if name == "segmentation":
-                image = sample.get("overlay")
-            elif name == "truth":
-                image = rig.palette[drive.truths[phase.sample_ns]] if phase.sample_ns in drive.truths else None
+            if name in ("segmentation", "truth"):
+                ids = (drive.masks if name == "segmentation" else drive.truths).get(phase.sample_ns)
+                image = None if ids is None else rig.palette[ids]
             else:
                 image = _picture(rig.modality(name), sample.get(name))
             _show(axis, image, "unplugged" if name in phase.unplugged else "no data", rig)

@@ -13,8 +13,8 @@ from sartm_ros.demo.analysis import Drive
 from sartm_ros.demo.pictures import COLOURS, latency_chart, routing_chart
 
 
-def write_report(drive: Drive, summary: dict[str, Any], rig: Rig, bundle: str, overlay: Path, out: Path) -> None:
-    """Writes report.html; `overlay` is the contact sheet, embedded."""
+def write_report(drive: Drive, summary: dict[str, Any], rig: Rig, bundle: str, pictures: Path, out: Path) -> None:
+    """Writes report.html; `pictures` is the contact sheet, embedded."""
     source = resources.files("sartm_ros.demo").joinpath("report.html.j2").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
     html = template.render(
@@ -22,7 +22,7 @@ def write_report(drive: Drive, summary: dict[str, Any], rig: Rig, bundle: str, o
         modalities=rig.names,
         colours=dict(zip(rig.names, COLOURS, strict=False)),
         bundle=bundle,
-        overlay=base64.b64encode(overlay.read_bytes()).decode("ascii"),
+        pictures=base64.b64encode(pictures.read_bytes()).decode("ascii"),
         routing_chart=routing_chart(drive, rig),
         latency_chart=latency_chart(drive),
     )

@@ -23,7 +23,7 @@ BUNDLE = "any_sensor_simrig5"
 
 
 def run_demo(out: Path, scenario_name: str, rate_hz: float, console: Console) -> dict[str, Any]:
-    """Leaves demo.mcap, overlay.png, report.html and summary.json in `out`; replaces an earlier demo there.
+    """Leaves demo.mcap, contact_sheet.png, report.html and summary.json in `out`; replaces an earlier demo there.
 
     Args:
         out: the folder.
@@ -52,9 +52,9 @@ def run_demo(out: Path, scenario_name: str, rate_hz: float, console: Console) ->
         drive = read_drive(writer.folder, rig)
         summary = summarise(drive, rig, rate_hz)
         write_text(writer.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-        overlay = writer.folder / "overlay.png"
-        contact_sheet(drive, read_samples(writer.folder, rig, drive), summary, rig, overlay)
-        write_report(drive, summary, rig, bundle.name, overlay, writer.folder / "report.html")
+        pictures = writer.folder / "contact_sheet.png"
+        contact_sheet(drive, read_samples(writer.folder, rig, drive), summary, rig, pictures)
+        write_report(drive, summary, rig, bundle.name, pictures, writer.folder / "report.html")
     return summary
 
 

@@ -199,7 +199,7 @@ def test_at_the_border_nothing_lies_between_the_image_and_what_was_not_measured(
 
 
 def test_a_calibration_for_another_size_is_refused() -> None:
-    with pytest.raises(SartmError, match="thermal: its calibration is for images of 96x72 .* got 128x96"):
+    with pytest.raises(SartmError, match="thermal: its calibration is for images of 72x96 .* got 96x128"):
         register(wall_and_box_rig(), "thermal", {"thermal": np.zeros((96, 128), np.float32)})
 
 

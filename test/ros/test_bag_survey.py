@@ -220,7 +220,10 @@ class TestInit:
                 writer.add_topic(topic, bag.topics[topic].message_type)
             for message in bag.messages(kept):
                 writer.write(message.topic, message.time_ns, message.data)
-        rig, _, remarks = drafted(tmp_path / "bag")
+        rig, text, remarks = drafted(tmp_path / "bag")
+        assert "    # not calibrated: write intrinsics: {fx, fy, cx, cy} and extrinsics" in text
+        told = [line for line in findings_of(rig, tmp_path / "bag").remarks if "they are taken to be aligned" in line]
+        assert [line.split(":")[0] for line in told] == ["thermal", "depth", "event"]
         assert all(m.calibration == "file" for m in rig.modalities)
         assert [remark.split(":")[0] for remark in remarks] == ["thermal", "depth", "lidar", "event"]
         assert "nothing can be projected. Write extrinsics" in remarks[2]
@@ -289,6 +292,13 @@ class TestCheck:
         rig = changed(load_rig("simrobot"), "lidar", calibration="ros", extrinsics=None)
         assert findings_of(rig, drive).faults == []
 
+    def test_a_slow_camera_beside_a_fast_one(self, tmp_path: Path) -> None:
+        path = write_images(tmp_path / "bag", {"/rgb": steady(90, 30), "/ir": steady(27, 9)}, ir="mono16")
+        rig, _, _ = drafted(path)
+        findings = findings_of(rig, path)
+        assert findings.faults == []
+        assert findings.complete >= findings.tried - 1
+
     def test_a_tolerance_that_is_too_small(self, tmp_path: Path) -> None:
         shifted = [(t + 0.03, s + 0.03) for t, s in steady(60, 10)]
         path = write_images(tmp_path / "bag", {"/rgb": steady(60, 10), "/ir": shifted}, ir="mono16")
@@ -326,6 +336,10 @@ class TestCheck:
         assert result.exit_code == 1
         assert "Did you mean /sim/rgb/image?" in result.stdout
         assert "rgbt: 2 modalities, 14 classes, 2 faults" in result.stdout
+        for rig, status in (("simrobot", 0), ("mfnet", 1)):
+            served = runner.invoke(app, ["rig", "check", rig, "--bundle", "any_sensor_simrig5"])
+            assert served.exit_code == status
+        assert "the bundle was trained for the classes" in served.stderr
         told = runner.invoke(app, ["rig", "check", "rgbt", "--bag", str(drive), "--json"])
         assert len(json.loads(told.stdout)["faults"]) == 2
 

@@ -201,6 +201,10 @@ class TestSegment:
         assert [present for present, _ in states] == [not 0.5 <= (i + 1) * 0.2 < 1.5 for i in range(20)]
         assert {state for _, state in states} == {"absent"}
 
+    def test_a_fault_behind_the_end_is_told(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
+        told = run("bag", "segment", drive, "--bundle", bundle, "--out", tmp_path / "x.mcap", "--drop", "rgb@100:150")
+        assert "--drop rgb@100:150: begins after the recording's end at 4.0 s and changed nothing" in told
+
     def test_what_cannot_be_is_refused_and_leaves_nothing(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
         for command, expected in (
             (["--rig", "mfnet"], "the bundle was trained for the classes"),
@@ -329,6 +333,8 @@ class TestEvaluate:
         inner = hashlib.sha256((drive / "drive.mcap").read_bytes()).hexdigest()
         assert recording["sha256"] == hashlib.sha256(inner.encode()).hexdigest()
         assert (recording["name"], recording["scored"], recording["replay"]["sets"]) == ("drive", 20, 20)
+        assert recording["lacking"] == 8
+        assert any("8 of the 20 scored frame sets lacked a sensor" in remark for remark in recording["remarks"])
         assert len(figures["bundle"]["sha256"]) == len(figures["configuration"]["sha256"]) == 64
         page = (evaluated / "report.html").read_text()
         for text in (recording["sha256"], "Over time", "drive 2-4 s", figures["bundle"]["sha256"]):
@@ -450,6 +456,9 @@ class TestExtract:
     def test_the_share_of_validation(self, share: float) -> None:
         splits = [split_at((i + 0.5) / 1000, share) for i in range(1000)]
         assert splits.count("val") / 1000 == pytest.approx(share, abs=0.01)
+
+    def test_a_recording_is_no_data_set_yet(self, drive: Path) -> None:
+        assert f"sartm bag extract {drive} --rig RIG" in run("data", "check", drive, status=1).replace("\n", " ")
 
     def test_names_of_stamps(self) -> None:
         at = 1_700_000_000_200_000_000

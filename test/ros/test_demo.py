@@ -19,7 +19,7 @@ def test_the_demo_leaves_its_report_and_tells_the_truth(tmp_path: Path) -> None:
     assert {path.name for path in out.iterdir()} >= {
         "demo.mcap",
         "metadata.yaml",
-        "overlay.png",
+        "contact_sheet.png",
         "report.html",
         "summary.json",
     }
