@@ -23,8 +23,11 @@ def train(
 ) -> None:
     """Train a network as a recipe says."""
     with user_errors():
+        from sartm_core.errors import SartmError
         from sartm_core.learning.overrides import read_recipe
 
+        if not recipe.is_file():
+            raise SartmError(f"{recipe}: no such recipe file. Those of the checkout lie in training/recipes.")
         changes = list(change or [])
         if data is not None:
             changes.append(f"data.root={data}")

@@ -18,6 +18,7 @@ from sartm_ros.bag.faults import BagFaults
 from sartm_ros.bag.order import Sorter, header_of
 from sartm_ros.bag.reader import Bag, Recorded
 from sartm_ros.bag.recorded_calibration import RecordedCalibration
+from sartm_ros.bag.rig_topics import check_topics, topics_without_messages
 from sartm_ros.bag.tags import TagTimes
 from sartm_ros.explanations import NO_STAMP, explain_mismatch
 from sartm_ros.messages import raw_array
@@ -115,7 +116,7 @@ class Replay:
         self._every, self._dtype, self._options, self._on_read = every, dtype, options, on_read
         self._faults = faults or BagFaults((), rig.names)
         self._names = {m.topic: m.name for m in rig.modalities}
-        _check_topics(bag, rig, options)
+        check_topics(bag, rig, (options.truth_topic, options.tags_topic))
         if options.truth_topic is not None:
             self._names[options.truth_topic] = TRUTH
         self._preparation = Preparation(rig)
@@ -181,15 +182,16 @@ class Replay:
         """What the user should know or mend, a line each."""
         counts = self._synchronizer.statistics()
         seconds = (self.bag.end_ns - self.bag.start_ns) / NS_PER_S
-        lines = [*self.bag.losses, *self.calibration_remarks, *self._faults.remarks(seconds)]
+        lines = [*self.bag.losses, *topics_without_messages(self.bag, self.rig)]
+        lines += [*self.calibration_remarks, *self._faults.remarks(seconds)]
         for stream in self._streams:
             of_stream = counts["streams"][stream.name]
             reason = explain_mismatch(of_stream, stream, counts["anchor"])
             modality = self.rig.modality(stream.name)
             found = self.bag.topics.get(modality.topic)
             if found is None or not found.count:
-                lines.append(f"{stream.name}: the recording has no messages of {modality.topic}.")
-            elif 0 < of_stream["received"] == of_stream["refused"]:
+                continue  # told by `topics_without_messages`
+            if 0 < of_stream["received"] == of_stream["refused"]:
                 lines.append(f"{stream.name}: {NO_STAMP} For this recording: --stamps recorded.")
             elif reason is not None:
                 lines.append(f"{stream.name}: {reason} For this recording alone: --stamps recorded.")
@@ -333,23 +335,3 @@ class Replay:
         if name in self._faults_found:
             counter = self._faults_found[name]
             counter[reason if reason in counter or len(counter) < 50 else "other reasons"] += 1
-
-
-def _check_topics(bag: Bag, rig: Rig, options: ReplayOptions) -> None:
-    here = [m for m in rig.modalities if m.topic in bag.topics]
-    if not here:
-        topics = ", ".join(sorted(bag.topics)) or "none"
-        raise SartmError(
-            f"{bag.path}: has none of the topics of rig '{rig.name}' ({', '.join(m.topic for m in rig.modalities)}). "
-            f"It has: {topics}. `sartm rig init --from-bag` writes a rig file for it."
-        )
-    for modality in here:
-        found = bag.topics[modality.topic].message_type
-        if found != modality.message:
-            raise SartmError(
-                f"{bag.path}: {modality.topic} holds {found}; rig '{rig.name}', modality '{modality.name}' expects "
-                f"{modality.message}. Set message: {found} there, or name another topic."
-            )
-    for topic in filter(None, (options.truth_topic, options.tags_topic)):
-        if topic not in bag.topics:
-            raise SartmError(f"{bag.path}: has no topic {topic}. It has: {', '.join(sorted(bag.topics))}.")

@@ -63,6 +63,7 @@ def bag_segment(
         from sartm_ros.bag.faults import BagFaults
         from sartm_ros.bag.reader import open_bag
         from sartm_ros.bag.replay import ReplayOptions
+        from sartm_ros.bag.rig_topics import topics_without_messages
         from sartm_ros.bag.segment import Outputs, segment
 
         outputs = Outputs(f"/{node.strip('/')}", copy, overlay, pictures)
@@ -76,13 +77,17 @@ def bag_segment(
             with open_model(bundle, device=device) as segmenter:
                 chosen = segmenter.bundle.rig if given is None else given
                 faults = BagFaults(asked, chosen.names)
+                missing = topics_without_messages(opened, chosen)
+                for remark in missing:
+                    warn(remark)
                 started = time.perf_counter()
                 with _bar(opened.start_ns, opened.end_ns) as progress:
                     masks, replay = segment(opened, chosen, segmenter, out, outputs, options, faults, progress)
         seconds = time.perf_counter() - started
         report = replay.report()
     for remark in replay.remarks():
-        warn(remark)
+        if remark not in missing:
+            warn(remark)
     if json_output:
         print_json({"out": str(out), "masks": masks, **report})
     else:
