@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from sartm_core.commands.common import JsonOption, print_json, stdout, user_errors
 from sartm_core.rig import Modality, Rig
@@ -36,7 +37,10 @@ def rig_show(rig: RigArgument, json_output: JsonOption = False) -> None:
         size, aligned = f"{height}x{width}", _alignment(loaded, modality)
         table.add_row(modality.name, modality.kind, encoding, size, rate, tolerance, aligned, modality.topic)
     stdout.print(table)
-    stdout.print(f"classes: {', '.join(loaded.class_names)}")
+    legend = Text("classes: ")
+    for spec in loaded.classes:
+        legend.append("\u25a0 ", style="rgb({},{},{})".format(*spec.color)).append(f"{spec.name}  ")
+    stdout.print(legend)
 
 
 def _alignment(rig: Rig, modality: Modality) -> str:
