@@ -65,6 +65,7 @@ class Session:
         self._states: dict[str, str] = {}
         self._alive: bool | None = None
         self._unreadable: set[str] = set()
+        self._counted: dict[str, Any] = {}  # the broken messages of the last set
         self._unusable: set[str] = set()
         self._resets = 0
         self._camera_info: CameraInfo | None = None
@@ -167,7 +168,9 @@ class Session:
         try:
             result = self._pipeline.run(stamp, messages, {s.name: s.offset_s for s in self._tuning.streams})
             for name, reason in result.broken.items():
-                self._count_broken(name, reason)
+                if messages.get(name) is not self._counted.get(name):  # a slow sensor's message is in several sets
+                    self._count_broken(name, reason)
+            self._counted = {name: messages.get(name) for name in result.broken}
             self._unusable = (self._unusable | set(result.broken)) - set(result.frames.planes)
             if result.segmentation is not None:
                 self._publish(result, messages, submitted_ns)

@@ -13,8 +13,7 @@ from sartm_core.datasets.recording import Recording
 from sartm_core.errors import SartmError
 
 _PUBLISHED = (MFNet, PST900, FMB, Deliver, Muses, MCubeS)
-ROSBAGS = (".mcap", ".db3")
-
+_ROSBAGS = (".mcap", ".db3")
 _MARKS = {
     "rig recording": "manifest.json",
     "mfnet": "images (or rgb and ther) and labels",
@@ -32,10 +31,8 @@ def open_data(root: Path) -> DataSet:
     Raises:
         SartmError: none of them; says what each is recognised by.
     """
-    if root.suffix in ROSBAGS or (root.is_dir() and any(path.suffix in ROSBAGS for path in root.iterdir())):
-        raise SartmError(
-            f"{root}: is a recording of ROS. Make a data set of it: sartm bag extract {root} --rig RIG --out FOLDER."
-        )
+    if root.is_file() and root.suffix in _ROSBAGS:
+        raise _rosbag(root)
     if not root.is_dir():
         raise SartmError(f"{root}: no such folder. Give the root of a data set.")
     if (root / "manifest.json").is_file():
@@ -43,9 +40,17 @@ def open_data(root: Path) -> DataSet:
     for layout in _PUBLISHED:
         if layout.recognises(root):
             return layout(root)
+    if any(path.suffix in _ROSBAGS for path in root.iterdir()):
+        raise _rosbag(root)
     marks = "; ".join(f"{name}: {mark}" for name, mark in _MARKS.items())
     inside = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
     raise SartmError(
         f"{root}: is no data set that is known; it holds {inside}. A data set's root is recognised by its folders "
         f"({marks}). Give the folder that holds them."
+    )
+
+
+def _rosbag(path: Path) -> SartmError:
+    return SartmError(
+        f"{path}: is a recording of ROS. Make a data set of it: sartm bag extract {path} --rig RIG --out FOLDER."
     )

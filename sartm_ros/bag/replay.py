@@ -138,6 +138,7 @@ class Replay:
         self._tags = TagTimes()
         self._unreadable: set[str] = set()
         self._last_truth: Recorded | None = None
+        self._counted: dict[str, Recorded] = {}  # the broken messages of the last set
         self._sizes: dict[str, tuple[int, int]] = {}
         self.read_ns = bag.start_ns
         """How far the recording was read, in its time: for progress."""
@@ -293,7 +294,9 @@ class Replay:
         planes, more = self._preparation.planes(images, self._dtype)
         broken |= faults | more
         for name, reason in broken.items():
-            self._count_fault(name, reason)
+            if found[name] is not self._counted.get(name):  # a slow sensor's message is in several sets
+                self._count_fault(name, reason)
+        self._counted = {name: found[name] for name in broken}
         stale = {s.name for s in self._streams if self._synchronizer.state(s.name, self._now_ns) == "stale"}
         info = self._calibration.camera_info
         frame_id = self._frame_id or ("" if info is None else info.header.frame_id)

@@ -61,13 +61,19 @@ def rig_check(
     from sartm_core.rig import load_rig
 
     findings = None
+    faults: list[str] = []
     with user_errors():
         loaded = load_rig(rig)
         if bundle is not None:
             from sartm_core.deploy.bundle import check_serves, read_bundle
+            from sartm_core.errors import SartmError
             from sartm_core.resources import resolve_bundle
 
-            check_serves(read_bundle(resolve_bundle(bundle)).rig, loaded)
+            trained = read_bundle(resolve_bundle(bundle)).rig
+            try:
+                check_serves(trained, loaded)
+            except SartmError as error:
+                faults.append(str(error))
         if bag is not None:
             from sartm_ros.bag.reader import open_bag
             from sartm_ros.bag.rig_check import check_rig
@@ -77,10 +83,10 @@ def rig_check(
             with open_bag(bag, msgs) as opened, stderr.status("reading"):
                 found = survey(opened, topic if topic in opened.topics else None)
                 findings = check_rig(loaded, opened, found)
-    faults = findings.faults if findings is not None else []
+    faults += findings.faults if findings is not None else []
     if json_output:
         content = {"name": loaded.name, "modalities": list(loaded.names), "classes": list(loaded.class_names)}
-        print_json(content | ({} if findings is None else asdict(findings)))
+        print_json(content | ({} if findings is None else asdict(findings)) | {"faults": faults})
     else:
         for remark in findings.remarks if findings is not None else []:
             stdout.print(f"remark: {remark}", soft_wrap=True, highlight=False, markup=False)

@@ -154,6 +154,9 @@ class TestMatching:
         bag = write_bag(tmp_path / "bag", messages)
         sets, _ = replayed(bag, small_rig(tolerance_s=0.101))
         assert [values["thermal"] for _, values in told(sets)] == [100, 100, 102, 102, 104, 104]
+        sets, replay = replayed(bag, small_rig(tolerance_s=0.101, encoding="kelvin"))
+        assert [list(found.broken) for found in sets] == [["thermal"]] * 6
+        assert list(replay.report()["modalities"]["thermal"]["broken"].values()) == [3]  # messages, not sets
         alone = small_rig().only(["rgb"])
         sets, _ = replayed(bag, alone, truth_topic="/thermal", truth_tolerance_s=0.101)
         assert [found.truth is not None for found in sets] == [True, False] * 3

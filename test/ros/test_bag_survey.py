@@ -339,7 +339,7 @@ class TestCheck:
         for rig, status in (("simrobot", 0), ("mfnet", 1)):
             served = runner.invoke(app, ["rig", "check", rig, "--bundle", "any_sensor_simrig5"])
             assert served.exit_code == status
-        assert "the bundle was trained for the classes" in served.stderr
+        assert "fault: rig 'mfnet': the bundle was trained for the classes" in served.stdout
         told = runner.invoke(app, ["rig", "check", "rgbt", "--bag", str(drive), "--json"])
         assert len(json.loads(told.stdout)["faults"]) == 2
 

@@ -103,8 +103,12 @@ def test_camera_info_comes_out_with_the_masks_stamp(host, node, feed) -> None:
     host.node.create_subscription(CameraInfo, "/perception/camera_info", heard.append, 10)
     info = CameraInfo(height=256, width=320, k=[247.0, 0, 160, 0, 247, 128, 0, 0, 1])
     host.send("/sim/rgb/camera_info", info)
-    feed(6, *ALL)
-    assert host.until(lambda: len(heard) > 2, 5), node.log()
+    for _ in range(20):  # a busy machine drops sets
+        feed(3, *ALL)
+        if len(heard) > 2:
+            break
+    assert len(heard) > 2, node.log()
+    host.spin(0.5)  # the masks of the last ones
     assert {stamp_ns(one) for one in heard} <= {stamp_ns(mask) for mask in host.heard[MASKS]}
     assert np.allclose(heard[-1].k, info.k)
     assert json.loads(host.heard["/perception/labels"][0].data)["unlabelled"] == 255
