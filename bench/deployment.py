@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save_file
 
-from sartm_core.deploy.bundle import HEAD_FILE, WEIGHTS_FILE, Bundle, Graphs, NetworkShape
+from sartm_core.deploy.bundle import FORMAT, HEAD_FILE, WEIGHTS_FILE, Bundle, Graphs, NetworkShape
 from sartm_core.deploy.graphs import write_graphs
 from sartm_core.deploy.onnx_segmenter import OnnxSegmenter
 from sartm_core.deploy.precision import quantize
@@ -43,8 +43,8 @@ def described(rig: Rig, backbone: str, size: tuple[int, int], graphs: Graphs | N
     """A bundle's description; its files are written by `main`."""
     shape = NetworkShape(preset="any_sensor", backbone=backbone, lora_rank=8)
     return Bundle(
-        format=4, name="bench", rig=rig, network=shape, size=size, fit="stretch", graphs=graphs, files={}, recipe={},
-        figures={}, versions={},
+        format=FORMAT, name="bench", rig=rig, network=shape, size=size, fit="stretch", graphs=graphs, files={},
+        recipe={}, figures={}, versions={},
     )  # fmt: skip
 
 

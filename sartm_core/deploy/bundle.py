@@ -11,7 +11,7 @@ from sartm_core.errors import SartmError
 from sartm_core.files import sha256
 from sartm_core.rig import Rig, Size
 
-FORMAT = 4
+FORMAT = 5
 DESCRIPTION_FILE = "bundle.json"
 WEIGHTS_FILE = "weights.safetensors"
 HEAD_FILE = "head.onnx"
@@ -67,7 +67,7 @@ class Bundle(Checked):
         versions: of the libraries that made it.
     """
 
-    format: Literal[4]
+    format: Literal[5]
     name: str
     rig: Rig
     network: NetworkShape

@@ -35,10 +35,11 @@ class KeepLastAndBest(Callback):
     Args:
         out: the run's folder.
         keep_every: optimiser steps; a validation at a multiple leaves a `step_N.ckpt` besides.
+        best_from: optimiser step; what validation finds until then does not count.
     """
 
-    def __init__(self, out: Path, keep_every: int | None = None) -> None:
-        self.out, self._keep_every = out, keep_every
+    def __init__(self, out: Path, keep_every: int | None = None, best_from: int = 0) -> None:
+        self.out, self._keep_every, self._best_from = out, keep_every, best_from
         self.best = -1.0
         self.validated_step, self.saved_step = -1, 0
 
@@ -50,7 +51,7 @@ class KeepLastAndBest(Callback):
             return
         self.validated_step = self.saved_step = trainer.global_step
         miou = float(trainer.callback_metrics.get("val_miou", torch.tensor(0.0)))
-        better = miou > self.best  # false for NaN
+        better = miou > self.best and trainer.global_step > self._best_from  # false for NaN
         self.best = miou if better else self.best
         names = [LAST, *((BEST,) if better else ())]
         if self._keep_every and trainer.global_step % self._keep_every == 0:
@@ -178,7 +179,7 @@ def load_initial_weights(network: Network, source: str) -> int:
                 "path of a .pt, .ckpt or .safetensors file."
             )
         trained = load_file(file)
-    own = network.pretrained_parameters()
+    own, trained = _plainly_named(network.pretrained_parameters()), _plainly_named(trained)
     wrong = [name for name, tensor in trained.items() if name not in own or own[name].shape != tensor.shape]
     if wrong or set(own) - set(trained):
         name = wrong[0] if wrong else min(set(own) - set(trained))
@@ -187,6 +188,11 @@ def load_initial_weights(network: Network, source: str) -> int:
         for name, parameter in own.items():
             parameter.copy_(trained[name])
     return len(own)
+
+
+def _plainly_named(parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same, whichever layers have experts: LoRA keeps an adapted layer under `base_layer`."""
+    return {name.replace(".base_layer", ""): tensor for name, tensor in parameters.items()}
 
 
 def _is_ours(source: str) -> bool:
@@ -211,7 +217,8 @@ def extract_pretrained(checkpoint: Path, out: Path) -> int:
             f"{checkpoint}: its experts (or adapter) were trained as well, so the encoder alone is not what was "
             "learned. Train with train_experts: false (mm_sam_adapter: network: {adapter: false})."
         )
-    tensors = {name: p.detach().half().contiguous() for name, p in network.pretrained_parameters().items()}
+    pretrained = _plainly_named(network.pretrained_parameters())
+    tensors = {name: parameter.detach().half().contiguous() for name, parameter in pretrained.items()}
     with atomic_path(out) as temporary:
         save_file(tensors, temporary)
     return len(tensors)

@@ -64,6 +64,8 @@ class SegmentationModule(lightning.LightningModule):
         # Not a submodule: neither trained nor saved.
         self._teacher: list[Network] = [] if teacher is None else [teacher.eval().requires_grad_(False)]
         self._validation = SegmentationScore(len(self.rig.classes))
+        self.clean_steps = round(r.robustness.clean_share * sum(steps))
+        """How many steps the run begins with that see every sensor, sound."""
 
     def on_fit_start(self) -> None:
         for teacher in self._teacher:
@@ -75,7 +77,7 @@ class SegmentationModule(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         planes, truth, availability = batch["planes"].float(), batch["truth"], batch["availability"]
-        passes, parts = self.recipe.robustness.passes, dict[str, Tensor]()
+        passes, parts = self._passes(), dict[str, Tensor]()
         teacher_logits = None
         if passes != "degraded":
             rows, clean = self._forward(planes, availability)
@@ -105,6 +107,10 @@ class SegmentationModule(lightning.LightningModule):
             )
         self.log_dict({"loss": loss, **parts}, batch_size=len(truth), sync_dist=True)
         return loss
+
+    def _passes(self) -> str:
+        """Of the recipe's robustness; clean in the run's first part."""
+        return "clean" if self.global_step < self.clean_steps else self.recipe.robustness.passes
 
     def _forward(self, planes: Tensor, availability: Tensor) -> tuple[Tensor, NetworkOutput]:
         """The rows' own semantic features, the last that they have, [R, D, h, w], and the network's answer."""

@@ -75,6 +75,8 @@ class Robustness(Checked):
     Attributes:
         passes: `clean`, all sensors sound; `degraded`, instead a random subset with corrupted members; `two`, both: the
             degraded pass is also taught by the full answer (`teacher`).
+        clean_share: of the run, at its beginning, that trains on clean passes all the same: with every sensor there it
+            learns faster what they show, and then to do without some.
         teacher: `clean_pass`, the network's own answer to the clean input, or a checkpoint of a full-modality model.
         subset_share: samples of the degraded pass that lose modalities.
         corrupted_share: remaining modalities that are corrupted.
@@ -82,6 +84,7 @@ class Robustness(Checked):
     """
 
     passes: Literal["clean", "degraded", "two"] = "clean"
+    clean_share: Share = 0.0
     teacher: str = "clean_pass"
     subset_share: Share = 0.5
     corrupted_share: Share = 0.2

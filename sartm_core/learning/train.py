@@ -79,7 +79,7 @@ def train(
     preflight.check_sanity(recipe, validation, "val")
     plans = [StagePlan(stage.size, stage.steps(len(training)), stage.batch) for stage in recipe.stages]
     module = _module(recipe, training, [plan.steps for plan in plans])
-    keep = KeepLastAndBest(out, recipe.keep_every)
+    keep = KeepLastAndBest(out, recipe.keep_every, best_from=module.clean_steps)
     parallel = devices * nodes > 1
     trainer = lightning.Trainer(
         max_epochs=1,

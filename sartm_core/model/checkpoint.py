@@ -85,17 +85,13 @@ def _targets(name: str, tensor: Tensor, own: dict[str, Tensor]) -> dict[str, Ten
     ours = next((new + name[len(old) :] for old, new in _RENAMED.items() if name.startswith(old)), None)
     if ours is None:
         return {}
+    candidates = {ours: tensor}
     if ".attn.qkv." in ours:
         block, kind = ours.rsplit(".", 1)
-        parts = zip("qkv", tensor.chunk(3), strict=True)
-        candidates = {f"{block}.{part}.{kind}": chunk for part, chunk in parts}
-        # LoRA keeps the adapted layer under `base_layer`.
-        candidates = {
-            key if key in own else key.replace(f".{kind}", f".base_layer.{kind}"): chunk
-            for key, chunk in candidates.items()
-        }
-        return {key: chunk for key, chunk in candidates.items() if key in own}
-    return {ours: tensor} if ours in own else {}
+        candidates = {f"{block}.{part}.{kind}": chunk for part, chunk in zip("qkv", tensor.chunk(3), strict=True)}
+    # LoRA keeps an adapted layer under `base_layer`.
+    named = {key if key in own else ".base_layer.".join(key.rsplit(".", 1)): value for key, value in candidates.items()}
+    return {key: value for key, value in named.items() if key in own}
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 
 import torch
-from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
 from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path, write_text
+from sartm_core.model.lora import adapter_config
 from sartm_core.model.network import MultiModalNetwork
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -26,10 +26,8 @@ def save_experts(network: MultiModalNetwork, folder: Path) -> None:
         }
         with atomic_path(folder / name / WEIGHTS) as temporary:
             save_file(weights, temporary, metadata={"format": "pt"})
-        rank = network.config.lora_rank
-        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=r".*qkv\.(q|v)", inference_mode=True)
-        content = config.to_dict()
-        content["target_modules"] = r".*qkv\.(q|v)"
+        content = adapter_config(network.config.lora_rank, network.config.adapts_patches).to_dict()
+        content["inference_mode"] = True
         text = json.dumps(content, indent=2, default=lambda value: getattr(value, "value", None) or sorted(value))
         write_text(folder / name / CONFIG, text + "\n")
 

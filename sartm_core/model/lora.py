@@ -1,8 +1,9 @@
-"""LoRA experts: one low-rank update of q and v per modality, all of them in one batched pass.
+"""LoRA experts: low-rank updates per modality, all of them in one batched pass.
 
 MLE-SAM (arXiv 2412.04220) eq. 4-6: W_m = W + B_m A_m for q and v of every attention block, one expert per modality m.
-Injection, initialisation and file format are peft's. A row of the batch is one modality of one sample; `RowExperts`
-tells every layer which expert each row uses.
+Ours adapt the patch embedding as well: SAM2's first filters were made for colour images, and what they lose of a
+thermal image or of sparse points no attention brings back. Injection, initialisation and file format are peft's. A row
+of the batch is one modality of one sample; `RowExperts` tells every layer which expert each row uses.
 
 Hiera's fused qkv is wider at its output than at its input where the stage changes; split into three Linears each
 expert gets the right width by itself.
@@ -11,11 +12,13 @@ expert gets the right width by itself.
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sartm_core.errors import SartmError
 
 if TYPE_CHECKING:
+    from peft import LoraConfig
     from sam2.modeling.backbones.image_encoder import ImageEncoder
 
 
@@ -93,30 +96,81 @@ class StackedQKV(nn.Module):
         return out.reshape(*x.shape[:-1], -1)
 
 
+class StackedPatches(nn.Module):
+    """The merged patch embeddings of all modalities, stacked: the convolution as one batched product.
+
+    A convolution of kernel k and stride s, k <= 2 s, is a product with the 2 x 2 blocks of s x s pixels that it covers.
+
+    Args:
+        patches: the convolution that all modalities begin with.
+        modalities: M.
+        experts: which modality each row is.
+    """
+
+    def __init__(self, patches: nn.Conv2d, modalities: int, experts: RowExperts) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(patches.weight.detach().repeat(modalities, 1, 1, 1, 1))
+        assert patches.bias is not None
+        self.bias = nn.Parameter(patches.bias.detach().clone())
+        self.stride, self.padding, self.kernel = patches.stride[0], int(patches.padding[0]), patches.kernel_size[0]
+        self.experts = experts
+
+    def forward(self, x: Tensor) -> Tensor:  # [R, in, H, W] -> [R, out, H/s, W/s]
+        rows, step = self.experts.current(x.shape[0]), self.stride
+        height, width = x.shape[2] // step, x.shape[3] // step
+        border = (self.padding, step - self.padding)
+        blocks = F.pixel_unshuffle(F.pad(x, (*border, *border)), step)  # [R, in s s, H/s + 1, W/s + 1]
+        covered = [blocks[:, :, top : top + height, left : left + width] for top in (0, 1) for left in (0, 1)]
+        tokens = torch.cat(covered, dim=1).flatten(2)  # [R, 4 in s s, h w]
+        out = torch.baddbmm(self.bias[:, None], self._matrices()[rows], tokens)
+        return out.reshape(*out.shape[:2], height, width)
+
+    def _matrices(self) -> Tensor:
+        """The weights in the order of the blocks, [M, out, 4 in s s]."""
+        step, missing = self.stride, 2 * self.stride - self.kernel
+        weight = F.pad(self.weight, (0, missing, 0, missing))
+        weight = weight.reshape(*weight.shape[:3], 2, step, 2, step)
+        return weight.permute(0, 1, 3, 5, 2, 4, 6).flatten(2)
+
+
 def split_qkv(encoder: "ImageEncoder") -> None:
     """Replaces the fused projection of every attention block by `SplitQKV`."""
     for block in encoder.trunk.blocks:
         block.attn.qkv = SplitQKV(block.attn.qkv)
 
 
-def add_experts(encoder: "ImageEncoder", modalities: tuple[str, ...], rank: int, experts: RowExperts) -> None:
-    """Injects one trainable expert per modality (peft adapters of the modalities' names) into q and v.
+def adapter_config(rank: int, patches: bool) -> "LoraConfig":
+    """What peft needs to know of one expert: the update is B A without scaling (alpha = rank), as in the papers.
 
-    The update is B A without scaling (alpha = rank), as in the papers; B starts at 0, so nothing changes at first.
+    Args:
+        rank: of the update.
+        patches: whether it adapts the patch embedding too, not q and v alone.
+    """
+    from peft import LoraConfig
+
+    layers = r".*(qkv\.(q|v)|patch_embed\.proj)" if patches else r".*qkv\.(q|v)"
+    return LoraConfig(r=rank, lora_alpha=rank, target_modules=layers, lora_dropout=0.0)
+
+
+def add_experts(
+    encoder: "ImageEncoder", modalities: tuple[str, ...], rank: int, experts: RowExperts, patches: bool = False
+) -> None:
+    """Injects one trainable expert per modality (peft adapters of the modalities' names).
+
+    B starts at 0, so nothing changes at first. Arguments as in `adapter_config`.
 
     Raises:
         SartmError: no layer was found to adapt.
     """
-    from peft import LoraConfig
     from peft.tuners.lora import LoraModel
 
-    from sartm_core.model.expert_linear import expert_linear_class
+    from sartm_core.model.expert_layers import expert_layer_classes
 
-    layer_class = expert_linear_class(modalities, experts)
+    classes = expert_layer_classes(modalities, experts)
     tuner: Any = None
     for name in modalities:
-        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=r".*qkv\.(q|v)", lora_dropout=0.0)
-        config._register_custom_module({nn.Linear: layer_class})
+        config = adapter_config(rank, patches)
+        config._register_custom_module(classes)
         if tuner is None:
             tuner = LoraModel(encoder, {name: config}, name)
         else:
@@ -124,42 +178,54 @@ def add_experts(encoder: "ImageEncoder", modalities: tuple[str, ...], rank: int,
             tuner.inject_adapter(encoder, name)
     # peft trains only the adapters that are active.
     tuner.set_adapter(list(modalities))
-    adapted = sum(isinstance(module, layer_class) for module in encoder.modules())
-    if adapted != 2 * len(encoder.trunk.blocks):
-        raise SartmError(f"LoRA: expected {2 * len(encoder.trunk.blocks)} adapted layers, got {adapted}.")
+    adapted = sum(isinstance(module, tuple(classes.values())) for module in encoder.modules())
+    expected = 2 * len(encoder.trunk.blocks) + patches
+    if adapted != expected:
+        raise SartmError(f"LoRA: expected {expected} adapted layers, got {adapted}.")
 
 
 def stack_merged(encoder: "ImageEncoder", modalities: tuple[str, ...], experts: RowExperts) -> None:
-    """Merges every modality's expert into q and v and stacks the results: `SplitQKV` becomes `StackedQKV`.
+    """Merges every modality's expert and stacks the results: `SplitQKV` becomes `StackedQKV`, a patch embedding with
+    experts `StackedPatches`.
 
     Raises:
         SartmError: a merged weight is not finite; names the modality.
     """
     for block in encoder.trunk.blocks:
         split = block.attn.qkv
-        merged = torch.stack([_merged_weight(split, name) for name in modalities])
+        merged = torch.stack([_merged_weight([split.q, split.k, split.v], name) for name in modalities])
         stacked = StackedQKV(len(modalities), merged.shape[2], merged.shape[1], experts)
         with torch.no_grad():
             stacked.weight.copy_(merged)
             stacked.bias.copy_(torch.cat([_base(part).bias for part in (split.q, split.k, split.v)]))
         block.attn.qkv = stacked
+    adapted = encoder.trunk.patch_embed.proj
+    if hasattr(adapted, "get_base_layer"):
+        patches = StackedPatches(adapted.get_base_layer(), len(modalities), experts)
+        with torch.no_grad():
+            patches.weight.copy_(torch.stack([_merged_weight([adapted], name) for name in modalities]))
+        encoder.trunk.patch_embed.proj = patches
 
 
-def prepare_stacked(encoder: "ImageEncoder", modalities: tuple[str, ...], experts: RowExperts) -> None:
-    """An encoder for inference whose stacked weights will be loaded from a bundle."""
+def prepare_stacked(
+    encoder: "ImageEncoder", modalities: tuple[str, ...], experts: RowExperts, patches: bool = False
+) -> None:
+    """An encoder for inference whose stacked weights will be loaded from a bundle; `patches`: those too."""
+    if patches:
+        encoder.trunk.patch_embed.proj = StackedPatches(encoder.trunk.patch_embed.proj, len(modalities), experts)
     for block in encoder.trunk.blocks:
         fused = block.attn.qkv
         block.attn.qkv = StackedQKV(len(modalities), fused.in_features, fused.out_features, experts)
 
 
-def _base(part: Any) -> nn.Linear:
+def _base(part: Any) -> Any:
     return part.get_base_layer() if hasattr(part, "get_base_layer") else part
 
 
 @torch.no_grad()
-def _merged_weight(split: Any, name: str) -> Tensor:
+def _merged_weight(parts: list[Any], name: str) -> Tensor:
     weights = []
-    for part in (split.q, split.k, split.v):
+    for part in parts:
         weight = _base(part).weight.detach().clone()
         if hasattr(part, "get_delta_weight"):
             weight += part.get_delta_weight(name)

@@ -70,9 +70,9 @@ class MultiModalNetwork(RowNetwork):
         self.encoder = build_image_encoder(config.backbone)
         if form == "training":
             lora.split_qkv(self.encoder)
-            lora.add_experts(self.encoder, self.expert_names, config.lora_rank, self.experts)
+            lora.add_experts(self.encoder, self.expert_names, config.lora_rank, self.experts, config.adapts_patches)
         else:
-            lora.prepare_stacked(self.encoder, self.expert_names, self.experts)
+            lora.prepare_stacked(self.encoder, self.expert_names, self.experts, config.adapts_patches)
         self.width = width = pyramid_width(self.encoder)
         channels = (width // 8, width // 4, width)
         self.conv_s0 = nn.Conv2d(width, channels[0], kernel_size=1)

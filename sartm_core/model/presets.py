@@ -25,6 +25,7 @@ class NetworkConfig:
         classes: number of classes.
         lora_rank: of every expert.
         experts: `modality`, one LoRA expert each, or `shared`, one for all.
+        adapts_patches: whether experts adapt the patch embedding too (ours), or q and v alone, as in the papers.
         rectification: whether partners meet the reference in FRM and FFM (SARTM).
         fusion: `reliability` (ours), `mean`, `mean_top_k` or `top_k` (MLE-SAM's F-bar and F-hat, or F-hat alone),
             `language` (SARTM's F-bar and F-hat), `early` (channels of one image, before the encoder).
@@ -43,6 +44,7 @@ class NetworkConfig:
     classes: int
     lora_rank: int
     experts: Literal["modality", "shared"]
+    adapts_patches: bool
     rectification: bool
     fusion: Literal["reliability", "mean", "mean_top_k", "top_k", "language", "early"]
     top_k: int
@@ -81,6 +83,7 @@ def any_sensor(backbone: str, modalities: tuple[str, ...], classes: int, lora_ra
         classes=classes,
         lora_rank=lora_rank,
         experts="modality",
+        adapts_patches=True,
         rectification=False,
         fusion="reliability",
         top_k=1,
@@ -97,7 +100,7 @@ def sartm(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: i
     The papers say that a hypernetwork makes the masks; SAM's, one per token, is meant.
     """
     base = any_sensor(backbone, modalities, classes, lora_rank)
-    return replace(base, rectification=True, fusion="language", hypernetworks="per_class")
+    return replace(base, adapts_patches=False, rectification=True, fusion="language", hypernetworks="per_class")
 
 
 def mle_sam(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
@@ -106,13 +109,20 @@ def mle_sam(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank:
     Its private copy of the decoder per modality is not reproduced; k is not published, ours is 2.
     """
     base = any_sensor(backbone, modalities, classes, lora_rank)
-    return replace(base, fusion="mean_top_k", top_k=min(2, len(modalities)), hypernetworks="per_class", auxiliary="mlp")
+    return replace(
+        base,
+        adapts_patches=False,
+        fusion="mean_top_k",
+        top_k=min(2, len(modalities)),
+        hypernetworks="per_class",
+        auxiliary="mlp",
+    )
 
 
 def mean_fusion(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
     """The papers' baseline: experts, their plain mean, no auxiliary head."""
     base = any_sensor(backbone, modalities, classes, lora_rank)
-    return replace(base, fusion="mean", auxiliary="none", inference="mask")
+    return replace(base, adapts_patches=False, fusion="mean", auxiliary="none", inference="mask")
 
 
 def sam_lora(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
@@ -156,8 +166,8 @@ def preset(name: str, backbone: str, modalities: tuple[str, ...], classes: int, 
 
 _FREE = {
     NetworkConfig: {
-        "experts", "rectification", "fusion", "top_k", "text_width", "hypernetworks", "auxiliary", "inference",
-        "half_size",
+        "experts", "adapts_patches", "rectification", "fusion", "top_k", "text_width", "hypernetworks", "auxiliary",
+        "inference", "half_size",
     },
     AdapterConfig: {"adapter", "branch", "fusion", "symmetric", "extractors"},
 }  # fmt: skip

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from sartm_core.errors import SartmError
 
+LEAST_POWER = 1e-4
+"""A mean square below it counts as no edges; half precision still has it."""
+
 
 class MeanRouting(nn.Module):
     """The mean over the available modalities, MLE-SAM (arXiv 2412.04220) eq. 7 with the absent ones left out."""
@@ -107,8 +110,8 @@ class ReliabilityRouting(nn.Module):
 
     Left to itself a gate as MLE-SAM's collapses to constants. This one has a reliability that is supervised: training
     corrupts inputs and knows which. It sees what betrays a fault: mean and deviation of every channel (a blank or
-    saturated image has none of the second), and how far a modality agrees with the others (one that is frozen or out
-    of calibration looks sound by itself).
+    saturated image has none of the second), and how far a modality agrees with the others, in what it sees and in where
+    the edges lie (one that is frozen or out of calibration looks sound by itself).
 
     Args:
         channels: of the three levels (`sartm_core.frames.LEVELS`).
@@ -118,7 +121,7 @@ class ReliabilityRouting(nn.Module):
     def __init__(self, channels: tuple[int, int, int], hidden: int = 64) -> None:
         super().__init__()
         self.routers = nn.ModuleList(nn.Linear(width, 1) for width in channels)
-        seen = 2 * sum(channels) + len(channels)
+        seen = 2 * sum(channels) + 2 * len(channels)
         self.reliability = nn.Sequential(nn.Linear(seen, hidden), nn.GELU(), nn.Linear(hidden, 1))
 
     def forward(
@@ -136,8 +139,10 @@ class ReliabilityRouting(nn.Module):
         """
         means = [level.mean(dim=(2, 3)) for level in features]
         deviations = [level.flatten(2).std(dim=2) for level in features]
-        agreements = [agreement(level, sample, availability)[:, None] for level in features]
-        reliability = self.reliability(torch.cat([*means, *deviations, *agreements], dim=1)).squeeze(1)  # [R]
+        others = [sum_of_others(level, sample, availability) for level in features]
+        agreements = [agreement(level, rest)[:, None] for level, rest in zip(features, others, strict=True)]
+        edges = [edge_agreement(level, rest)[:, None] for level, rest in zip(features, others, strict=True)]
+        reliability = self.reliability(torch.cat([*means, *deviations, *agreements, *edges], dim=1)).squeeze(1)  # [R]
         levels = [
             spread(reliability + router(mean).squeeze(1), sample, modality, availability).softmax(dim=1)
             for router, mean in zip(self.routers, means, strict=True)
@@ -145,8 +150,8 @@ class ReliabilityRouting(nn.Module):
         return torch.stack(levels, dim=1), reliability
 
 
-def agreement(level: Tensor, sample: Tensor, availability: Tensor) -> Tensor:
-    """How far each row points where the sum of its sample's other rows does: mean over the pixels of the cosine.
+def sum_of_others(level: Tensor, sample: Tensor, availability: Tensor) -> Tensor:
+    """For each row the sum of its sample's other rows.
 
     Args:
         level: [R, C, h, w].
@@ -154,15 +159,38 @@ def agreement(level: Tensor, sample: Tensor, availability: Tensor) -> Tensor:
         availability: bool [B, M].
 
     Returns:
-        [R], -1 to 1; 0 for a modality that is alone.
+        [R, C, h, w]; 0 for a modality that is alone.
     """
     if availability.shape[0] == 1:
         total = level.sum(dim=0, keepdim=True)
     else:
         total = level.new_zeros(availability.shape[0], *level.shape[1:]).index_add(0, sample, level)[sample]
+    in_company = (availability.sum(dim=1) > 1)[sample][:, None, None, None]
+    return (total - level) * in_company.to(level)
+
+
+def agreement(level: Tensor, others: Tensor) -> Tensor:
+    """How far each row points where the others do: mean over the pixels of the cosine, [R, C, h, w] each -> [R]."""
     # eps: what torch chooses is 0 in half precision, and of a modality that is alone the others' sum is 0.
-    cosine = F.cosine_similarity(level, total - level, dim=1, eps=1e-3).mean(dim=(1, 2))
-    return cosine * (availability.sum(dim=1) > 1)[sample].to(cosine)
+    return F.cosine_similarity(level, others, dim=1, eps=1e-3).mean(dim=(1, 2))
+
+
+def edge_agreement(level: Tensor, others: Tensor) -> Tensor:
+    """How far each row's edges lie where the others' do: correlation of what differs from its surroundings.
+
+    Between images that are a step apart it falls at once, where `agreement` hardly moves: what all pixels share is
+    gone.
+
+    Args:
+        level, others: [R, C, h, w].
+
+    Returns:
+        [R], -1 to 1; 0 where one of them has no edges.
+    """
+    edges, theirs = (x - F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False) for x in (level, others))
+    # Means, not sums: those would leave the range of half precision.
+    scale, other_scale = (x.square().mean(dim=(1, 2, 3)).clamp_min(LEAST_POWER).rsqrt() for x in (edges, theirs))
+    return (edges * theirs).mean(dim=(1, 2, 3)) * scale * other_scale
 
 
 def spread(logits: Tensor, sample: Tensor, modality: Tensor, availability: Tensor) -> Tensor:

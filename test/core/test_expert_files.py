@@ -85,7 +85,7 @@ def test_a_new_modality_joins_a_trained_network() -> None:
     torch.testing.assert_close(after.routing[..., [2, 1]], before.routing, rtol=1e-4, atol=1e-5)
     fresh = {name: p for name, p in new.named_parameters() if ".depth." in name}
     assert all((p == 0).all() for name, p in fresh.items() if "lora_B" in name)
-    assert len(fresh) == 2 * 2 * len(new.encoder.trunk.blocks)
+    assert len(fresh) == 2 * (2 * len(new.encoder.trunk.blocks) + 1)  # A and B of q, v, and the patch embedding
 
 
 def test_a_sparse_modality_can_be_left_out() -> None:

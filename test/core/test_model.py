@@ -17,7 +17,7 @@ from sartm_core.model.decoder import ClassTokenDecoder
 from sartm_core.model.info import describe
 from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import PRESETS, any_sensor, mle_sam, preset, preset_for_rig
-from sartm_core.model.routing import TopKRouting, agreement, weighted_sum
+from sartm_core.model.routing import TopKRouting, agreement, edge_agreement, sum_of_others, weighted_sum
 from sartm_core.rig import load_rig
 
 MODALITIES = ("rgb", "thermal", "depth")
@@ -100,6 +100,35 @@ def test_batched_experts_equal_pefts_own_layer(live: MultiModalNetwork, order: t
             expected = Linear.forward(layer, x[4 * row : 4 * row + 4])
             torch.testing.assert_close(got[4 * row : 4 * row + 4], expected, rtol=0, atol=1e-6)
         layer.set_adapter(list(MODALITIES))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 1, 0), (2,)])
+def test_each_row_passes_its_own_patch_embedding(live: MultiModalNetwork, order: tuple[int, ...]) -> None:
+    """One pass with every row's own expert = stock peft = the merged weights as one batched product."""
+    from peft.tuners.lora import Conv2d
+
+    layer = live.encoder.trunk.patch_embed.proj
+    x = torch.randn(len(order), 3, 64, 96)
+    live.experts.rows = torch.tensor(order)
+    stacked = lora.StackedPatches(layer.get_base_layer(), len(MODALITIES), live.experts)
+    with torch.no_grad():
+        weights = [layer.get_base_layer().weight + layer.get_delta_weight(name) for name in MODALITIES]
+        stacked.weight.copy_(torch.stack(weights))
+        got, merged = layer(x), stacked(x)
+        for row, modality in enumerate(order):
+            layer.set_adapter(MODALITIES[modality])
+            expected = Conv2d.forward(layer, x[row : row + 1])
+            torch.testing.assert_close(got[row : row + 1], expected, rtol=0, atol=1e-5)
+        layer.set_adapter(list(MODALITIES))
+    torch.testing.assert_close(merged, got, rtol=0, atol=1e-5)
+
+
+def test_the_papers_networks_adapt_q_and_v_alone() -> None:
+    for name in ("sartm", "mle_sam", "mean_fusion", "sam_lora", "early_fusion"):
+        adapted = {
+            key.split(".lora_")[0].rsplit(".", 1)[1] for key in network(name=name).state_dict() if "lora_" in key
+        }
+        assert adapted == {"q", "v"}, name
 
 
 @pytest.mark.parametrize("name", WITH_EXPERTS)
@@ -366,14 +395,28 @@ def test_agreement_is_the_cosine_with_the_sum_of_the_others() -> None:
     availability = torch.tensor([[True, True, True], [False, True, False]])
     sample = availability.nonzero()[:, 0]
     level = torch.rand(4, 6, 2, 3) - 0.3
-    got = agreement(level, sample, availability)
+    got = agreement(level, sum_of_others(level, sample, availability))
     for row in range(3):
         others = level[[other for other in range(3) if other != row]].sum(dim=0)
         product = (level[row] * others).sum(dim=0)
         cosine = product / level[row].norm(dim=0) / others.norm(dim=0)
         assert float(got[row]) == pytest.approx(float(cosine.mean()), abs=1e-5)
     assert float(got[3]) == 0.0  # alone
-    torch.testing.assert_close(agreement(level[:3], sample[:3], availability[:1]), got[:3])
+    torch.testing.assert_close(agreement(level[:3], sum_of_others(level[:3], sample[:3], availability[:1])), got[:3])
+
+
+def test_edges_that_lie_elsewhere_do_not_agree() -> None:
+    """A shift by one pixel of a smooth image: the cosine of the pixels hardly sees it."""
+    torch.manual_seed(0)
+    scene = torch.nn.functional.avg_pool2d(torch.rand(1, 8, 34, 42), 3, stride=1) + 1.0
+    knocked = scene.roll(2, dims=3)
+    for other, least, most in ((scene, 0.999, 1.001), (-2 * scene, -1.001, -0.999), (knocked, -0.5, 0.5)):
+        assert least < float(edge_agreement(scene, other)) < most
+    assert float(agreement(scene, knocked)) > 0.98
+    blank = torch.full_like(scene, 3.0)
+    assert float(edge_agreement(scene, blank)) == float(edge_agreement(blank, blank)) == 0.0
+    half = edge_agreement(scene.half() * 100, scene.half() * 100)  # squares that sums would carry out of range
+    assert float(half) == pytest.approx(1.0, abs=5e-3)
 
 
 class TestHalfSize:

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from sartm_core.deploy import load_segmenter
-from sartm_core.deploy.bundle import DESCRIPTION_FILE, HEAD_FILE, WEIGHTS_FILE, Bundle, NetworkShape
+from sartm_core.deploy.bundle import DESCRIPTION_FILE, FORMAT, HEAD_FILE, WEIGHTS_FILE, Bundle, NetworkShape
 from sartm_core.deploy.export import describe, write_onnx
 from sartm_core.deploy.onnx_segmenter import OnnxSegmenter
 from sartm_core.errors import SartmError
@@ -60,7 +60,7 @@ def make_bundle(
         graphs = write_onnx(network, SIZE, rig.dtype, opset, "fp32", folder)
     shape = NetworkShape(preset=preset, backbone=backbone, lora_rank=4, changes=changes)
     bundle = Bundle(
-        format=4, name="untrained", rig=rig, network=shape, size=SIZE, fit="stretch", graphs=graphs,
+        format=FORMAT, name="untrained", rig=rig, network=shape, size=SIZE, fit="stretch", graphs=graphs,
         files={path.name: sha256(path) for path in folder.iterdir()}, recipe={}, figures={}, versions={},
     )  # fmt: skip
     describe(folder, bundle)

@@ -125,6 +125,19 @@ def test_two_processes_and_one_give_the_same(whole_run: Path, tmp_path: Path) ->
     assert figures[0]["steps"] == figures[1]["steps"] == 10
 
 
+def test_a_run_can_begin_with_whole_and_sound_frames(tmp_path: Path) -> None:
+    """Its best checkpoint is of the part that breaks sensors, however well the first part did."""
+    degraded = {"passes": "degraded", "clean_share": 0.5, "subset_share": 1.0, "corrupted_share": 0.5}
+    stages = [{"size": [32, 64], "samples": 32, "batch": 4, "learning_rate": 1.0e-3}]
+    for name, robustness in (("clean", {"passes": "clean"}), ("late", degraded)):
+        recipe = written(tmp_path, robustness=robustness, stages=stages, validate_every=2, keep_every=4)
+        train(read_recipe(recipe), tmp_path / name, accelerator="cpu")
+    for step, alike in ((4, True), (8, False)):
+        clean, late = (weights(tmp_path / name / f"step_{step}.ckpt") for name in ("clean", "late"))
+        assert all(torch.equal(clean[key], late[key]) for key in clean) == alike
+    assert torch.load(tmp_path / "late" / "best.ckpt", weights_only=True)["global_step"] > 4
+
+
 def test_a_run_leaves_what_it_promises(whole_run: Path) -> None:
     out = whole_run / "run"
     assert sorted(path.name for path in out.iterdir()) == [

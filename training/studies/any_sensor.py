@@ -36,14 +36,15 @@ SIZE = (128, 160)
 TWO_PASSES = "robustness.passes=two"
 SUBSETS = (
     "robustness.passes=degraded",
+    "robustness.clean_share=0.4",
     "robustness.subset_share=0.6",
     "robustness.corrupted_share=0.12",
     "robustness.corruptions=[noise, weak_noise, blank, saturated, blur, motion_blur, dim, bright, shifted, frozen]",
     "losses.dice=1",
     "losses.per_modality=0.2",
 )
-"""Training that bears the loss of sensors. Nothing here soils a lens, shakes a LiDAR or coarsens events: those faults
-are met for the first time in the test."""
+"""Training that bears the loss of sensors, after a beginning that shows all of them. Nothing here soils a lens, shakes
+a LiDAR or coarsens events: those faults are met for the first time in the test."""
 FROM_SCRATCH = ("initial_weights=null", "train_backbone=true", "train_experts=false")
 
 ENTRANTS = {
@@ -59,7 +60,9 @@ as ours."""
 ABLATIONS = {
     AS_IT_IS: (),
     "clean frames only": ("robustness.passes=clean",),
-    "two passes, half the samples": (TWO_PASSES,),
+    "broken from the first step on": ("robustness.clean_share=0",),
+    "two passes, half the samples": (TWO_PASSES, "robustness.clean_share=0"),
+    "experts on q and v alone": ("network.adapts_patches=false",),
     "no loss per modality": ("losses.per_modality=0",),
     "no reliability loss": ("losses.reliability=0",),
     "no Dice loss": ("losses.dice=0",),
