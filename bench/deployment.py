@@ -53,7 +53,7 @@ def network_of(rig: Rig, backbone: str) -> Network:
     torch.manual_seed(0)
     network = build_network(preset_for_rig("any_sensor", backbone, rig, 8, {}), form="inference").eval()
     for name, parameter in network.named_parameters():
-        if name.endswith("qkv.weight"):
+        if name.endswith(("qkv.weight", "patch_embed.proj.weight")):
             torch.nn.init.trunc_normal_(parameter, std=0.02)
         elif name.endswith("qkv.bias"):
             torch.nn.init.zeros_(parameter)

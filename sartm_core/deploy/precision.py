@@ -47,14 +47,14 @@ def halve(path: Path, float32_inputs: set[str], float32_outputs: set[str]) -> No
 
     Args:
         path: of the ONNX file.
-        float32_inputs: stay float32 (or integers), with everything up to the first convolution: the normalisation of
-            kelvin and metres needs more digits than fp16 has.
+        float32_inputs: stay float32 (or integers), with everything up to the first learned filters: the normalisation
+            of kelvin and metres needs more digits than fp16 has.
         float32_outputs: stay float32.
     """
     import onnx
 
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
-    islands = _until_convolution(model.graph, float32_inputs)
+    islands = _until_filters(model.graph, float32_inputs)
     _Converter(model, islands, float32_inputs, float32_outputs).convert()
     onnx.checker.check_model(model)
     onnx.save(model, path)
@@ -141,12 +141,12 @@ class _Converter:
         self._nodes.append(cast)
 
 
-def _until_convolution(graph: Any, inputs: set[str]) -> set[str]:
-    """Names of the nodes between inputs and the first convolution, and of all that these nodes need."""
+def _until_filters(graph: Any, inputs: set[str]) -> set[str]:
+    """Names of the nodes between inputs and the first convolution or product, and of all that these nodes need."""
     made_by = {output: node for node in graph.node for output in node.output}
     reached, kept = set(inputs), []
     for node in graph.node:
-        if node.op_type != "Conv" and reached.intersection(node.input):
+        if node.op_type not in ("Conv", "MatMul", "Gemm") and reached.intersection(node.input):
             reached.update(node.output)
             kept.append(node)
     for node in kept:  # grows while it is walked: the ancestors of what is kept

@@ -125,6 +125,10 @@ def load_network(path: Path) -> tuple[Network, Rig, Recipe]:
     network = build_network(preset_for_rig(recipe.preset, recipe.backbone, rig, recipe.lora_rank, recipe.network))
     prefix = "network."
     state = {key.removeprefix(prefix): value for key, value in content["state_dict"].items() if key.startswith(prefix)}
+    if difference := _difference(state, network.state_dict()):
+        raise SartmError(
+            f"{path}: {recipe.preset} was another network when it was trained: {difference}. Train it again."
+        )
     network.load_state_dict(state)
     return network, rig, recipe
 
@@ -136,18 +140,25 @@ def load_all_weights(module: nn.Module, path: Path) -> None:
         SartmError: no checkpoint of ours, or one of another network; names the first difference.
     """
     trained, own = read_checkpoint(path)["state_dict"], module.state_dict()
-    differ = [name for name in sorted(own.keys() | trained.keys()) if _shape(own, name) != _shape(trained, name)]
-    if differ:
+    if difference := _difference(trained, own):
         raise SartmError(
-            f"start_from '{path}': is of another network, or of other modalities or classes: {differ[0]} is "
-            f"{_shape(trained, differ[0])} there and {_shape(own, differ[0])} here. Set preset, network, backbone, "
-            "lora_rank and data as they were; of another network initial_weights takes the pre-trained part."
+            f"start_from '{path}': is of another network, or of other modalities or classes: {difference}. Set preset, "
+            "network, backbone, lora_rank and data as they were; of another network initial_weights takes the "
+            "pre-trained part."
         )
     module.load_state_dict(trained)
 
 
-def _shape(state: Mapping[str, torch.Tensor], name: str) -> str:
-    return str(list(state[name].shape)) if name in state else "missing"
+def _difference(there: Mapping[str, torch.Tensor], here: Mapping[str, torch.Tensor]) -> str | None:
+    """The first tensor that is not of one shape in both, in words."""
+
+    def shape(state: Mapping[str, torch.Tensor], name: str) -> str:
+        return str(list(state[name].shape)) if name in state else "missing"
+
+    for name in sorted(there.keys() | here.keys()):
+        if shape(there, name) != shape(here, name):
+            return f"{name} is {shape(there, name)} there and {shape(here, name)} here"
+    return None
 
 
 def load_initial_weights(network: Network, source: str) -> int:

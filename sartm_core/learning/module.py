@@ -64,7 +64,7 @@ class SegmentationModule(lightning.LightningModule):
         # Not a submodule: neither trained nor saved.
         self._teacher: list[Network] = [] if teacher is None else [teacher.eval().requires_grad_(False)]
         self._validation = SegmentationScore(len(self.rig.classes))
-        self.clean_steps = round(r.robustness.clean_share * sum(steps))
+        self.clean_steps = 0 if r.robustness.passes == "clean" else round(r.robustness.clean_share * sum(steps))
         """How many steps the run begins with that see every sensor, sound."""
 
     def on_fit_start(self) -> None:

@@ -75,8 +75,8 @@ class Robustness(Checked):
     Attributes:
         passes: `clean`, all sensors sound; `degraded`, instead a random subset with corrupted members; `two`, both: the
             degraded pass is also taught by the full answer (`teacher`).
-        clean_share: of the run, at its beginning, that trains on clean passes all the same: with every sensor there it
-            learns faster what they show, and then to do without some.
+        clean_share: of the optimiser steps, at the beginning, that see every sensor, sound: what they show is learned
+            faster so, and then to do without some. The best checkpoint is of the steps after it.
         teacher: `clean_pass`, the network's own answer to the clean input, or a checkpoint of a full-modality model.
         subset_share: samples of the degraded pass that lose modalities.
         corrupted_share: remaining modalities that are corrupted.

@@ -14,6 +14,7 @@ from sartm_core.model.network import MultiModalNetwork
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX = "base_model.model."
+_PATCHES = " (experts of any_sensor adapt the patch embedding, the papers' do not: network.adapts_patches)"
 
 
 def save_experts(network: MultiModalNetwork, folder: Path) -> None:
@@ -50,7 +51,9 @@ def load_expert(network: MultiModalNetwork, name: str, folder: Path) -> None:
             key.removeprefix(_PREFIX).replace(".lora_A.", f".lora_A.{name}.").replace(".lora_B.", f".lora_B.{name}.")
         )
         if target not in own:
-            raise SartmError(f"{path}: {key}: the encoder has no such layer; the adapter belongs to another model.")
+            raise SartmError(
+                f"{path}: {key}: the encoder has no such layer; the adapter belongs to another model{_PATCHES}."
+            )
         if own[target].shape != tensor.shape:
             raise SartmError(
                 f"{path}: {key}: expected shape {tuple(own[target].shape)} (rank {network.config.lora_rank}), got "
@@ -60,7 +63,7 @@ def load_expert(network: MultiModalNetwork, name: str, folder: Path) -> None:
     expected = {key for key in own if f".lora_A.{name}." in key or f".lora_B.{name}." in key}
     if missing := sorted(expected - filled.keys()):
         raise SartmError(
-            f"{path}: has nothing for {len(missing)} of {len(expected)} layers, the first is {missing[0]}."
+            f"{path}: has nothing for {len(missing)} of {len(expected)} layers, the first is {missing[0]}{_PATCHES}."
         )
     network.encoder.load_state_dict(own | filled)
 

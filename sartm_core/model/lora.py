@@ -99,21 +99,40 @@ class StackedQKV(nn.Module):
 class StackedPatches(nn.Module):
     """The merged patch embeddings of all modalities, stacked: the convolution as one batched product.
 
-    A convolution of kernel k and stride s, k <= 2 s, is a product with the 2 x 2 blocks of s x s pixels that it covers.
+    With kernel k <= 2 s, stride s and padding <= s a convolution is a product with the 2 x 2 blocks of s x s pixels
+    that it covers, for sides that s divides.
 
     Args:
-        patches: the convolution that all modalities begin with.
+        convolution: whose shape and bias it has.
         modalities: M.
         experts: which modality each row is.
+
+    Raises:
+        SartmError: a convolution that covers other pixels.
     """
 
-    def __init__(self, patches: nn.Conv2d, modalities: int, experts: RowExperts) -> None:
+    def __init__(self, convolution: nn.Conv2d, modalities: int, experts: RowExperts) -> None:
         super().__init__()
-        self.weight = nn.Parameter(patches.weight.detach().repeat(modalities, 1, 1, 1, 1))
-        assert patches.bias is not None
-        self.bias = nn.Parameter(patches.bias.detach().clone())
-        self.stride, self.padding, self.kernel = patches.stride[0], int(patches.padding[0]), patches.kernel_size[0]
+        self.kernel, self.stride, self.padding = (
+            int(pair[0]) for pair in (convolution.kernel_size, convolution.stride, convolution.padding)
+        )
+        if self.kernel > 2 * self.stride or self.padding > self.stride or convolution.bias is None:
+            raise SartmError(
+                f"patch embedding: expected a bias, a kernel of at most two strides and padding of at most one, got "
+                f"{convolution}. Set network: {{adapts_patches: false}} for this backbone."
+            )
+        taken = convolution.in_channels * (2 * self.stride) ** 2
+        self.weight = nn.Parameter(torch.empty(modalities, convolution.out_channels, taken))
+        self.bias = nn.Parameter(convolution.bias.detach().clone())
         self.experts = experts
+
+    @torch.no_grad()
+    def fill(self, filters: Tensor) -> None:
+        """Takes the filters of each modality, [M, out, in, k, k], into the order of the blocks."""
+        step, missing = self.stride, 2 * self.stride - self.kernel
+        filters = F.pad(filters, (0, missing, 0, missing))
+        filters = filters.reshape(*filters.shape[:3], 2, step, 2, step)
+        self.weight.copy_(filters.permute(0, 1, 3, 5, 2, 4, 6).flatten(2))
 
     def forward(self, x: Tensor) -> Tensor:  # [R, in, H, W] -> [R, out, H/s, W/s]
         rows, step = self.experts.current(x.shape[0]), self.stride
@@ -122,15 +141,8 @@ class StackedPatches(nn.Module):
         blocks = F.pixel_unshuffle(F.pad(x, (*border, *border)), step)  # [R, in s s, H/s + 1, W/s + 1]
         covered = [blocks[:, :, top : top + height, left : left + width] for top in (0, 1) for left in (0, 1)]
         tokens = torch.cat(covered, dim=1).flatten(2)  # [R, 4 in s s, h w]
-        out = torch.baddbmm(self.bias[:, None], self._matrices()[rows], tokens)
+        out = torch.baddbmm(self.bias[:, None], self.weight[rows], tokens)
         return out.reshape(*out.shape[:2], height, width)
-
-    def _matrices(self) -> Tensor:
-        """The weights in the order of the blocks, [M, out, 4 in s s]."""
-        step, missing = self.stride, 2 * self.stride - self.kernel
-        weight = F.pad(self.weight, (0, missing, 0, missing))
-        weight = weight.reshape(*weight.shape[:3], 2, step, 2, step)
-        return weight.permute(0, 1, 3, 5, 2, 4, 6).flatten(2)
 
 
 def split_qkv(encoder: "ImageEncoder") -> None:
@@ -139,21 +151,21 @@ def split_qkv(encoder: "ImageEncoder") -> None:
         block.attn.qkv = SplitQKV(block.attn.qkv)
 
 
-def adapter_config(rank: int, patches: bool) -> "LoraConfig":
+def adapter_config(rank: int, adapts_patches: bool) -> "LoraConfig":
     """What peft needs to know of one expert: the update is B A without scaling (alpha = rank), as in the papers.
 
     Args:
         rank: of the update.
-        patches: whether it adapts the patch embedding too, not q and v alone.
+        adapts_patches: the patch embedding too, not q and v alone.
     """
     from peft import LoraConfig
 
-    layers = r".*(qkv\.(q|v)|patch_embed\.proj)" if patches else r".*qkv\.(q|v)"
+    layers = r".*(qkv\.(q|v)|patch_embed\.proj)" if adapts_patches else r".*qkv\.(q|v)"
     return LoraConfig(r=rank, lora_alpha=rank, target_modules=layers, lora_dropout=0.0)
 
 
 def add_experts(
-    encoder: "ImageEncoder", modalities: tuple[str, ...], rank: int, experts: RowExperts, patches: bool = False
+    encoder: "ImageEncoder", modalities: tuple[str, ...], rank: int, experts: RowExperts, adapts_patches: bool = False
 ) -> None:
     """Injects one trainable expert per modality (peft adapters of the modalities' names).
 
@@ -169,7 +181,7 @@ def add_experts(
     classes = expert_layer_classes(modalities, experts)
     tuner: Any = None
     for name in modalities:
-        config = adapter_config(rank, patches)
+        config = adapter_config(rank, adapts_patches)
         config._register_custom_module(classes)
         if tuner is None:
             tuner = LoraModel(encoder, {name: config}, name)
@@ -179,7 +191,7 @@ def add_experts(
     # peft trains only the adapters that are active.
     tuner.set_adapter(list(modalities))
     adapted = sum(isinstance(module, tuple(classes.values())) for module in encoder.modules())
-    expected = 2 * len(encoder.trunk.blocks) + patches
+    expected = 2 * len(encoder.trunk.blocks) + adapts_patches
     if adapted != expected:
         raise SartmError(f"LoRA: expected {expected} adapted layers, got {adapted}.")
 
@@ -201,17 +213,15 @@ def stack_merged(encoder: "ImageEncoder", modalities: tuple[str, ...], experts: 
         block.attn.qkv = stacked
     adapted = encoder.trunk.patch_embed.proj
     if hasattr(adapted, "get_base_layer"):
-        patches = StackedPatches(adapted.get_base_layer(), len(modalities), experts)
-        with torch.no_grad():
-            patches.weight.copy_(torch.stack([_merged_weight([adapted], name) for name in modalities]))
-        encoder.trunk.patch_embed.proj = patches
+        encoder.trunk.patch_embed.proj = StackedPatches(adapted.get_base_layer(), len(modalities), experts)
+        encoder.trunk.patch_embed.proj.fill(torch.stack([_merged_weight([adapted], name) for name in modalities]))
 
 
 def prepare_stacked(
-    encoder: "ImageEncoder", modalities: tuple[str, ...], experts: RowExperts, patches: bool = False
+    encoder: "ImageEncoder", modalities: tuple[str, ...], experts: RowExperts, adapts_patches: bool = False
 ) -> None:
-    """An encoder for inference whose stacked weights will be loaded from a bundle; `patches`: those too."""
-    if patches:
+    """An encoder for inference whose stacked weights will be loaded from a bundle."""
+    if adapts_patches:
         encoder.trunk.patch_embed.proj = StackedPatches(encoder.trunk.patch_embed.proj, len(modalities), experts)
     for block in encoder.trunk.blocks:
         fused = block.attn.qkv

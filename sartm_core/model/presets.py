@@ -70,6 +70,8 @@ class NetworkConfig:
             raise SartmError(f"network.half_size: '{unknown[0]}' is none of {', '.join(self.modalities)}.")
         if self.fusion == "early" and self.half_size:
             raise SartmError("network.half_size: early fusion has one image; all its modalities are of full size.")
+        if self.fusion == "early" and self.adapts_patches:
+            raise SartmError("network.adapts_patches: early fusion has a patch embedding of its own; set it to false.")
         if self.auxiliary == "none" and self.inference != "mask":
             raise SartmError(f"network: inference '{self.inference}' needs an auxiliary head; set inference to 'mask'.")
 

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from sartm_core.errors import SartmError
 
 LEAST_POWER = 1e-4
-"""A mean square below it counts as no edges; half precision still has it."""
+"""Edges of less mean square count the less; half precision still has it."""
+LARGEST_EDGE = 100.0
+"""Its square is within half precision."""
 
 
 class MeanRouting(nn.Module):
@@ -187,7 +189,10 @@ def edge_agreement(level: Tensor, others: Tensor) -> Tensor:
     Returns:
         [R], -1 to 1; 0 where one of them has no edges.
     """
-    edges, theirs = (x - F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False) for x in (level, others))
+    edges, theirs = (
+        (x - F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)).clamp(-LARGEST_EDGE, LARGEST_EDGE)
+        for x in (level, others)
+    )
     # Means, not sums: those would leave the range of half precision.
     scale, other_scale = (x.square().mean(dim=(1, 2, 3)).clamp_min(LEAST_POWER).rsqrt() for x in (edges, theirs))
     return (edges * theirs).mean(dim=(1, 2, 3)) * scale * other_scale

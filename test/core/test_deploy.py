@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sartm_core.deploy import load_segmenter
+from sartm_core.deploy.bundle import FORMAT
 from sartm_core.deploy.torch_segmenter import TorchSegmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.metrics import SegmentationScore
@@ -161,7 +162,7 @@ class TestBrokenBundles:
     def test_another_format(self, copied: Path) -> None:
         path = copied / "bundle.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-        with pytest.raises(SartmError, match="expected format 4, got 99"):
+        with pytest.raises(SartmError, match=f"expected format {FORMAT}, got 99"):
             load_segmenter(copied)
 
     def test_unknown_backend_and_device(self) -> None:

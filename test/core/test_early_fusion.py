@@ -81,6 +81,14 @@ def test_its_graphs_answer_as_it_does(tmp_path: Path) -> None:
     np.testing.assert_allclose(routing[0], [1 / 3, 0, 1 / 3, 1 / 3, 0], atol=1e-6)
 
 
-def test_half_size_is_refused() -> None:
-    with pytest.raises(SartmError, match="half_size: early fusion has one image"):
-        preset_for_rig("early_fusion", "nano", RIG, lora_rank=1, changes={"half_size": ["depth"]})
+@pytest.mark.parametrize(
+    ("preset", "changes", "expected"),
+    [
+        ("early_fusion", {"half_size": ["depth"]}, "half_size: early fusion has one image"),
+        ("early_fusion", {"adapts_patches": True}, "adapts_patches: early fusion has a patch embedding of its own"),
+        ("any_sensor", {"fusion": "early"}, "adapts_patches: early fusion has a patch embedding of its own"),
+    ],
+)
+def test_what_it_cannot_be_joined_with_is_refused(preset: str, changes: dict, expected: str) -> None:
+    with pytest.raises(SartmError, match=expected):
+        preset_for_rig(preset, "nano", RIG, lora_rank=1, changes=changes)

@@ -12,7 +12,7 @@ from sartm_core.model import lora
 from sartm_core.model.backbone import build_image_encoder
 from sartm_core.model.expert_files import load_expert, save_experts, with_modalities
 from sartm_core.model.network import MultiModalNetwork
-from sartm_core.model.presets import any_sensor, preset_for_rig
+from sartm_core.model.presets import any_sensor, mean_fusion, preset_for_rig
 from sartm_core.rig import load_rig
 
 
@@ -56,6 +56,16 @@ def test_an_expert_returns_and_the_others_are_not_touched(tmp_path: Path) -> Non
         if "lora_" in name:
             expected = source.state_dict()[name] if ".thermal." in name else torch.zeros_like(tensor)
             assert torch.equal(tensor, expected)
+
+
+def test_experts_of_the_papers_networks_are_told_from_ours(tmp_path: Path) -> None:
+    papers = MultiModalNetwork(mean_fusion("nano", ("rgb", "thermal"), 5, 4))
+    save_experts(papers, tmp_path / "theirs")
+    with pytest.raises(SartmError, match=r"has nothing for 2 of 30 layers.*network.adapts_patches"):
+        load_expert(network(), "rgb", tmp_path / "theirs" / "rgb")
+    save_experts(network(), tmp_path / "ours")
+    with pytest.raises(SartmError, match=r"patch_embed.*has no such layer.*network.adapts_patches"):
+        load_expert(papers, "rgb", tmp_path / "ours" / "rgb")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def make_bundle(
     changes = {"text_width": 16, "half_size": list(half_size)}
     network = MultiModalNetwork(preset_for_rig(preset, backbone, rig, 4, changes), form="inference").eval()
     for name, parameter in network.named_parameters():
-        if name.endswith("qkv.weight"):
+        if name.endswith(("qkv.weight", "patch_embed.proj.weight")):  # another for each modality
             torch.nn.init.normal_(parameter, std=0.05)
         elif name.endswith("qkv.bias"):
             torch.nn.init.zeros_(parameter)
@@ -263,6 +263,9 @@ class TestPrecision:
                 assert {kinds[name] for name in node.output if name in kinds} <= {onnx.TensorProto.FLOAT}, node.name
                 checked += 1
         assert checked > 20
+        products = [node for node in model.graph.node if node.op_type in ("Conv", "MatMul", "Gemm")]
+        in_half = [kinds.get(node.output[0]) == onnx.TensorProto.FLOAT16 for node in products]
+        assert sum(in_half) > 0.9 * len(products)  # the filters of the patch embedding are the first
         halves = sum(weight.data_type == onnx.TensorProto.FLOAT16 for weight in model.graph.initializer)
         assert halves > 0.3 * len(model.graph.initializer)
 

@@ -9,22 +9,28 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning
 import pytest
 import torch
 import yaml
+from lightning.pytorch.trainer.states import TrainerFn
+from safetensors.torch import load_file
 
 from sartm_core.datasets.recording import Recording
 from sartm_core.datasets.simulated_recording import write_benchmark
 from sartm_core.deploy import load_segmenter
 from sartm_core.deploy.export import export
 from sartm_core.errors import SartmError
-from sartm_core.learning.checkpoints import extract_pretrained, load_initial_weights, load_network
+from sartm_core.learning.checkpoints import KeepLastAndBest, extract_pretrained, load_initial_weights, load_network
 from sartm_core.learning.module import SegmentationModule
 from sartm_core.learning.overrides import read_recipe
 from sartm_core.learning.train import train
+from sartm_core.model.build import build_network
+from sartm_core.model.presets import preset
+from sartm_core.resources import shipped_weights
 from sartm_core.rig import load_rig
 
 pytestmark = pytest.mark.slow
@@ -38,7 +44,7 @@ RECIPE = {
     "train_backbone": True,
     "lora_rank": 2,
     "data": {"simulated": "sim"},
-    "robustness": {"passes": "two", "subset_share": 0.7, "corrupted_share": 0.4},
+    "robustness": {"passes": "two", "clean_share": 0.4, "subset_share": 0.7, "corrupted_share": 0.4},
     "losses": {"per_modality": 0.2, "consistency": 0.1},
     "stages": [
         {"size": [64, 96], "samples": 40, "batch": 4, "learning_rate": 1.0e-3},
@@ -126,16 +132,28 @@ def test_two_processes_and_one_give_the_same(whole_run: Path, tmp_path: Path) ->
 
 
 def test_a_run_can_begin_with_whole_and_sound_frames(tmp_path: Path) -> None:
-    """Its best checkpoint is of the part that breaks sensors, however well the first part did."""
     degraded = {"passes": "degraded", "clean_share": 0.5, "subset_share": 1.0, "corrupted_share": 0.5}
     stages = [{"size": [32, 64], "samples": 32, "batch": 4, "learning_rate": 1.0e-3}]
-    for name, robustness in (("clean", {"passes": "clean"}), ("late", degraded)):
+    for name, robustness in (("clean", {"passes": "clean", "clean_share": 0.5}), ("late", degraded)):
         recipe = written(tmp_path, robustness=robustness, stages=stages, validate_every=2, keep_every=4)
         train(read_recipe(recipe), tmp_path / name, accelerator="cpu")
     for step, alike in ((4, True), (8, False)):
         clean, late = (weights(tmp_path / name / f"step_{step}.ckpt") for name in ("clean", "late"))
         assert all(torch.equal(clean[key], late[key]) for key in clean) == alike
-    assert torch.load(tmp_path / "late" / "best.ckpt", weights_only=True)["global_step"] > 4
+
+
+@pytest.mark.parametrize(("best_from", "expected"), [(0, 4), (4, 6)])
+def test_the_best_checkpoint_is_of_the_part_that_breaks_sensors(tmp_path: Path, best_from: int, expected: int) -> None:
+    keep = KeepLastAndBest(tmp_path, best_from=best_from)
+    for step, miou in ((2, 0.5), (4, 0.9), (6, 0.4), (8, 0.3)):
+        trainer = SimpleNamespace(
+            state=SimpleNamespace(fn=TrainerFn.FITTING), global_step=step, is_global_zero=True,
+            callback_metrics={"val_miou": torch.tensor(miou)},
+            save_checkpoint=lambda path, step=step: path.write_text(str(step)),
+        )  # fmt: skip
+        keep.on_validation_end(trainer, None)
+    assert (tmp_path / "best.ckpt").read_text() == str(expected)
+    assert (tmp_path / "last.ckpt").read_text() == "8"
 
 
 def test_a_run_leaves_what_it_promises(whole_run: Path) -> None:
@@ -322,9 +340,27 @@ def test_pretrained_weights_are_extracted_and_frozen(tmp_path: Path) -> None:
     assert trained
     with pytest.raises(SartmError, match=r"its experts \(or adapter\) were trained as well"):
         extract_pretrained(tmp_path / "run" / "last.ckpt", file)
-    assert load_initial_weights(load_network_of("nano"), "nano") > 100  # the shipped ones
     with pytest.raises(SartmError, match="do not fit the backbone; the first difference is"):
         load_initial_weights(load_network_of("tiny"), str(file))
+
+
+@pytest.mark.parametrize("name", ["any_sensor", "mean_fusion"])
+def test_pretrained_weights_fit_whichever_layers_have_experts(name: str) -> None:
+    shipped = load_file(shipped_weights("nano.safetensors"))
+    network = build_network(preset(name, "nano", ("rgb", "depth"), 2, 1))
+    assert load_initial_weights(network, "nano") == len(shipped) > 100
+    own = {key.replace(".base_layer", ""): tensor for key, tensor in network.state_dict().items()}
+    for key, tensor in shipped.items():
+        assert torch.equal(own[key.replace(".base_layer", "")], tensor.float()), key
+
+
+def test_a_checkpoint_of_an_earlier_form_is_refused_in_words(whole_run: Path, tmp_path: Path) -> None:
+    content = torch.load(whole_run / "run" / "best.ckpt", weights_only=True)
+    name = "network.routing.reliability.0.weight"
+    content["state_dict"][name] = content["state_dict"][name][:, :-3]
+    torch.save(content, tmp_path / "old.ckpt")
+    with pytest.raises(SartmError, match=r"old.ckpt: any_sensor was another network .*routing.reliability.0.weight is"):
+        export(tmp_path / "old.ckpt", tmp_path / "bundle")
 
 
 def test_a_run_goes_on_from_all_weights_of_another(tmp_path: Path) -> None:

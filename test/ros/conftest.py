@@ -24,6 +24,8 @@ from sartm_ros.messages import image_fields, set_stamp
 from sartm_ros.middleware import private_environment
 from sartm_ros.sim_record import record
 
+pytest.register_assert_rewrite("fuzzing")
+
 MASKS = "/perception/mask"
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 

@@ -47,7 +47,7 @@ def make_bundle(folder: Path, rig: Rig, size: tuple[int, int] = (64, 96), seed: 
     torch.manual_seed(seed)
     network = MultiModalNetwork(preset_for_rig("any_sensor", "nano", rig, 4, {}), form="inference")
     for name, parameter in network.named_parameters():
-        if name.endswith("qkv.weight"):
+        if name.endswith(("qkv.weight", "patch_embed.proj.weight")):
             torch.nn.init.normal_(parameter, std=0.05)
         elif name.endswith("qkv.bias"):
             torch.nn.init.zeros_(parameter)

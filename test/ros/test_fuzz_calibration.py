@@ -1,6 +1,5 @@
 """Any camera info and any transforms: what is taken over can be computed with, and nothing stops the pipeline."""
 
-import time
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -179,6 +178,5 @@ def test_an_identity_for_a_camera_matrix_does_not_stop_the_node() -> None:
     calibrator.frame("depth", "f")
     calibrator.transforms(SimpleNamespace(transforms=[transform("f", "g")]))
     depth = image_message(np.full((12, 16), 2000, np.uint16), "16UC1")
-    begin = time.perf_counter()
-    run(Pipeline(calibrator.rig, Stub(UNCALIBRATED)), {"depth": depth})
-    assert time.perf_counter() - begin < 10
+    result = run(Pipeline(calibrator.rig, Stub(UNCALIBRATED)), {"depth": depth})
+    assert "focal length of 1 pixels does not go with" in result.broken["depth"]

@@ -54,14 +54,14 @@ ENTRANTS = {
     "sam_lora": ("preset=sam_lora",),
     "early_fusion": ("preset=early_fusion", *FROM_SCRATCH),
 }
-"""Changes to the shared recipe. The papers' networks train as published, on whole and sound frames; mean_fusion
-as ours."""
+"""Changes to the shared recipe. The papers' networks train as published, on whole and sound frames; mean_fusion, whose
+experts adapt q and v alone as the papers' do, trains as ours."""
 
 ABLATIONS = {
     AS_IT_IS: (),
     "clean frames only": ("robustness.passes=clean",),
     "broken from the first step on": ("robustness.clean_share=0",),
-    "two passes, half the samples": (TWO_PASSES, "robustness.clean_share=0"),
+    "two passes from the first step on, half the samples": (TWO_PASSES, "robustness.clean_share=0"),
     "experts on q and v alone": ("network.adapts_patches=false",),
     "no loss per modality": ("losses.per_modality=0",),
     "no reliability loss": ("losses.reliability=0",),
