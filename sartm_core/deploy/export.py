@@ -22,7 +22,7 @@ from sartm_core.deploy.bundle import (
 from sartm_core.deploy.graphs import write_graphs
 from sartm_core.deploy.precision import halve, quantize
 from sartm_core.errors import SartmError
-from sartm_core.files import sha256, write_text
+from sartm_core.files import atomic_path, sha256, write_text
 from sartm_core.learning.checkpoints import load_network
 from sartm_core.model.build import Network
 from sartm_core.model.rows import SIDE_MULTIPLE
@@ -81,7 +81,9 @@ def export(
         if form == "onnx":
             graphs = write_onnx(network, size, rig.dtype, opset or default_opset, precision, part)
         else:
-            save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, part / WEIGHTS_FILE)
+            tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+            with atomic_path(part / WEIGHTS_FILE) as temporary:  # for its mode: the robot's user is another
+                save_file(tensors, temporary)
         figures = checkpoint.with_name("figures.json")
         bundle = Bundle(
             format=FORMAT,

@@ -163,6 +163,9 @@ def test_a_run_leaves_what_it_promises(whole_run: Path) -> None:
     ]  # fmt: skip
     assert list((out / "tensorboard").glob("events.*"))
     bundle = export(out / "best.ckpt", whole_run / "bundle", fit="letterbox")
+    assert (
+        len({path.stat().st_mode for path in (whole_run / "bundle").iterdir()}) == 1
+    )  # whoever may read one, reads all
     assert (bundle.size, bundle.fit) == ((32, 64), "letterbox")
     assert load_segmenter(whole_run / "bundle").bundle.rig.names == ("rgb", "thermal", "depth")
     with pytest.raises(SartmError, match="holds other things and is no bundle"):
