@@ -18,7 +18,6 @@ from sartm_ros.pipeline import Pipeline
 
 EXAMPLES = 60
 """Of each property; a longer search raises it."""
-SOAK_MESSAGES = 100_000
 
 PHASES = (Phase.explicit, Phase.generate)
 """Add Phase.shrink for the smallest example of a failure; with it a failing run takes minutes."""

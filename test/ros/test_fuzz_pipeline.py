@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from fuzzing import (
-    SOAK_MESSAGES,
     STAMP,
     Stub,
     any_clouds,
@@ -26,6 +25,8 @@ from hypothesis import strategies as st
 
 from sartm_core.rig import Rig
 from sartm_ros.pipeline import Pipeline
+
+SOAK_MESSAGES = 100_000
 
 CAMERA = {"intrinsics": {"fx": 25.0, "fy": 25.0, "cx": 16.0, "cy": 12.0}}
 OTHER_CAMERA = {"size": [12, 16], "intrinsics": {"fx": 12.0, "fy": 12.0, "cx": 8.0, "cy": 6.0}, "plane_m": 10.0}

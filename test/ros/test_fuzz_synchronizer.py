@@ -7,20 +7,11 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, example, given, settings
+from fuzzing import fuzz
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sartm_ros.synchronizer import QUEUE_LENGTH, Stream, Synchronizer
-
-EXAMPLES = 60
-"""Of each property; a longer search raises it."""
-PHASES = (Phase.explicit, Phase.generate)
-"""Add Phase.shrink for the smallest example of a failure; with it a failing run takes minutes."""
-
-fuzz = settings(
-    max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, phases=PHASES,
-    suppress_health_check=list(HealthCheck),
-)  # fmt: skip
 
 MS = 1_000_000
 START = 1_000_000 * MS
