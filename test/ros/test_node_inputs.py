@@ -102,8 +102,8 @@ def test_camera_info_comes_out_with_the_masks_stamp(host, node, feed) -> None:
     heard: list[CameraInfo] = []
     host.node.create_subscription(CameraInfo, "/perception/camera_info", heard.append, 10)
     info = CameraInfo(height=256, width=320, k=[247.0, 0, 160, 0, 247, 128, 0, 0, 1])
-    host.send("/sim/rgb/camera_info", info)
-    for _ in range(20):  # a busy machine drops sets
+    for _ in range(20):  # a busy machine drops sets, and what is sent before the node has found the publisher
+        host.send("/sim/rgb/camera_info", info)
         feed(3, *ALL)
         if len(heard) > 2:
             break
@@ -117,8 +117,8 @@ def test_camera_info_comes_out_with_the_masks_stamp(host, node, feed) -> None:
 def test_masks_have_the_reference_cameras_frame_before_it_has_sent_an_image(host, node, feed) -> None:
     info = CameraInfo(height=256, width=320, k=[247.0, 0, 160, 0, 247, 128, 0, 0, 1])
     info.header.frame_id = "front_camera"
-    host.send("/sim/rgb/camera_info", info)
-    for _ in range(20):  # on a busy machine the first sets may overtake it
+    for _ in range(20):  # as above; and the first sets may overtake it
+        host.send("/sim/rgb/camera_info", info)
         feed(3, "thermal", "depth")
         if host.heard[MASKS] and host.heard[MASKS][-1].header.frame_id == "front_camera":
             break
