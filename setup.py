@@ -15,10 +15,11 @@ setup(
     maintainer="The sartm authors",
     maintainer_email="sartm@users.noreply.github.com",
     python_requires=">=3.10",
-    packages=find_packages(include=["sartm_core", "sartm_core.*", "sartm_ros", "sartm_ros.*"]),
+    packages=find_packages(include=["sartm_core*", "sartm_ros*", "sartm_sim*"]),
     package_data={
         "sartm_core": ["py.typed", "weights/*.safetensors", "weights/*/*", "evaluation/*.j2"],
-        "sartm_ros": ["py.typed", "demo/*.j2"],
+        "sartm_ros": ["py.typed"],
+        "sartm_sim": ["py.typed", "demo/*.j2"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
@@ -60,8 +61,8 @@ setup(
     entry_points={
         "console_scripts": [
             "sartm = sartm_ros.cli:main",
-            "perception_node = sartm_ros.node:main",
-            "simulator_node = sartm_ros.simulator_node:main",
+            "perception_node = sartm_ros.node.lifecycle:main",
+            "simulator_node = sartm_sim.simulator_node:main",
         ]
     },
 )

@@ -22,7 +22,7 @@ from sartm_ros.bag.reader import open_bag
 from sartm_ros.bag.replay import Replay
 from sartm_ros.bag.types import bag_message
 from sartm_ros.bag.writer import BagWriter
-from sartm_ros.messages import header, image_message
+from sartm_ros.decoding.images import header, image_message
 
 RATE_HZ = 30
 START_NS = 1_700_000_000_000_000_000

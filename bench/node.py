@@ -23,13 +23,13 @@ from rich.table import Table
 from sensor_msgs.msg import Image
 
 from sartm_core.deploy.bundle import read_bundle
-from sartm_core.frames import Segmentation
 from sartm_core.resources import resolve_bundle
 from sartm_core.rig import load_rig
-from sartm_ros.messages import image_fields, set_stamp, stamp_ns
-from sartm_ros.middleware import private_environment
-from sartm_ros.node import PerceptionNode, run
-from sartm_ros.process import catch_signals, ros_process
+from sartm_core.segmentation import Segmentation
+from sartm_ros.decoding.images import image_fields, set_stamp, stamp_ns
+from sartm_ros.node.lifecycle import PerceptionNode, run
+from sartm_ros.node.middleware import private_environment
+from sartm_ros.node.process import catch_signals, ros_process
 
 RIG, RATE_HZ = "rgbt", 30.0
 HEIGHT, WIDTH = 480, 640

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from sartm_core.deploy import load_segmenter
 from sartm_core.sensing import encode
-from sartm_core.simulation import CONDITIONS, SimulatedRig
+from sartm_sim.simulation import CONDITIONS, SimulatedRig
 
 REPETITIONS = 30
 

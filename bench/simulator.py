@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sartm_core.rig import Rig, load_rig
-from sartm_core.simulation import CONDITIONS, SimulatedRig
+from sartm_sim.simulation import CONDITIONS, SimulatedRig
 
 FRAMES = 24
 

@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader
 
 from sartm_core.evaluation.metrics import SegmentationScore
 from sartm_core.files import write_text
-from sartm_core.learning.frames import SimulatedSource, TrainingFrames, validation_draws
+from sartm_core.learning.sources import SimulatedSource, TrainingFrames, validation_draws
 from sartm_core.rig import Rig, load_rig
-from sartm_core.simulation import CONDITIONS
+from sartm_sim.simulation import CONDITIONS
 
 SIZE = (128, 160)
 INPUTS = ("rgb", "thermal", "depth", "lidar", "event", "rgb+thermal")

@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 
-from sartm_core.datasets.augmentation import Augmentation
 from sartm_core.datasets.layouts import open_data
-from sartm_core.learning.draws import RunSampler, StagePlan
-from sartm_core.learning.frames import DiskSource, TrainingFrames
+from sartm_core.learning.augmentation import Augmentation
 from sartm_core.learning.losses import ohem_cross_entropy
+from sartm_core.learning.sampler import RunSampler, StagePlan
+from sartm_core.learning.sources import DiskSource, TrainingFrames
 from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import any_sensor
 

@@ -19,7 +19,7 @@ command -v "$python" >/dev/null || fail "no '$python' here. Install Python 3.10 
 
 # What TORCH_INDEX once said holds until it says something else.
 index=${TORCH_INDEX-$(cat "$venv/.torch_index" 2>/dev/null || true)}
-key=$( (cat "$here/requirements/lock.txt" "$here/requirements/install.sh"; "$python" --version; echo "$here $index") | sha256sum | cut -d' ' -f1)
+key=$( (cat "$here/requirements/lock.txt" "$here/requirements/install.sh" "$here/setup.py"; "$python" --version; echo "$here $index") | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$venv/.complete" 2>/dev/null)" = "$key" ]; then
     exit 0
 fi

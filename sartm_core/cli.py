@@ -1,4 +1,4 @@
-"""The commands of the core, put together. `sartm_ros.cli` adds those that need ROS or bags."""
+"""The commands of the core, put together. `sartm_ros.cli` adds those of recordings and of the simulator."""
 
 from typing import Annotated
 
@@ -11,7 +11,6 @@ from sartm_core.commands.deployment import bench, engine_app, export
 from sartm_core.commands.evaluation import compare, evaluate, pictures
 from sartm_core.commands.models import model_app
 from sartm_core.commands.rigs import rig_app
-from sartm_core.commands.simulation import sim_app
 from sartm_core.commands.training import train
 from sartm_core.commands.weights import weights_app
 
@@ -36,11 +35,10 @@ def options(
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """What holds for every command."""
+    """Global options."""
 
 
 app.add_typer(rig_app, name="rig")
-app.add_typer(sim_app, name="sim")
 app.add_typer(data_app, name="data")
 app.add_typer(model_app, name="model")
 app.add_typer(weights_app, name="weights")

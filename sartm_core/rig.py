@@ -12,8 +12,8 @@ from pydantic import Field, field_validator, model_validator
 from sartm_core.calibration import Extrinsics, Homography, Intrinsics
 from sartm_core.checked_yaml import Checked, check, read_yaml
 from sartm_core.errors import SartmError
-from sartm_core.frames import UNLABELLED
 from sartm_core.resources import resolve_config
+from sartm_core.segmentation import UNLABELLED
 
 Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 """Height, width in pixels."""

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartm_core.deploy import Segmenter
-from sartm_core.frames import FrameSet, Segmentation
 from sartm_core.rig import Rig
+from sartm_core.segmentation import FrameSet, Segmentation
 from sartm_ros.preparation import Images, Preparation
 
 

@@ -10,9 +10,9 @@ from sartm_core.errors import SartmError
 from sartm_core.rig import EVENT_ARRAY, EVENT_PACKET, EventModality, Rig
 from sartm_core.sensing import encode
 from sartm_core.sensing.registration import register
-from sartm_ros.event_stream import EventStream
-from sartm_ros.messages import raw_array
-from sartm_ros.point_cloud import cloud_points
+from sartm_ros.decoding.event_streams import EventStream
+from sartm_ros.decoding.images import raw_array
+from sartm_ros.decoding.point_clouds import cloud_points
 
 Images = dict[str, NDArray[Any]]
 Broken = dict[str, str]

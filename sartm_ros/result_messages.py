@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.frames import LEVELS, UNLABELLED, Segmentation
 from sartm_core.rig import Rig
-from sartm_ros.messages import MessageFactory, image_message
+from sartm_core.segmentation import LEVELS, UNLABELLED, Segmentation
+from sartm_ros.decoding.images import MessageFactory, image_message
 
 IMAGE, ROUTING, CAMERA_INFO, LABELS = (
     "sensor_msgs/msg/Image", "diagnostic_msgs/msg/DiagnosticArray", "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String",

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sartm_core.rig import Rig, load_rig
-from sartm_core.simulation import CONDITIONS, SimulatedFrame, SimulatedRig
+from sartm_sim.simulation import CONDITIONS, SimulatedFrame, SimulatedRig
 
 SHARED_DATA = Path(os.environ.get("SARTM_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
@@ -56,7 +56,7 @@ def rgbt_pairs(shared_data: Path) -> Path:
 @pytest.fixture(scope="session")
 def small_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve labelled frames of each split of simrig-5, on disk."""
-    from sartm_core.datasets.simulated_recording import write_benchmark
+    from sartm_sim.dataset import write_benchmark
 
     out = tmp_path_factory.mktemp("recording") / "simrig5"
     write_benchmark(load_rig("simrig5"), out, ["train", "val", "test"], 12, 2, lambda done, total: None)

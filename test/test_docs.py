@@ -16,6 +16,7 @@ import typer
 from sartm_ros.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("sartm_core", "sartm_ros", "sartm_sim")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").glob("*.md")])
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
@@ -92,7 +93,7 @@ def test_scripts_and_make_targets_exist(page: Path) -> None:
 def said_by_the_code() -> str:
     """Every string of the packages, a line each; what is filled in is a space."""
     lines = []
-    for path in sorted([*(ROOT / "sartm_core").rglob("*.py"), *(ROOT / "sartm_ros").rglob("*.py")]):
+    for path in (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.JoinedStr):
                 lines.append("".join(v.value if isinstance(v, ast.Constant) else " " for v in node.values))

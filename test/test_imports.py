@@ -74,5 +74,5 @@ def test_inference_loads_neither_peft_nor_lightning_nor_transformers() -> None:
 
 
 def test_core_is_light_to_import() -> None:
-    loaded = loaded_modules("import sartm_core, sartm_core.rig, sartm_core.frames, sartm_core.deploy, sartm_core.cli")
+    loaded = loaded_modules("import sartm_core, sartm_core.rig, sartm_core.deploy, sartm_core.cli")
     assert not {"torch", "cv2", "rclpy", "sam2", "hydra", "matplotlib"} & loaded

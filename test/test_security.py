@@ -12,18 +12,17 @@ import yaml
 from sartm_core.checked_yaml import read_yaml
 from sartm_core.errors import SartmError
 from sartm_core.learning.checkpoints import load_network, read_checkpoint
-from sartm_core.model.checkpoint import load_sam2
 from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import any_sensor
+from sartm_core.model.sam2_weights import load_sam2
 from sartm_core.rig import Rig
 from sartm_ros.bag.reader import open_bag
 from sartm_ros.bag.types import bag_message
 from sartm_ros.bag.writer import BagWriter
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = [
-    path for folder in ("sartm_core", "sartm_ros", "training", "launch") for path in (ROOT / folder).rglob("*.py")
-]
+FOLDERS = ("sartm_core", "sartm_ros", "sartm_sim", "training", "launch")
+SOURCES = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
 
 
 class Evil:

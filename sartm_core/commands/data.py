@@ -67,7 +67,7 @@ def data_stats(
     with user_errors(), _bar("measuring") as bar:
         from sartm_core.datasets.layouts import open_data
         from sartm_core.datasets.preview import spread_out
-        from sartm_core.datasets.statistics import plane_statistics
+        from sartm_core.learning.statistics import plane_statistics
         from sartm_core.sensing import encode
 
         data = open_data(folder)

@@ -48,7 +48,7 @@ def export(
     _one_of("--precision", precision, ("fp32", "fp16", "int8"))
     _one_of("--opset", opset, ("auto", "20", "23"))
     with user_errors():
-        from sartm_core.deploy.export import export as run
+        from sartm_core.learning.export import export as run
 
         options: dict[str, Any] = {
             "size": _size(size), "fit": fit, "form": to, "precision": precision,
@@ -69,9 +69,9 @@ def export(
 def _export_verified(checkpoint: Path, out: Path, options: dict[str, Any], where: str, count: int) -> Any:
     """Exports beside `out`, compares with the checkpoint's own network, and only then gives the bundle its name."""
     from sartm_core.deploy import load_segmenter
-    from sartm_core.deploy.export import describe, free_folder
-    from sartm_core.deploy.export import export as run
     from sartm_core.evaluation.parity import check, compare, frames_of
+    from sartm_core.learning.export import describe, free_folder
+    from sartm_core.learning.export import export as run
 
     out = free_folder(out)
     work = out.with_name(f".{out.name}.verify")

@@ -27,10 +27,10 @@ def data_autolabel(
     """Label frames by a model that knows RGB: what thermal, depth, LiDAR and events are then trained with."""
     with user_errors():
         from sartm_core.checked_yaml import read_yaml
-        from sartm_core.datasets.recording import Recording
-        from sartm_core.learning.autolabel import Teacher, TeacherMap, autolabel
+        from sartm_core.datasets.frame_folder import FrameFolder
+        from sartm_core.labels.teachers import Teacher, TeacherMap, autolabel
 
-        recording = Recording(folder)
+        recording = FrameFolder(folder)
         loaded = Teacher(teacher, read_yaml(mapping, TeacherMap), recording.rig, device)
         columns = (TextColumn("labelling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=stderr) as bar:
@@ -62,10 +62,10 @@ def data_export_labels(
     if form not in ("cvat", "ids"):
         raise typer.BadParameter(f"expected cvat or ids, got '{form}'", param_hint="--format")
     with user_errors():
-        from sartm_core.datasets.labels import export_labels
-        from sartm_core.datasets.recording import Recording
+        from sartm_core.datasets.frame_folder import FrameFolder
+        from sartm_core.labels.annotation_tools import export_labels
 
-        count = export_labels(Recording(folder), out, "cvat" if form == "cvat" else "ids", split)
+        count = export_labels(FrameFolder(folder), out, "cvat" if form == "cvat" else "ids", split)
     stdout.print(f"{out}: {count} images and masks", soft_wrap=True)
 
 
@@ -79,8 +79,8 @@ def data_import_labels(
 ) -> None:
     """Take masks into a recording; frames without a mask stay as they are."""
     with user_errors():
-        from sartm_core.datasets.labels import import_labels
-        from sartm_core.datasets.recording import Recording
+        from sartm_core.datasets.frame_folder import FrameFolder
+        from sartm_core.labels.annotation_tools import import_labels
 
-        count = import_labels(Recording(folder), source, table)
+        count = import_labels(FrameFolder(folder), source, table)
     stdout.print(f"{folder}: {count} frames labelled", soft_wrap=True)

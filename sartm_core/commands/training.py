@@ -35,7 +35,7 @@ def train(
             changes.append(f"data.modalities=[{modalities}]")
         read = read_recipe(recipe, changes)
         log_to_stderr()
-        from sartm_core.learning.train import train as run
+        from sartm_core.learning.run import train as run
 
         figures = run(read, out, devices, nodes, resume, accelerator)
         if figures:  # the first of several processes

@@ -15,7 +15,7 @@ weights_app = typer.Typer(no_args_is_help=True, help="Weights to begin with: SAM
 @weights_app.command("list")
 def weights_list(json_output: JsonOption = False) -> None:
     """List the official checkpoints, their addresses, and which are here."""
-    from sartm_core.pretrained import CHECKPOINTS, local_path
+    from sartm_core.model.download import CHECKPOINTS, local_path
 
     rows = {name: (official, local_path(name)) for name, official in CHECKPOINTS.items()}
     if json_output:
@@ -48,7 +48,7 @@ def weights_pull(
     """Download a checkpoint to the cache folder ($SARTM_CACHE); goes on where it was interrupted."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    from sartm_core.pretrained import pull
+    from sartm_core.model.download import pull
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with user_errors(), Progress(*columns, console=stderr) as bar:
@@ -78,10 +78,10 @@ def weights_check(
 ) -> None:
     """Load a checkpoint into a network and say what matched, was missing, left out or unknown."""
     with user_errors():
-        from sartm_core.model.checkpoint import load_sam2
+        from sartm_core.model.download import CHECKPOINTS, local_path
         from sartm_core.model.network import MultiModalNetwork
         from sartm_core.model.presets import any_sensor
-        from sartm_core.pretrained import CHECKPOINTS, local_path
+        from sartm_core.model.sam2_weights import load_sam2
 
         if backbone is None:
             path, backbone = local_path(name), CHECKPOINTS[name].backbone

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sartm_core.datasets.frame import DataSet, Frame
+from sartm_core.datasets.dataset import DataSet, Frame
 from sartm_core.errors import SartmError
-from sartm_core.frames import UNLABELLED
+from sartm_core.segmentation import UNLABELLED
 from sartm_core.sensing import encode
 
 

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sartm_core.datasets.dataset import TRUTH, Frame
 from sartm_core.datasets.files import class_ids, colour, first_channel, read_image, some
-from sartm_core.datasets.frame import TRUTH, Frame
 from sartm_core.rig import load_rig
 
 _FOLDERS = {"rgb": "img", "depth": "hha", "event": "event", "lidar": "lidar", TRUTH: "semantic"}

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.datasets.frame import Frame
+from sartm_core.datasets.dataset import Frame
 from sartm_core.errors import SartmError
-from sartm_core.frames import UNLABELLED
+from sartm_core.segmentation import UNLABELLED
 
 LARGEST_EMPTY_BYTES = 1 << 16
 """A PNG of one value alone is smaller, up to 12 megapixels."""

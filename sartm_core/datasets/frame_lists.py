@@ -6,8 +6,8 @@ A list is a text file with a frame per line: its id, or the path of one of its f
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from sartm_core.datasets.dataset import DataSet, Frame
 from sartm_core.datasets.files import read_list
-from sartm_core.datasets.frame import DataSet, Frame
 from sartm_core.datasets.image_quality import why_poor
 from sartm_core.errors import SartmError
 from sartm_core.files import write_text

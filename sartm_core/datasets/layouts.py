@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+from sartm_core.datasets.dataset import DataSet
 from sartm_core.datasets.deliver import Deliver
 from sartm_core.datasets.fmb import FMB
-from sartm_core.datasets.frame import DataSet
+from sartm_core.datasets.frame_folder import FrameFolder
 from sartm_core.datasets.mcubes import MCubeS
 from sartm_core.datasets.mfnet import MFNet
 from sartm_core.datasets.muses import Muses
 from sartm_core.datasets.pst900 import PST900
-from sartm_core.datasets.recording import Recording
 from sartm_core.errors import SartmError
 
 _PUBLISHED = (MFNet, PST900, FMB, Deliver, Muses, MCubeS)
@@ -36,7 +36,7 @@ def open_data(root: Path) -> DataSet:
     if not root.is_dir():
         raise SartmError(f"{root}: no such folder. Give the root of a data set.")
     if (root / "manifest.json").is_file():
-        return Recording(root)
+        return FrameFolder(root)
     for layout in _PUBLISHED:
         if layout.recognises(root):
             return layout(root)

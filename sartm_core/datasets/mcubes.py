@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sartm_core.datasets.dataset import TRUTH, Frame
 from sartm_core.datasets.files import (
     class_ids,
     colour,
@@ -26,7 +27,6 @@ from sartm_core.datasets.files import (
     read_list,
     some,
 )
-from sartm_core.datasets.frame import TRUTH, Frame
 from sartm_core.errors import SartmError
 from sartm_core.rig import load_rig
 

@@ -7,8 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from sartm_core.datasets.dataset import TRUTH, DataSet, Frame
 from sartm_core.datasets.files import is_labelled
-from sartm_core.datasets.frame import TRUTH, DataSet, Frame
 from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path
 from sartm_core.sensing.pictures import picture

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sartm_core.datasets.dataset import TRUTH, Frame
 from sartm_core.datasets.files import class_ids, colour, first_channel, frames_of_folders, read_image
-from sartm_core.datasets.frame import TRUTH, Frame
 from sartm_core.rig import load_rig
 
 

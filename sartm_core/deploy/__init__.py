@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from sartm_core.deploy.bundle import Bundle, read_bundle
 from sartm_core.errors import SartmError
-from sartm_core.frames import Segmentation
 from sartm_core.resources import resolve_bundle
+from sartm_core.segmentation import Segmentation
 
 log = logging.getLogger("sartm")
 

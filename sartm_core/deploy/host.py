@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from sartm_core.deploy.bundle import Bundle
 from sartm_core.errors import SartmError
-from sartm_core.frames import Segmentation
 from sartm_core.rig import Rig
+from sartm_core.segmentation import Segmentation
 from sartm_core.sensing.fit import Fit
 
 CONFIDENCE_STRIDE = 4

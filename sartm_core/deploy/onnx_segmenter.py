@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sartm_core.deploy.bundle import HEAD_FILE, Bundle, encoder_files
 from sartm_core.deploy.host import HostSide, Planes
 from sartm_core.errors import SartmError
-from sartm_core.frames import Segmentation
+from sartm_core.segmentation import Segmentation
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",

@@ -22,7 +22,7 @@ from sartm_core.deploy.engine import (
 )
 from sartm_core.deploy.host import CONFIDENCE_STRIDE, HostSide, Planes
 from sartm_core.errors import SartmError
-from sartm_core.frames import LEVELS, Segmentation
+from sartm_core.segmentation import LEVELS, Segmentation
 
 log = logging.getLogger("sartm")
 

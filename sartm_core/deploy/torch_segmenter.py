@@ -14,9 +14,9 @@ from sartm_core.deploy.bundle import WEIGHTS_FILE, Bundle
 from sartm_core.deploy.graphs import EncoderGraph, HeadGraph
 from sartm_core.deploy.host import HostSide, Planes
 from sartm_core.errors import SartmError
-from sartm_core.frames import Segmentation
 from sartm_core.model.build import build_network
 from sartm_core.model.presets import preset_for_rig
+from sartm_core.segmentation import Segmentation
 
 _CORES = torch.get_num_threads()
 """As torch was set at the start, by itself or by OMP_NUM_THREADS."""

@@ -8,9 +8,9 @@ from pydantic import Field
 
 from sartm_core.checked_yaml import Checked, read_yaml
 from sartm_core.errors import SartmError
-from sartm_core.frames import UNLABELLED
 from sartm_core.resources import resolve_config
 from sartm_core.rig import Rig
+from sartm_core.segmentation import UNLABELLED
 
 
 class ClassMap(Checked):

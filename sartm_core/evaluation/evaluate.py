@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from sartm_core.datasets.dataset import TRUTH, DataSet, Frame
 from sartm_core.datasets.files import is_labelled
-from sartm_core.datasets.frame import TRUTH, DataSet, Frame
 from sartm_core.datasets.frame_lists import read_frame_lists
 from sartm_core.deploy import Segmenter, load_segmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap
-from sartm_core.evaluation.outcome import LIST, Evaluation, Sample
+from sartm_core.evaluation.outcome import LIST, Evaluation, LabelledSet
 from sartm_core.evaluation.scoring import Scoring, process_group
 from sartm_core.rig import Rig
 from sartm_core.sensing import encode
@@ -23,7 +23,7 @@ def open_model(model: Path | str, backend: str = "auto", device: str = "auto") -
     if Path(model).suffix != ".ckpt":
         yield load_segmenter(model, backend, device)
         return
-    from sartm_core.deploy.export import export
+    from sartm_core.learning.export import export
 
     with tempfile.TemporaryDirectory() as folder:
         export(Path(model), Path(folder) / "bundle")
@@ -71,7 +71,9 @@ def evaluate(
         return scoring.result(data.name, split)
 
 
-def _sample(data: DataSet, frame: Frame, modalities: tuple[str, ...], model: Rig, listed: dict[str, str]) -> Sample:
+def _sample(
+    data: DataSet, frame: Frame, modalities: tuple[str, ...], model: Rig, listed: dict[str, str]
+) -> LabelledSet:
     images = {name: data.image(frame, name) for name in modalities if name in frame.modalities}
     planes = {name: encode(model.modality(name), image, model.dtype) for name, image in images.items()}
-    return Sample(frame.id, images, planes, data.truth(frame), {**frame.tags, **listed})
+    return LabelledSet(frame.id, images, planes, data.truth(frame), {**frame.tags, **listed})

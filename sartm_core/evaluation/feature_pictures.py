@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sartm_core.datasets.dataset import TRUTH, DataSet, Frame
 from sartm_core.datasets.files import is_labelled
-from sartm_core.datasets.frame import TRUTH, DataSet, Frame
 from sartm_core.deploy.torch_segmenter import TorchSegmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.modalities import common_modalities

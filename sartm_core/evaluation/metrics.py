@@ -5,7 +5,7 @@ import torch.distributed as distributed
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from sartm_core.frames import UNLABELLED
+from sartm_core.segmentation import UNLABELLED
 
 
 class SegmentationScore:

@@ -31,7 +31,7 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class LabelledSet:
     """One labelled frame set.
 
     Attributes:
@@ -55,7 +55,7 @@ class Sample:
 class Scored:
     """A sample, its mask (in the data's classes, all sensors) and its mean IoU."""
 
-    sample: Sample
+    sample: LabelledSet
     mask: NDArray[np.uint8]
     miou: float
 

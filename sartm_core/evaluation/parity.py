@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sartm_core.datasets.dataset import TRUTH, DataSet, Frame
 from sartm_core.datasets.files import is_labelled
-from sartm_core.datasets.frame import TRUTH, DataSet, Frame
 from sartm_core.datasets.layouts import open_data
 from sartm_core.deploy import Segmenter
 from sartm_core.deploy.host import Planes
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.modalities import common_modalities
 from sartm_core.evaluation.variations import subsets
-from sartm_core.frames import UNLABELLED
 from sartm_core.rig import Rig
+from sartm_core.segmentation import UNLABELLED
 from sartm_core.sensing import encode
-from sartm_core.simulation import CONDITIONS, SimulatedRig
+from sartm_sim.simulation import CONDITIONS, SimulatedRig
 
 Pair = tuple[Planes, NDArray[np.uint8] | None]
 """What the network sees of a frame, and its truth [H, W] where it is known."""

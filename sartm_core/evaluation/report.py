@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from sartm_core.evaluation.course import by_recording, draw_course
 from sartm_core.evaluation.outcome import WINDOW, Evaluation, Scored
 from sartm_core.files import write_text
-from sartm_core.frames import UNLABELLED
+from sartm_core.segmentation import UNLABELLED
 from sartm_core.sensing.pictures import picture
 
 COLOURS = ("#d1495b", "#e39b23", "#2a6f97", "#5b8e3e", "#7b4ea3", "#444444", "#00a6a6")

@@ -16,12 +16,12 @@ from sartm_core.deploy import Segmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap
 from sartm_core.evaluation.modalities import common_modalities
-from sartm_core.evaluation.outcome import LIST, WINDOW, Evaluation, Instant, Sample, Scored
+from sartm_core.evaluation.outcome import LIST, WINDOW, Evaluation, Instant, LabelledSet, Scored
 from sartm_core.evaluation.tally import Tally
 from sartm_core.evaluation.variations import PROTOCOLS, variations
 from sartm_core.files import natural_key
-from sartm_core.frames import UNLABELLED
 from sartm_core.rig import Rig
+from sartm_core.segmentation import UNLABELLED
 
 SHOWN_FRAMES = 3
 """Best and worst ones that the report shows."""
@@ -64,7 +64,7 @@ class Scoring:
     def _tally(self) -> Tally:
         return Tally(len(self._rig.classes), len(self._segmenter.bundle.rig.names))
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: LabelledSet) -> None:
         """Segments a sample once per variation; one without a labelled pixel counts for nothing."""
         if (sample.truth == UNLABELLED).all():
             return
@@ -81,7 +81,7 @@ class Scoring:
             if way.group == "clean":
                 self._add_clean(sample, mask, answer.confidence, answer.routing)
 
-    def _add_clean(self, sample: Sample, mask: Any, confidence: Any, routing: Any) -> None:
+    def _add_clean(self, sample: LabelledSet, mask: Any, confidence: Any, routing: Any) -> None:
         alone = self._tally()
         alone.add(mask, sample.truth, confidence, routing)
         miou = alone.score.mean_iou()

@@ -6,7 +6,7 @@ import torch.distributed as distributed
 from numpy.typing import NDArray
 
 from sartm_core.evaluation.metrics import SegmentationScore
-from sartm_core.frames import UNLABELLED
+from sartm_core.segmentation import UNLABELLED
 
 BINS = 15
 """Of the calibration error."""

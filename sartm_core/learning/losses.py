@@ -7,7 +7,7 @@ import torch.distributed as distributed
 import torch.nn.functional as F
 from torch import Tensor
 
-from sartm_core.frames import UNLABELLED
+from sartm_core.segmentation import UNLABELLED
 
 OHEM_THRESHOLD = -math.log(0.7)
 """Pixels whose class got less than 0.7 are hard."""

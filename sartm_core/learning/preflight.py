@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 from sartm_core.errors import SartmError
-from sartm_core.frames import UNLABELLED
 from sartm_core.learning.checkpoints import LAST, read_checkpoint, recipe_of
-from sartm_core.learning.draws import Draw
-from sartm_core.learning.frames import Source
 from sartm_core.learning.recipe import Recipe
+from sartm_core.learning.sampler import Draw
+from sartm_core.learning.sources import Source
+from sartm_core.segmentation import UNLABELLED
 
 log = logging.getLogger(__name__)
 SANITY_FRAMES = 8

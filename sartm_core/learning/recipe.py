@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from sartm_core.checked_yaml import Checked
-from sartm_core.datasets.augmentation import Augmentation
+from sartm_core.learning.augmentation import Augmentation
 from sartm_core.learning.corruption import CORRUPTIONS
 from sartm_core.rig import Size
 

@@ -36,7 +36,7 @@ class TopKRouting(nn.Module):
     with one learned s > 0 per level that starts at 0.1, so that the coefficients stay convex.
 
     Args:
-        channels: of the three levels (`sartm_core.frames.LEVELS`).
+        channels: of the three levels (`sartm_core.segmentation.LEVELS`).
         k: how many modalities are routed, at most as many as are available.
         use_mean: False leaves F-bar out (the paper's ablation "F-hat only").
     """
@@ -70,7 +70,7 @@ class LanguageRouting(nn.Module):
     F-bar and F-hat are combined as in `TopKRouting`. Only the mean's direction is kept, so inference needs no text.
 
     Args:
-        channels: of the three levels (`sartm_core.frames.LEVELS`).
+        channels: of the three levels (`sartm_core.segmentation.LEVELS`).
         text_width: of the text embeddings, D.
     """
 
@@ -116,7 +116,7 @@ class ReliabilityRouting(nn.Module):
     the edges lie (one that is frozen or out of calibration looks sound by itself).
 
     Args:
-        channels: of the three levels (`sartm_core.frames.LEVELS`).
+        channels: of the three levels (`sartm_core.segmentation.LEVELS`).
         hidden: width of the reliability head.
     """
 

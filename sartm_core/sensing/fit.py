@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.frames import UNLABELLED
 from sartm_core.rig import SPARSE_KINDS
+from sartm_core.segmentation import UNLABELLED
 
 FitMode = Literal["stretch", "letterbox", "crop"]
 

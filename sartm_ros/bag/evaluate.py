@@ -13,7 +13,7 @@ import torch.distributed as distributed
 from sartm_core.deploy import Segmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap
-from sartm_core.evaluation.outcome import WINDOW, Evaluation, Moment, Sample
+from sartm_core.evaluation.outcome import WINDOW, Evaluation, Moment, LabelledSet
 from sartm_core.evaluation.results import as_dict
 from sartm_core.evaluation.scoring import Scoring, process_group
 from sartm_core.files import sha256
@@ -115,7 +115,7 @@ def _score(
             begin = int(found.time_s // how.window_s) * how.window_s
             tags = {**found.tags, WINDOW: f"{name} {begin:g}-{begin + how.window_s:g} s"}
             moment = Moment(name, found.time_s, found.states)
-            scoring.add(Sample(f"{name}/{found.stamp_ns}", found.images, planes, truth, tags, moment))
+            scoring.add(LabelledSet(f"{name}/{found.stamp_ns}", found.images, planes, truth, tags, moment))
             scored += 1
             lacking += len(planes) < len(rig.names)
         progress(number)

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from sartm_core.datasets.frame import Frame
-from sartm_core.datasets.recording import RecordingWriter, write_images
+from sartm_core.datasets.dataset import Frame
+from sartm_core.datasets.frame_folder import FrameFolderWriter, write_frame
 from sartm_core.errors import SartmError
 from sartm_core.files import write_text
-from sartm_core.frames import UNLABELLED
 from sartm_core.rig import Rig
+from sartm_core.segmentation import UNLABELLED
 from sartm_ros.bag.reader import Bag
 from sartm_ros.bag.replay import DEFAULTS, Replay, ReplayOptions, ReplaySet
 
@@ -64,7 +64,7 @@ def extract(
     next_s = 0.0
     seconds = (bag.end_ns - bag.start_ns) / 1e9
     reference: ReplaySet | None = None
-    with RecordingWriter(out, rig, bag.path.stem, generator) as writer:
+    with FrameFolderWriter(out, rig, bag.path.stem, generator) as writer:
         for number, found in enumerate(replay, start=1):
             progress(number, replay.read_ns)
             wanted = found.planes and (not what.complete or len(found.planes) == len(rig.names))
@@ -99,12 +99,12 @@ def split_at(place: float, validation: float) -> str:
     return "val" if validation > 0 and abs(of_the_half - 0.5) <= validation / 2 else "train"
 
 
-def _write(writer: RecordingWriter, found: ReplaySet, split: str, rig: Rig) -> None:
+def _write(writer: FrameFolderWriter, found: ReplaySet, split: str, rig: Rig) -> None:
     names = tuple(name for name in rig.names if name in found.planes)
     size = found.images[rig.reference].shape[:2] if rig.reference in found.images else rig.modality(rig.reference).size
     truth = np.full(size, UNLABELLED, np.uint8) if found.truth is None else found.truth
     frame = Frame(split=split, id=str(found.stamp_ns), modalities=names, tags=found.tags)
-    write_images(writer.part, frame, found.images, truth)
+    write_frame(writer.part, frame, found.images, truth)
     writer.add(frame)
 
 

@@ -10,7 +10,7 @@ from sartm_core.errors import SartmError
 from sartm_core.rig import Rig
 from sartm_ros.bag.types import bag_message
 from sartm_ros.bag.writer import BagWriter
-from sartm_ros.messages import header, image_message
+from sartm_ros.decoding.images import header, image_message
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 FIRST_STAMP_NS = 1_000_000_000_000

@@ -14,8 +14,8 @@ from rosgraph_msgs.msg import Clock
 
 from sartm_core.errors import SartmError
 from sartm_ros.bag.reader import Bag, Recorded, open_bag
-from sartm_ros.message_types import message_class
-from sartm_ros.middleware import shared_memory
+from sartm_ros.decoding.message_types import message_class
+from sartm_ros.node.middleware import shared_memory
 
 WAIT_FOR_SUBSCRIBERS_S = 10.0
 SETTLE_S = 0.5

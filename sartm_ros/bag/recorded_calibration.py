@@ -6,7 +6,7 @@ from typing import Any
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig
 from sartm_ros.bag.reader import Bag, Recorded
-from sartm_ros.calibration import Calibrator
+from sartm_ros.decoding.calibration import Calibrator
 
 TF_STATIC = "/tf_static"
 

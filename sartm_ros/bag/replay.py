@@ -20,8 +20,8 @@ from sartm_ros.bag.reader import Bag, Recorded
 from sartm_ros.bag.recorded_calibration import RecordedCalibration
 from sartm_ros.bag.rig_topics import check_topics, topics_without_messages
 from sartm_ros.bag.tags import TagTimes
+from sartm_ros.decoding.images import raw_array
 from sartm_ros.explanations import NO_STAMP, explain_mismatch
-from sartm_ros.messages import raw_array
 from sartm_ros.preparation import Images, Preparation, reason_of
 from sartm_ros.result_messages import modality_states
 from sartm_ros.synchronizer import NS_PER_S, RESET_AFTER_NS, Stream, Synchronizer

@@ -13,7 +13,7 @@ from sartm_ros.bag.reader import Bag
 from sartm_ros.bag.recorded_calibration import TF_STATIC
 from sartm_ros.bag.sensor_kinds import KINDS_IN_ORDER
 from sartm_ros.bag.survey import Survey, TopicSurvey
-from sartm_ros.calibration import Calibrator
+from sartm_ros.decoding.calibration import Calibrator
 
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 LEAST_TOLERANCE_S = 0.01

@@ -9,14 +9,14 @@ from sartm_core.datasets.png import write_png
 from sartm_core.deploy import Segmenter
 from sartm_core.deploy.bundle import check_serves
 from sartm_core.errors import SartmError
-from sartm_core.frames import Segmentation
 from sartm_core.rig import Rig
+from sartm_core.segmentation import Segmentation
 from sartm_ros.bag.faults import BagFaults
 from sartm_ros.bag.reader import Bag, Recorded
 from sartm_ros.bag.replay import DEFAULTS, Replay, ReplayOptions, ReplaySet
 from sartm_ros.bag.types import bag_message
 from sartm_ros.bag.writer import BagWriter
-from sartm_ros.messages import header, set_stamp
+from sartm_ros.decoding.images import header, set_stamp
 from sartm_ros.pipeline import Pipeline
 from sartm_ros.result_messages import (
     OUTPUT_TYPES,

@@ -17,8 +17,8 @@ from sartm_core.rig import COMPRESSED_IMAGE, EVENT_ARRAY, EVENT_PACKET, IMAGE, P
 from sartm_ros.bag.order import header_of
 from sartm_ros.bag.reader import Bag, Recorded
 from sartm_ros.bag.sensor_kinds import KINDS_IN_ORDER, Content, sensor_kinds
-from sartm_ros.messages import raw_array
-from sartm_ros.point_cloud import cloud_points
+from sartm_ros.decoding.images import raw_array
+from sartm_ros.decoding.point_clouds import cloud_points
 
 SENSOR_TYPES = (IMAGE, COMPRESSED_IMAGE, POINT_CLOUD, EVENT_PACKET, EVENT_ARRAY)
 KEPT_VALUES = 4096

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from sartm_core.datasets.recording import Recording
+from sartm_core.datasets.frame_folder import FrameFolder
 from sartm_core.errors import SartmError
 from sartm_core.learning.checkpoints import load_network
 from sartm_core.learning.overrides import read_recipe
-from sartm_core.learning.train import train
+from sartm_core.learning.run import train
 from sartm_core.sensing import encode
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ def checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_mended_frame_differs_from_the_faulty_one_in_its_faulty_sensor_alone(study: Any, data: Path) -> None:
-    recording, frames = Recording(data), study["frames"]
+    recording, frames = FrameFolder(data), study["frames"]
     faulty, mended = recording.frames(frames.FAULTY), recording.frames(frames.MENDED)
     assert len(recording.frames("test")) == len(faulty) == len(mended) == 6
     for broken, sound in zip(faulty, mended, strict=True):
@@ -59,7 +59,7 @@ def test_a_mended_frame_differs_from_the_faulty_one_in_its_faulty_sensor_alone(s
 
 def test_scores_are_those_of_the_network_itself(study: Any, data: Path, checkpoint: Path) -> None:
     """The shortcut (encode once, decode subsets) against one whole pass per subset."""
-    scores, recording = study["scores"], Recording(data)
+    scores, recording = study["scores"], FrameFolder(data)
     figures = scores.score(checkpoint, data, limit=2)
     network, rig, _ = load_network(checkpoint)
     network.eval()

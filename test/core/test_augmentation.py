@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sartm_core.datasets.augmentation import Augmentation, augment, mirror
+from sartm_core.learning.augmentation import Augmentation, augment, mirror
 from sartm_core.rig import Rig, load_rig, rig_from_dict
 
 STILL = Augmentation(flip=0, scale=(1, 1), brightness=0, contrast=0, saturation=0, blur=0)

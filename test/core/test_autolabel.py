@@ -20,14 +20,14 @@ from transformers import (
 from typer.testing import CliRunner
 
 from sartm_core.datasets.check import check_data
+from sartm_core.datasets.dataset import TRUTH, Frame
 from sartm_core.datasets.files import is_labelled
-from sartm_core.datasets.frame import TRUTH, Frame
+from sartm_core.datasets.frame_folder import FrameFolder, FrameFolderWriter, write_frame
 from sartm_core.datasets.image_quality import why_poor
-from sartm_core.datasets.recording import Recording, RecordingWriter, write_images
 from sartm_core.errors import SartmError
-from sartm_core.learning.autolabel import AutoLabels, Teacher, TeacherMap, autolabel
-from sartm_core.learning.draws import Draw
-from sartm_core.learning.frames import DiskSource
+from sartm_core.labels.teachers import AutoLabels, Teacher, TeacherMap, autolabel
+from sartm_core.learning.sampler import Draw
+from sartm_core.learning.sources import DiskSource
 from sartm_core.rig import Rig, load_rig
 from sartm_ros.cli import app
 
@@ -62,12 +62,12 @@ POOR = {
 
 def write_recording(folder: Path, frames: list[tuple[dict[str, np.ndarray], np.ndarray | None]], rig: Rig = RIG) -> Any:
     """Images and labels of train/0, train/1, ..."""
-    with RecordingWriter(folder, rig, folder.name, {}) as writer:
+    with FrameFolderWriter(folder, rig, folder.name, {}) as writer:
         for number, (images, truth) in enumerate(frames):
             frame = Frame(split="train", id=str(number), modalities=tuple(m for m in rig.names if m in images))
-            write_images(writer.part, frame, images, truth)
+            write_frame(writer.part, frame, images, truth)
             writer.add(frame)
-    return Recording(folder)
+    return FrameFolder(folder)
 
 
 def with_thermal(rgb: np.ndarray | None, size: tuple[int, int] = SIZE) -> dict[str, np.ndarray]:
@@ -75,7 +75,7 @@ def with_thermal(rgb: np.ndarray | None, size: tuple[int, int] = SIZE) -> dict[s
     return thermal if rgb is None else {"rgb": rgb, **thermal}
 
 
-def labels(recording: Recording) -> list[np.ndarray | None]:
+def labels(recording: FrameFolder) -> list[np.ndarray | None]:
     frames = recording.frames()
     return [recording.truth(frame) if recording.path(frame, TRUTH).is_file() else None for frame in frames]
 

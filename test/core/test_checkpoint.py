@@ -9,9 +9,9 @@ from torch import nn
 
 from sartm_core.errors import SartmError
 from sartm_core.model.backbone import OFFICIAL
-from sartm_core.model.checkpoint import load_sam2
 from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import any_sensor
+from sartm_core.model.sam2_weights import load_sam2
 
 
 def official_model(size: str, generation: str = "sam2.1") -> nn.Module:

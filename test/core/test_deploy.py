@@ -14,7 +14,7 @@ from sartm_core.evaluation.metrics import SegmentationScore
 from sartm_core.resources import resolve_bundle
 from sartm_core.rig import Rig
 from sartm_core.sensing import encode
-from sartm_core.simulation import CONDITIONS, SimulatedFrame, SimulatedRig
+from sartm_sim.simulation import CONDITIONS, SimulatedFrame, SimulatedRig
 
 
 @pytest.fixture(scope="module")

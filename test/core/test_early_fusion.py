@@ -7,8 +7,8 @@ import onnxruntime
 import pytest
 import torch
 
-from sartm_core.deploy.export import write_onnx
 from sartm_core.errors import SartmError
+from sartm_core.learning.export import write_onnx
 from sartm_core.model.build import build_network
 from sartm_core.model.presets import preset_for_rig
 from sartm_core.rig import load_rig

@@ -15,7 +15,6 @@ import torch
 from typer.testing import CliRunner
 
 from sartm_core.datasets.layouts import open_data
-from sartm_core.datasets.simulated_recording import write_benchmark
 from sartm_core.deploy import load_segmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap, load_class_map
@@ -27,9 +26,10 @@ from sartm_core.evaluation.results import as_csv, as_dict
 from sartm_core.evaluation.scoring import common_modalities
 from sartm_core.evaluation.tally import Tally
 from sartm_core.evaluation.variations import variations
-from sartm_core.frames import Segmentation
 from sartm_core.rig import load_rig
+from sartm_core.segmentation import Segmentation
 from sartm_ros.cli import app
+from sartm_sim.dataset import write_benchmark
 
 runner = CliRunner()
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sartm_core.rig import Rig, load_rig
-from sartm_core.simulation import CONDITIONS, SimulatedFrame, SimulatedRig
-from sartm_core.simulation.faults import FAULTS, Fault
+from sartm_sim.simulation import CONDITIONS, SimulatedFrame, SimulatedRig
+from sartm_sim.simulation.faults import FAULTS, Fault
 
 TIME_S, SINCE_S = 6.0, 4.0
 

@@ -13,18 +13,18 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from sartm_core.datasets.check import check_data
+from sartm_core.datasets.dataset import TRUTH, Frame
 from sartm_core.datasets.files import is_labelled
-from sartm_core.datasets.frame import TRUTH, Frame
-from sartm_core.datasets.labels import export_labels, import_labels, write_png
-from sartm_core.datasets.recording import Recording, RecordingWriter, write_images
+from sartm_core.datasets.frame_folder import FrameFolder, FrameFolderWriter, write_frame
 from sartm_core.deploy import load_segmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.evaluate import evaluate
 from sartm_core.evaluation.results import as_dict
-from sartm_core.frames import Segmentation
-from sartm_core.learning.draws import Draw
-from sartm_core.learning.frames import DiskSource
+from sartm_core.labels.annotation_tools import export_labels, import_labels, write_png
+from sartm_core.learning.sampler import Draw
+from sartm_core.learning.sources import DiskSource
 from sartm_core.rig import ClassSpec, Rig, load_rig
+from sartm_core.segmentation import Segmentation
 from sartm_ros.cli import app
 
 runner = CliRunner()
@@ -52,10 +52,10 @@ NAMES = ["train-100", "train-200", "train-day__1", "val-300", "val-400"]
 WITHOUT_RGB = "val/300"
 
 
-def write_recording(folder: Path, frames: dict[str, np.ndarray | None], rig: Rig = RIG) -> Recording:
+def write_recording(folder: Path, frames: dict[str, np.ndarray | None], rig: Rig = RIG) -> FrameFolder:
     """`<split>/<id>` -> labels."""
     rng = np.random.default_rng(0)
-    with RecordingWriter(folder, rig, folder.name, {}) as writer:
+    with FrameFolderWriter(folder, rig, folder.name, {}) as writer:
         for place, truth in frames.items():
             split, identity = place.split("/", 1)
             images = {
@@ -66,27 +66,27 @@ def write_recording(folder: Path, frames: dict[str, np.ndarray | None], rig: Rig
             if place == WITHOUT_RGB:
                 del images["rgb"]
             frame = Frame(split=split, id=identity, modalities=tuple(images))
-            write_images(writer.part, frame, images, truth)
+            write_frame(writer.part, frame, images, truth)
             writer.add(frame)
-    return Recording(folder)
+    return FrameFolder(folder)
 
 
 @pytest.fixture
-def drive(tmp_path: Path) -> Recording:
+def drive(tmp_path: Path) -> FrameFolder:
     return write_recording(tmp_path / "drive", DRIVE)
 
 
 @pytest.fixture
-def blank(tmp_path: Path) -> Recording:
+def blank(tmp_path: Path) -> FrameFolder:
     """The same frames, as `sartm bag extract` leaves them."""
     return write_recording(tmp_path / "blank", dict.fromkeys(DRIVE, EMPTY))
 
 
-def labels(recording: Recording) -> dict[str, np.ndarray]:
+def labels(recording: FrameFolder) -> dict[str, np.ndarray]:
     return {f"{frame.split}/{frame.id}": recording.truth(frame) for frame in recording.frames()}
 
 
-def assert_labels(recording: Recording, wanted: dict[str, np.ndarray]) -> None:
+def assert_labels(recording: FrameFolder, wanted: dict[str, np.ndarray]) -> None:
     for place, truth in labels(recording).items():
         np.testing.assert_array_equal(truth, wanted.get(place, EMPTY), err_msg=place)
 
@@ -312,7 +312,7 @@ class TestTables:
 
     truth = DRIVE["train/100"]
 
-    def take(self, blank: Recording, tmp_path: Path, mask: Image.Image | np.ndarray, *more: str | Path) -> None:
+    def take(self, blank: FrameFolder, tmp_path: Path, mask: Image.Image | np.ndarray, *more: str | Path) -> None:
         (tmp_path / "task").mkdir(exist_ok=True)
         image = mask if isinstance(mask, Image.Image) else Image.fromarray(mask)
         image.save(tmp_path / "task/train-100.png")
@@ -580,7 +580,7 @@ class TestLabelled:
         """As `sartm bag extract` writes it, and as `import-labels` does."""
         empty = np.full((3000, 4000), 255, np.uint8)
         frame = Frame(split="train", id="1", modalities=())
-        write_images(tmp_path, frame, {}, empty)
+        write_frame(tmp_path, frame, {}, empty)
         assert not is_labelled(tmp_path / "train/truth/1.png")
         write_png(tmp_path / "truth.png", empty)
         assert not is_labelled(tmp_path / "truth.png")

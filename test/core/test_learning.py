@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from sartm_core.datasets.statistics import plane_statistics
 from sartm_core.deploy import load_segmenter
-from sartm_core.deploy.export import export
 from sartm_core.errors import SartmError
 from sartm_core.learning.corruption import CORRUPTIONS, Degraded, degrade
-from sartm_core.learning.draws import Draw, RunSampler, StagePlan
-from sartm_core.learning.frames import SimulatedSource
+from sartm_core.learning.export import export
 from sartm_core.learning.losses import dice, distillation, label_consistency, language_similarity, ohem_cross_entropy
 from sartm_core.learning.overrides import read_recipe
+from sartm_core.learning.run import train
+from sartm_core.learning.sampler import Draw, RunSampler, StagePlan
 from sartm_core.learning.schedule import stage_factors
-from sartm_core.learning.train import train
+from sartm_core.learning.sources import SimulatedSource
+from sartm_core.learning.statistics import plane_statistics
 from sartm_core.rig import Rig
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"

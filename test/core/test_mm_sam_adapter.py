@@ -21,7 +21,7 @@ from sartm_core.model.convnext import CONVNEXTS, ConvNext
 from sartm_core.model.mm_sam_adapter import MMSamAdapter
 from sartm_core.model.presets import mm_sam_adapter, preset_for_rig
 from sartm_core.model.road_fusion import RoadFusion
-from sartm_core.model.sam_checkpoint import load_branches, load_sam
+from sartm_core.model.sam1_weights import load_branches, load_sam
 from sartm_core.model.sam_vit import VITS, SamVit, VitShape
 from sartm_core.model.vit_adapter import ViTAdapter, places_of
 from sartm_core.rig import load_rig

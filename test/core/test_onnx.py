@@ -17,18 +17,18 @@ from safetensors.torch import save_file
 
 from sartm_core.deploy import load_segmenter
 from sartm_core.deploy.bundle import DESCRIPTION_FILE, FORMAT, HEAD_FILE, WEIGHTS_FILE, Bundle, NetworkShape
-from sartm_core.deploy.export import describe, write_onnx
 from sartm_core.deploy.onnx_segmenter import OnnxSegmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.metrics import SegmentationScore
 from sartm_core.evaluation.parity import Parity, check, compare, frames_of
 from sartm_core.evaluation.variations import subsets
 from sartm_core.files import sha256
-from sartm_core.frames import UNLABELLED
+from sartm_core.learning.export import describe, write_onnx
 from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import preset_for_rig
 from sartm_core.resources import resolve_bundle
 from sartm_core.rig import Rig, load_rig
+from sartm_core.segmentation import UNLABELLED
 
 pytestmark = pytest.mark.slow
 

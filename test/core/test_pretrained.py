@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sartm_core.errors import SartmError
-from sartm_core.pretrained import CHECKPOINTS, local_path, pull
+from sartm_core.model.download import CHECKPOINTS, local_path, pull
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 

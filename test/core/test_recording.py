@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from sartm_core.datasets.frame import Frame
-from sartm_core.datasets.recording import Recording, RecordingWriter, write_images
+from sartm_core.datasets.dataset import Frame
+from sartm_core.datasets.frame_folder import FrameFolder, FrameFolderWriter, write_frame
 from sartm_core.errors import SartmError
 from sartm_core.rig import load_rig
 from sartm_core.sensing import encode
-from sartm_core.simulation import benchmark
-from sartm_core.simulation.faults import FAULTS
 from sartm_ros.cli import app
+from sartm_sim.simulation import benchmark
+from sartm_sim.simulation.faults import FAULTS
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ def recorded(tmp_path_factory):
 
 
 def test_what_was_measured_comes_back(recorded) -> None:
-    recording = Recording(recorded)
+    recording = FrameFolder(recorded)
     rig = load_rig("simrig5")
     assert recording.rig == rig
     sample = benchmark.samples(rig, "val")[7]
@@ -83,17 +83,17 @@ def test_a_contact_sheet(recorded, tmp_path) -> None:
 
 def test_faults_of_a_recording_are_named(recorded, tmp_path) -> None:
     with pytest.raises(SartmError, match=r"has no manifest\.json"):
-        Recording(tmp_path)
+        FrameFolder(tmp_path)
     with pytest.raises(SartmError, match="has no split 'night'. It has: test, train, val"):
-        Recording(recorded).frames("night")
+        FrameFolder(recorded).frames("night")
     rig, frame = load_rig("simrig5"), Frame(split="train", id="0", modalities=("rgb", "lidar"))
-    with RecordingWriter(tmp_path / "mine", rig, "mine", {}) as writer:
+    with FrameFolderWriter(tmp_path / "mine", rig, "mine", {}) as writer:
         lidar = np.zeros((256, 320, 3), np.float32)
         images = {"rgb": np.zeros((256, 320, 3), np.uint8), "lidar": lidar}
-        write_images(writer.part, frame, images, None)
+        write_frame(writer.part, frame, images, None)
         writer.add(frame)
         assert not (tmp_path / "mine").exists()
-    recording = Recording(tmp_path / "mine")
+    recording = FrameFolder(tmp_path / "mine")
     with pytest.raises(SartmError, match=r"train/truth/0\.png: is missing"):
         recording.truth(frame)
     (tmp_path / "mine/train/rgb/0.png").write_bytes(b"no picture")
@@ -103,7 +103,7 @@ def test_faults_of_a_recording_are_named(recorded, tmp_path) -> None:
     with pytest.raises(SartmError, match=r"train/lidar/0\.npz: is no array that can be read"):
         recording.image(frame, "lidar")
     with pytest.raises(SartmError, match="exists already"):
-        RecordingWriter(tmp_path / "mine", rig, "mine", {})
+        FrameFolderWriter(tmp_path / "mine", rig, "mine", {})
 
 
 @pytest.mark.parametrize(
@@ -120,11 +120,11 @@ def test_a_manifest_that_points_elsewhere_is_refused(recorded, tmp_path, change,
     (tmp_path / "manifest.json").write_text(json.dumps(content))
     (tmp_path / "rig.yaml").write_text((recorded / "rig.yaml").read_text())
     with pytest.raises(SartmError, match=message):
-        Recording(tmp_path)
+        FrameFolder(tmp_path)
 
 
 def test_a_recording_that_fails_leaves_nothing(tmp_path) -> None:
-    with pytest.raises(ZeroDivisionError), RecordingWriter(tmp_path / "mine", load_rig("simrig5"), "mine", {}):
+    with pytest.raises(ZeroDivisionError), FrameFolderWriter(tmp_path / "mine", load_rig("simrig5"), "mine", {}):
         _ = 1 / 0
     assert list(tmp_path.iterdir()) == []
 

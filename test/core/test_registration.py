@@ -11,7 +11,7 @@ from sartm_core.sensing import encode
 from sartm_core.sensing.events import EVENT
 from sartm_core.sensing.lidar import project_points
 from sartm_core.sensing.registration import register
-from sartm_core.simulation import CONDITIONS, SimulatedRig
+from sartm_sim.simulation import CONDITIONS, SimulatedRig
 
 K = np.array([[100.0, 0, 50], [0, 100, 40], [0, 0, 1]])
 AXES = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])

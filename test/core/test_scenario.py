@@ -2,8 +2,8 @@ import pytest
 
 from sartm_core.errors import SartmError
 from sartm_core.rig import load_rig
-from sartm_core.simulation.faults import FAULTS
-from sartm_core.simulation.scenario import load_scenario
+from sartm_sim.simulation.faults import FAULTS
+from sartm_sim.simulation.scenario import load_scenario
 
 
 def written(tmp_path, phase: str) -> str:

@@ -11,10 +11,10 @@ from sartm_core.calibration import Extrinsics, Intrinsics
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig, load_rig
 from sartm_core.sensing import encode
-from sartm_core.simulation import CONDITIONS, SimulatedFrame, SimulatedRig
-from sartm_core.simulation.geometry import LIDAR_AZIMUTHS_RAD, Camera
-from sartm_core.simulation.raycast import cast
-from sartm_core.simulation.scene import (
+from sartm_sim.simulation import CONDITIONS, SimulatedFrame, SimulatedRig
+from sartm_sim.simulation.geometry import LIDAR_AZIMUTHS_RAD, Camera
+from sartm_sim.simulation.raycast import cast
+from sartm_sim.simulation.scene import (
     BOX,
     CAR,
     CLASS_NAMES,
@@ -26,14 +26,14 @@ from sartm_core.simulation.scene import (
     TAPER,
     Primitives,
 )
-from sartm_core.simulation.sensors import event, light
-from sartm_core.simulation.street import generate_scene
-from sartm_core.simulation.view import look
+from sartm_sim.simulation.sensors import event, light
+from sartm_sim.simulation.street import generate_scene
+from sartm_sim.simulation.view import look
 
 DIGEST = """
 import hashlib
 from sartm_core.rig import load_rig
-from sartm_core.simulation import CONDITIONS, SimulatedRig
+from sartm_sim.simulation import CONDITIONS, SimulatedRig
 frame = SimulatedRig(load_rig("simrig5"), seed=11, size=(64, 96)).capture(1.5, CONDITIONS["rain"])
 print(hashlib.sha256(b"".join(a.tobytes() for a in (*frame.raw.values(), frame.truth))).hexdigest())
 """

@@ -31,7 +31,6 @@ from sartm_core.cli import app
 from sartm_core.deploy import choose_backend, cuda, load_segmenter
 from sartm_core.deploy.bundle import HEAD_FILE, Bundle, Graphs, read_bundle
 from sartm_core.deploy.engine import EngineCache, EngineKey, key_of, load_or_build
-from sartm_core.deploy.export import describe, write_onnx
 from sartm_core.deploy.graphs import write_graphs
 from sartm_core.deploy.onnx_segmenter import OnnxSegmenter
 from sartm_core.deploy.precision import halve
@@ -39,6 +38,7 @@ from sartm_core.deploy.tensorrt_segmenter import TensorRtSegmenter, graph_shapes
 from sartm_core.deploy.torch_segmenter import TorchSegmenter
 from sartm_core.errors import SartmError
 from sartm_core.files import sha256
+from sartm_core.learning.export import describe, write_onnx
 from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import preset_for_rig
 

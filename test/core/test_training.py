@@ -19,19 +19,19 @@ import yaml
 from lightning.pytorch.trainer.states import TrainerFn
 from safetensors.torch import load_file
 
-from sartm_core.datasets.recording import Recording
-from sartm_core.datasets.simulated_recording import write_benchmark
+from sartm_core.datasets.frame_folder import FrameFolder
 from sartm_core.deploy import load_segmenter
-from sartm_core.deploy.export import export
 from sartm_core.errors import SartmError
 from sartm_core.learning.checkpoints import KeepLastAndBest, extract_pretrained, load_initial_weights, load_network
+from sartm_core.learning.export import export
 from sartm_core.learning.module import SegmentationModule
 from sartm_core.learning.overrides import read_recipe
-from sartm_core.learning.train import train
+from sartm_core.learning.run import train
 from sartm_core.model.build import build_network
 from sartm_core.model.presets import preset
 from sartm_core.resources import shipped_weights
 from sartm_core.rig import load_rig
+from sartm_sim.dataset import write_benchmark
 
 pytestmark = pytest.mark.slow
 
@@ -192,8 +192,8 @@ def test_a_recording_trains_a_part_of_its_rig(tmp_path: Path, small_recording: P
 
 
 def test_unreadable_files_stop_or_are_skipped(tmp_path: Path, small_recording: Path) -> None:
-    frame = Recording(small_recording).frames("train")[5]
-    path = Recording(small_recording).path(frame, "thermal")
+    frame = FrameFolder(small_recording).frames("train")[5]
+    path = FrameFolder(small_recording).path(frame, "thermal")
     content = path.read_bytes()
     changes = [f"data.root={small_recording}", "stages.0.samples=24", "stages.1.samples=4", "statistics_frames=2"]
     try:

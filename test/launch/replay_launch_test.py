@@ -16,9 +16,9 @@ from sensor_msgs.msg import Image
 
 from sartm_core.resources import share_directories
 from sartm_core.rig import load_rig
-from sartm_core.simulation.scenario import load_scenario
-from sartm_ros.messages import stamp_ns
-from sartm_ros.sim_record import START_NS, record
+from sartm_ros.decoding.images import stamp_ns
+from sartm_sim.record import START_NS, record
+from sartm_sim.simulation.scenario import load_scenario
 
 RATE_HZ = 4.0
 TIMEOUT_S = 60.0

@@ -18,11 +18,11 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from sartm_core.rig import Rig, load_rig
-from sartm_core.simulation import SimulatedFrame
-from sartm_core.simulation.scenario import load_scenario
-from sartm_ros.messages import image_fields, set_stamp
-from sartm_ros.middleware import private_environment
-from sartm_ros.sim_record import record
+from sartm_ros.decoding.images import image_fields, set_stamp
+from sartm_ros.node.middleware import private_environment
+from sartm_sim.record import record
+from sartm_sim.simulation import SimulatedFrame
+from sartm_sim.simulation.scenario import load_scenario
 
 pytest.register_assert_rewrite("fuzzing")
 

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from sartm_core.errors import SartmError
-from sartm_core.frames import Segmentation
 from sartm_core.rig import Rig, rig_from_dict
+from sartm_core.segmentation import Segmentation
 from sartm_core.sensing.events import EVENT, encode_evt3
-from sartm_ros.messages import stamp_ns
+from sartm_ros.decoding.images import stamp_ns
 from sartm_ros.pipeline import Pipeline
 
 EXAMPLES = 60

@@ -10,7 +10,7 @@ from sartm_core.rig import load_rig
 from sartm_ros.bag.from_images import make_bag
 from sartm_ros.bag.reader import read_messages
 from sartm_ros.bag.writer import BagWriter
-from sartm_ros.messages import raw_array, stamp_ns
+from sartm_ros.decoding.images import raw_array, stamp_ns
 
 
 @pytest.fixture

@@ -13,15 +13,15 @@ from sartm_core.checked_yaml import check
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig, load_rig
 from sartm_core.sensing import encode
-from sartm_core.simulation import CONDITIONS, SimulatedRig
 from sartm_ros.bag.faults import BagFaults, parse_fault
 from sartm_ros.bag.order import Sorter, header_of
 from sartm_ros.bag.reader import open_bag
 from sartm_ros.bag.replay import Replay, ReplayOptions
 from sartm_ros.bag.types import TYPESTORE, bag_message
 from sartm_ros.bag.writer import BagWriter
-from sartm_ros.messages import header, image_message, stamp_ns
-from sartm_ros.sim_record import START_NS
+from sartm_ros.decoding.images import header, image_message, stamp_ns
+from sartm_sim.record import START_NS
+from sartm_sim.simulation import CONDITIONS, SimulatedRig
 
 pytestmark = pytest.mark.slow
 

@@ -22,14 +22,14 @@ from sartm_ros.bag.survey import Survey, survey
 from sartm_ros.bag.types import bag_message
 from sartm_ros.bag.writer import BagWriter
 from sartm_ros.cli import app
-from sartm_ros.messages import header, image_message
+from sartm_ros.decoding.images import header, image_message
 
 runner = CliRunner()
 IMAGE = "sensor_msgs/msg/Image"
 T0 = 1_700_000_000.0
 
 
-def write_images(path: Path, topics: dict[str, list[tuple[float, float]]], **content: Any) -> Path:
+def write_frame(path: Path, topics: dict[str, list[tuple[float, float]]], **content: Any) -> Path:
     """Topic -> (recorded, stamp) in seconds; what the topic delivers is told by its name, or by `content`."""
     images = {
         "rgb8": np.zeros((12, 16, 3), np.uint8), "mono8": np.zeros((12, 16), np.uint8),
@@ -62,7 +62,7 @@ class TestSurvey:
     def test_rates_jitter_and_lag(self, tmp_path: Path) -> None:
         rng = random.Random(1)
         uneven = [(t + 0.05, s + rng.gauss(0, 0.004)) for t, s in steady(400, 10)]
-        found = looked_at(write_images(tmp_path / "bag", {"/rgb": steady(1200, 30), "/slow": uneven})).topics
+        found = looked_at(write_frame(tmp_path / "bag", {"/rgb": steady(1200, 30), "/slow": uneven})).topics
         assert found["/rgb"].rate_hz == pytest.approx(30, abs=0.01)
         assert found["/rgb"].jitter_ms == pytest.approx(0, abs=0.01)
         assert found["/rgb"].lag_ms == pytest.approx(10, abs=0.01)
@@ -73,7 +73,7 @@ class TestSurvey:
     def test_gaps_within_at_the_end_and_at_the_beginning(self, tmp_path: Path) -> None:
         times = [t for t in steady(100, 10) if not 3.0 <= t[1] - T0 < 4.5]
         late = [t for t in steady(100, 10) if t[1] - T0 >= 2.0]
-        path = write_images(tmp_path / "bag", {"/a": times, "/b": late, "/c": steady(80, 10), "/d": steady(100, 10)})
+        path = write_frame(tmp_path / "bag", {"/a": times, "/b": late, "/c": steady(80, 10), "/d": steady(100, 10)})
         found = looked_at(path).topics
         assert [(round(at, 1), round(length, 1)) for at, length in found["/a"].gaps] == [(2.9, 1.6)]
         assert [(round(at, 1), round(length, 1)) for at, length in found["/b"].gaps] == [(0.0, 2.0)]
@@ -82,7 +82,7 @@ class TestSurvey:
 
     def test_stamps_beside_the_reference(self, tmp_path: Path) -> None:
         shifted = [(t + 0.012, s + 0.012) for t, s in steady(300, 30)]
-        found = looked_at(write_images(tmp_path / "bag", {"/rgb": steady(300, 30), "/ir": shifted}, ir="mono16"))
+        found = looked_at(write_frame(tmp_path / "bag", {"/rgb": steady(300, 30), "/ir": shifted}, ir="mono16"))
         assert found.reference == "/rgb"
         assert found.topics["/rgb"].skew is None
         skew = found.topics["/ir"].skew
@@ -91,14 +91,14 @@ class TestSurvey:
 
     def test_a_silence_is_no_skew(self, tmp_path: Path) -> None:
         times = [t for t in steady(200, 10) if not 5 <= t[1] - T0 < 9]
-        found = looked_at(write_images(tmp_path / "bag", {"/rgb": steady(200, 10), "/ir": times}, ir="mono16"))
+        found = looked_at(write_frame(tmp_path / "bag", {"/rgb": steady(200, 10), "/ir": times}, ir="mono16"))
         assert found.topics["/ir"].skew.largest_ms <= 100
 
     def test_skews_are_those_of_brute_force(self, tmp_path: Path) -> None:
         rng = random.Random(3)
         stamps = [T0 + index / 7.5 + rng.uniform(-0.03, 0.03) for index in range(150)]
         others = [(stamp + 0.02, stamp) for stamp in stamps]
-        found = looked_at(write_images(tmp_path / "bag", {"/rgb": steady(200, 10), "/ir": others}, ir="mono16"))
+        found = looked_at(write_frame(tmp_path / "bag", {"/rgb": steady(200, 10), "/ir": others}, ir="mono16"))
         nearest = [min((s - r for s in stamps), key=abs) * 1e3 for _, r in steady(200, 10)]
         skew = found.topics["/ir"].skew
         assert skew.median_ms == pytest.approx(float(np.median(nearest)), abs=3)
@@ -108,12 +108,12 @@ class TestSurvey:
         times = steady(50, 10)
         times[20] = (times[20][0], 0.0)
         times[30] = (times[30][0], times[10][1])
-        found = looked_at(write_images(tmp_path / "bag", {"/rgb": times})).topics["/rgb"]
+        found = looked_at(write_frame(tmp_path / "bag", {"/rgb": times})).topics["/rgb"]
         assert found.unstamped == 1
         assert found.backwards == 1
 
     def test_memory_does_not_grow_with_the_recording(self, tmp_path: Path) -> None:
-        found = looked_at(write_images(tmp_path / "bag", {"/rgb": steady(9000, 100)})).topics["/rgb"]
+        found = looked_at(write_frame(tmp_path / "bag", {"/rgb": steady(9000, 100)})).topics["/rgb"]
         assert found.count == 9000
         assert len(found.times_s) <= 4096
         assert found.times_s[0] == 0
@@ -207,7 +207,7 @@ class TestInit:
         assert (findings.tried, findings.complete) == (12, 12)
 
     def test_aligned_cameras_need_no_calibration(self, tmp_path: Path) -> None:
-        path = write_images(tmp_path / "bag", {"/camera/rgb": steady(50, 10), "/ir": steady(50, 10)}, ir="mono16")
+        path = write_frame(tmp_path / "bag", {"/camera/rgb": steady(50, 10), "/ir": steady(50, 10)}, ir="mono16")
         rig, _, remarks = drafted(path)
         assert rig.modality("thermal").calibration == "file"
         assert remarks == []
@@ -230,7 +230,7 @@ class TestInit:
 
     def test_another_clock_gets_its_offset(self, tmp_path: Path) -> None:
         uptime = [(t, s - T0 + 100) for t, s in steady(60, 10)]
-        path = write_images(tmp_path / "bag", {"/rgb": steady(60, 10), "/ir": uptime}, ir="mono16")
+        path = write_frame(tmp_path / "bag", {"/rgb": steady(60, 10), "/ir": uptime}, ir="mono16")
         rig, _, remarks = drafted(path)
         assert rig.modality("thermal").offset_s == pytest.approx(T0 - 100, abs=0.02)
         assert "another clock" in remarks[0]
@@ -293,7 +293,7 @@ class TestCheck:
         assert findings_of(rig, drive).faults == []
 
     def test_a_slow_camera_beside_a_fast_one(self, tmp_path: Path) -> None:
-        path = write_images(tmp_path / "bag", {"/rgb": steady(90, 30), "/ir": steady(27, 9)}, ir="mono16")
+        path = write_frame(tmp_path / "bag", {"/rgb": steady(90, 30), "/ir": steady(27, 9)}, ir="mono16")
         rig, _, _ = drafted(path)
         findings = findings_of(rig, path)
         assert findings.faults == []
@@ -301,7 +301,7 @@ class TestCheck:
 
     def test_a_tolerance_that_is_too_small(self, tmp_path: Path) -> None:
         shifted = [(t + 0.03, s + 0.03) for t, s in steady(60, 10)]
-        path = write_images(tmp_path / "bag", {"/rgb": steady(60, 10), "/ir": shifted}, ir="mono16")
+        path = write_frame(tmp_path / "bag", {"/rgb": steady(60, 10), "/ir": shifted}, ir="mono16")
         rig, _, _ = drafted(path)
         (fault,) = findings_of(changed(rig, "thermal", tolerance_s=0.01), path).faults
         assert "frame sets lack it, since its stamps are farther than tolerance_s 0.01" in fault
@@ -312,7 +312,7 @@ class TestCheck:
     def test_a_gap_elsewhere_hides_no_tolerance_that_is_too_small(self, tmp_path: Path) -> None:
         shifted = [(t + 0.03, s + 0.03) for t, s in steady(60, 10)]
         thermal = shifted[:40] + shifted[50:]
-        path = write_images(tmp_path / "bag", {"/rgb": steady(60, 10), "/ir": thermal}, ir="mono16")
+        path = write_frame(tmp_path / "bag", {"/rgb": steady(60, 10), "/ir": thermal}, ir="mono16")
         rig, _, _ = drafted(path)
         (fault,) = findings_of(changed(rig, "thermal", tolerance_s=0.01), path).faults
         assert "frame sets lack it" in fault
@@ -320,13 +320,13 @@ class TestCheck:
 
     def test_stamps_of_zero_and_of_another_clock(self, tmp_path: Path) -> None:
         topics = {"/rgb": steady(60, 10), "/ir": [(t, 0.0) for t, _ in steady(60, 10)]}
-        path = write_images(tmp_path / "zero", topics, ir="mono16")
+        path = write_frame(tmp_path / "zero", topics, ir="mono16")
         rig, _, remarks = drafted(path)
         assert "60 of its 60 messages have stamp 0" in remarks[0]
         (fault,) = findings_of(rig, path).faults
         assert "60 of 60 messages of /ir have stamp 0 and are refused" in fault
         topics["/ir"] = [(t, s - 5000) for t, s in steady(60, 10)]
-        (fault,) = findings_of(rig, write_images(tmp_path / "clock", topics, ir="mono16")).faults
+        (fault,) = findings_of(rig, write_frame(tmp_path / "clock", topics, ir="mono16")).faults
         assert "of another clock than those of /rgb, 5000.000 s apart" in fault
         assert "set offset_s: 5000" in fault
 

@@ -16,15 +16,15 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from sartm_core.datasets.files import read_image
-from sartm_core.datasets.recording import Recording
+from sartm_core.datasets.frame_folder import FrameFolder
 from sartm_core.deploy import Segmenter, load_segmenter
 from sartm_core.deploy.bundle import FORMAT, WEIGHTS_FILE, Bundle, NetworkShape
-from sartm_core.deploy.export import describe
 from sartm_core.files import sha256
-from sartm_core.frames import LEVELS
+from sartm_core.learning.export import describe
 from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import preset_for_rig
 from sartm_core.rig import Rig, load_rig, rig_from_dict
+from sartm_core.segmentation import LEVELS
 from sartm_core.sensing import encode
 from sartm_ros.bag.extract import split_at
 from sartm_ros.bag.faults import BagFaults, parse_fault
@@ -33,9 +33,9 @@ from sartm_ros.bag.reader import open_bag, read_messages
 from sartm_ros.bag.replay import Replay
 from sartm_ros.bag.writer import BagWriter
 from sartm_ros.cli import app
-from sartm_ros.messages import raw_array, stamp_ns
+from sartm_ros.decoding.images import raw_array, stamp_ns
 from sartm_ros.result_messages import OUTPUT_TYPES
-from sartm_ros.sim_record import START_NS
+from sartm_sim.record import START_NS
 
 pytestmark = pytest.mark.slow
 
@@ -139,7 +139,7 @@ class TestSegment:
         found = messages_of(segmented)
         masks = {stamp_ns(message): message for message in found["/perception/mask"]}
         confidences = {stamp_ns(message): raw_array(message) for message in found["/perception/confidence"]}
-        recording, rig = Recording(extracted), load_rig("simrobot")
+        recording, rig = FrameFolder(extracted), load_rig("simrobot")
         for frame in recording.frames("val"):
             planes = {
                 name: encode(rig.modality(name), recording.image(frame, name), rig.dtype) for name in frame.modalities
@@ -399,7 +399,7 @@ class TestEvaluate:
 
 class TestExtract:
     def test_frames_are_registered_measurements(self, drive: Path, extracted: Path) -> None:
-        recording = Recording(extracted)
+        recording = FrameFolder(extracted)
         rig = load_rig("simrobot")
         frames = recording.frames("val")
         assert [frame.id for frame in frames] == [str(START_NS + (i + 1) * 200_000_000) for i in range(20)]
@@ -415,10 +415,10 @@ class TestExtract:
         assert np.array_equal(recording.truth(frames[3]), raw_array(truth))
 
     def test_deep_images_stay_deep(self, extracted: Path) -> None:
-        frame = Recording(extracted).frames("val")[0]
-        files = {name: Recording(extracted).path(frame, name).suffix for name in frame.modalities}
+        frame = FrameFolder(extracted).frames("val")[0]
+        files = {name: FrameFolder(extracted).path(frame, name).suffix for name in frame.modalities}
         assert files == {"rgb": ".png", "thermal": ".png", "depth": ".png", "lidar": ".npz", "event": ".npz"}
-        assert Recording(extracted).image(frame, "thermal").dtype == np.uint16
+        assert FrameFolder(extracted).image(frame, "thermal").dtype == np.uint16
 
     def test_calibration_is_told(self, extracted: Path) -> None:
         content = json.loads((extracted / "camera_info.json").read_text())
@@ -430,7 +430,7 @@ class TestExtract:
         out = tmp_path / "frames"
         told = run("bag", "extract", drive, "--rig", "simrobot", "--every", "0.5", "--val", "0.5", "--out", out)
         assert "labels empty" in told
-        recording = Recording(out)
+        recording = FrameFolder(out)
         stamps = sorted(int(frame.id) for frame in recording.frames())
         assert np.diff(stamps).tolist() == [600_000_000] * (len(stamps) - 1)  # every third of 0.2 s
         assert {frame.split for frame in recording.frames()} == {"train", "val"}
@@ -441,9 +441,9 @@ class TestExtract:
     def test_complete_and_limit(self, drive: Path, tmp_path: Path) -> None:
         command = ["bag", "extract", drive, "--rig", "simrobot", "--every", "0"]
         run(*command, "--complete", "--out", tmp_path / "complete")
-        assert len(Recording(tmp_path / "complete").frames()) == 12
+        assert len(FrameFolder(tmp_path / "complete").frames()) == 12
         run(*command, "--limit", "3", "--out", tmp_path / "three")
-        assert len(Recording(tmp_path / "three").frames()) == 3
+        assert len(FrameFolder(tmp_path / "three").frames()) == 3
 
     def test_nothing_is_overwritten_or_left_behind(self, drive: Path, tmp_path: Path) -> None:
         (tmp_path / "there").mkdir()

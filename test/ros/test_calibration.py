@@ -9,9 +9,9 @@ from sartm_core.calibration import Extrinsics
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig, load_rig
 from sartm_ros.bag.types import bag_message
-from sartm_ros.calibration import Calibrator
-from sartm_ros.messages import header
-from sartm_ros.simulated_messages import camera_info, frame_id, static_transforms
+from sartm_ros.decoding.calibration import Calibrator
+from sartm_ros.decoding.images import header
+from sartm_sim.messages import camera_info, frame_id, static_transforms
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Rates as a robot monitor shows them."""
 
-from sartm_ros.diagnostics import InputMonitor
+from sartm_ros.node.diagnostics import InputMonitor
 
 START, PERIOD = 10**12, 33_333_333
 

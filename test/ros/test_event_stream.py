@@ -8,7 +8,7 @@ import pytest
 from sartm_core.errors import SartmError
 from sartm_core.rig import EventModality
 from sartm_core.sensing.events import EVENT, encode_evt3
-from sartm_ros.event_stream import MARK_NS, EventStream
+from sartm_ros.decoding.event_streams import MARK_NS, EventStream
 
 START = 1_700_000_000_000_000_000
 MS = 1_000_000

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig
-from sartm_ros.calibration import Calibrator
+from sartm_ros.decoding.calibration import Calibrator
 from sartm_ros.pipeline import Pipeline
 
 FROM_ROS = {"calibration": "ros", "camera_info": "/info"}

@@ -35,10 +35,10 @@ from rosbags.image import message_to_cvimage
 
 from sartm_core.errors import SartmError
 from sartm_core.sensing.events import EVENT, encode_evt3
-from sartm_ros.compressed import decode
-from sartm_ros.event_stream import EventStream
-from sartm_ros.messages import raw_array
-from sartm_ros.point_cloud import cloud_points
+from sartm_ros.decoding.compressed_images import decode
+from sartm_ros.decoding.event_streams import EventStream
+from sartm_ros.decoding.images import raw_array
+from sartm_ros.decoding.point_clouds import cloud_points
 
 # Images
 

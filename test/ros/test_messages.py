@@ -11,7 +11,7 @@ from sensor_msgs.msg import Image
 
 from sartm_core.errors import SartmError
 from sartm_ros.bag.types import TYPESTORE
-from sartm_ros.messages import image_fields, raw_array, set_stamp, stamp_ns
+from sartm_ros.decoding.images import image_fields, raw_array, set_stamp, stamp_ns
 
 T = TYPESTORE.types
 

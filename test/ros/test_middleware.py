@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sartm_ros.middleware import private_environment, shared_memory
+from sartm_ros.node.middleware import private_environment, shared_memory
 
 MB = 2**20
 

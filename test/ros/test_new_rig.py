@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sartm_core.rig import load_rig
-from sartm_ros.messages import raw_array
+from sartm_ros.decoding.images import raw_array
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "new_rig.md"

@@ -11,7 +11,7 @@ import yaml
 from sensor_msgs.msg import CameraInfo, CompressedImage
 
 from sartm_core.resources import resolve_config
-from sartm_ros.messages import set_stamp, stamp_ns
+from sartm_ros.decoding.images import set_stamp, stamp_ns
 
 MASKS = "/perception/mask"
 ALL = ("rgb", "thermal", "depth")

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import yaml
 
-from sartm_ros.parameters import TABLE, markdown
+from sartm_ros.node.parameters import TABLE, markdown
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_documentation_holds_the_table() -> None:
-    assert markdown() in (ROOT / "docs" / "node.md").read_text(), "python -m sartm_ros.parameters prints it"
+    assert markdown() in (ROOT / "docs" / "node.md").read_text(), "python -m sartm_ros.node.parameters prints it"
 
 
 def test_node_yaml_lists_every_parameter_with_its_default() -> None:

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from sartm_core.errors import SartmError
-from sartm_core.frames import Segmentation
 from sartm_core.rig import Rig, load_rig
+from sartm_core.segmentation import Segmentation
 from sartm_core.sensing import encode
-from sartm_core.simulation import CONDITIONS, SimulatedFrame, SimulatedRig
 from sartm_ros.bag.types import bag_message
-from sartm_ros.inputs import check_installed
-from sartm_ros.messages import image_fields, stamp_ns
+from sartm_ros.decoding.images import image_fields, stamp_ns
+from sartm_ros.decoding.point_clouds import cloud_fields
+from sartm_ros.node.inputs import check_installed
 from sartm_ros.pipeline import Pipeline
-from sartm_ros.point_cloud import cloud_fields
-from sartm_ros.sim_record import START_NS
-from sartm_ros.simulated_messages import sensor_messages
+from sartm_sim.messages import sensor_messages
+from sartm_sim.record import START_NS
+from sartm_sim.simulation import CONDITIONS, SimulatedFrame, SimulatedRig
 
 
 class Recorder:

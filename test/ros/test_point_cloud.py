@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sartm_core.errors import SartmError
-from sartm_ros.point_cloud import cloud_fields, cloud_points
+from sartm_ros.decoding.point_clouds import cloud_fields, cloud_points
 
 
 def field(name: str, offset: int, datatype: int) -> SimpleNamespace:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from sartm_core.rig import load_rig
-from sartm_core.simulation.scenario import load_scenario
 from sartm_ros.bag.from_images import FIRST_STAMP_NS, make_bag
-from sartm_ros.messages import raw_array, stamp_ns
-from sartm_ros.sim_record import record
+from sartm_ros.decoding.images import raw_array, stamp_ns
+from sartm_sim.record import record
+from sartm_sim.simulation.scenario import load_scenario
 
 MASKS = "/perception/mask"
 

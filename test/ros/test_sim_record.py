@@ -9,12 +9,12 @@ from typer.testing import CliRunner
 
 from sartm_core.rig import load_rig
 from sartm_core.sensing.events import Evt3Decoder
-from sartm_core.simulation import CONDITIONS, SimulatedRig
 from sartm_ros.bag.reader import read_messages
 from sartm_ros.cli import app
-from sartm_ros.messages import raw_array, stamp_ns
-from sartm_ros.point_cloud import cloud_points
-from sartm_ros.sim_record import START_NS
+from sartm_ros.decoding.images import raw_array, stamp_ns
+from sartm_ros.decoding.point_clouds import cloud_points
+from sartm_sim.record import START_NS
+from sartm_sim.simulation import CONDITIONS, SimulatedRig
 
 pytestmark = pytest.mark.slow
 

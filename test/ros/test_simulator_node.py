@@ -8,8 +8,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import String
 
-from sartm_ros.messages import stamp_ns
-from sartm_ros.point_cloud import cloud_points
+from sartm_ros.decoding.images import stamp_ns
+from sartm_ros.decoding.point_clouds import cloud_points
 
 TOPICS = {"rgb": "rgb8", "thermal": "mono16", "depth": "16UC1"}
 
@@ -20,7 +20,7 @@ def test_it_publishes_its_sensors_with_one_stamp_and_says_the_phase(host, start)
         host.listen(f"/sim/{name}/camera_info", CameraInfo, 50)
     host.listen("/sim/truth", Image, 50)
     host.listen("/sim/phase", String, QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL))
-    simulator = start("sartm_ros.simulator_node", scenario="short", rate_hz=4.0, wait_for_subscribers=1)
+    simulator = start("sartm_sim.simulator_node", scenario="short", rate_hz=4.0, wait_for_subscribers=1)
     assert simulator.popen.wait(timeout=60) == 0, simulator.log()
     host.spin(0.5)
     assert len(host.heard["/sim/truth"]) == 20  # 5 s at 4 Hz
@@ -40,7 +40,7 @@ def test_it_publishes_its_sensors_with_one_stamp_and_says_the_phase(host, start)
 
 
 def test_an_interrupted_drive_ends_cleanly(host, start) -> None:
-    simulator = start("sartm_ros.simulator_node", rate_hz=4, loop=True)
+    simulator = start("sartm_sim.simulator_node", rate_hz=4, loop=True)
     host.listen("/sim/truth", Image, 50)
     assert host.until(lambda: host.heard["/sim/truth"] != [], 30), simulator.log()
     assert simulator.interrupt() == 0
@@ -58,7 +58,7 @@ def test_an_interrupted_drive_ends_cleanly(host, start) -> None:
     ],
 )
 def test_wrong_parameters_are_named(start, parameters: dict, expected: str) -> None:
-    simulator = start("sartm_ros.simulator_node", **parameters)
+    simulator = start("sartm_sim.simulator_node", **parameters)
     assert simulator.popen.wait(timeout=30) == 1
     assert expected in simulator.log()
     assert "Traceback" not in simulator.log()
@@ -67,7 +67,7 @@ def test_wrong_parameters_are_named(start, parameters: dict, expected: str) -> N
 def test_a_lidar_is_published_as_a_cloud_and_what_is_not_installed_is_named(host, start) -> None:
     host.listen("/sim/lidar/points", PointCloud2, 50)
     host.listen("/sim/thermal/camera_info", CameraInfo, 50)
-    simulator = start("sartm_ros.simulator_node", rig="simrobot", rate_hz=2.0, loop=True)
+    simulator = start("sartm_sim.simulator_node", rig="simrobot", rate_hz=2.0, loop=True)
     assert host.until(lambda: len(host.heard["/sim/lidar/points"]) > 1, 30), simulator.log()
     cloud = host.heard["/sim/lidar/points"][-1]
     assert cloud.header.frame_id == "sim_lidar"

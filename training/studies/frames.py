@@ -5,11 +5,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from sartm_core.datasets.frame import Frame
-from sartm_core.datasets.recording import RecordingWriter, write_images
+from sartm_core.datasets.dataset import Frame
+from sartm_core.datasets.frame_folder import FrameFolderWriter, write_frame
 from sartm_core.rig import Rig, Size, load_rig
-from sartm_core.simulation import benchmark
-from sartm_core.simulation.rig import resized
+from sartm_sim.simulation import benchmark
+from sartm_sim.simulation.rig import resized
 
 SOUND, FAULTY, MENDED = "test", "faulty", "mended"
 """Test frames without a fault; those with one; the same again as they would be without it."""
@@ -27,7 +27,7 @@ def render(out: Path, size: Size, limit: int | None, workers: int = 2) -> None:
     if out.is_dir():
         return
     rig = resized(load_rig("simrig5"), size)
-    work: list[tuple[Frame, benchmark.Sample]] = []
+    work: list[tuple[Frame, benchmark.BenchmarkFrame]] = []
     for split in benchmark.SPLITS:
         for index, sample in enumerate(benchmark.samples(rig, split, limit)):
             if split == "test" and sample.fault is not None:
@@ -37,18 +37,18 @@ def render(out: Path, size: Size, limit: int | None, workers: int = 2) -> None:
                 work.append((_frame(rig, split, index, sample), sample))
     generator = {"name": benchmark.NAME, "version": benchmark.GENERATOR_VERSION}
     name = f"{benchmark.NAME} at {size[0]}x{size[1]}"
-    with RecordingWriter(out, rig, name, generator) as writer, ProcessPoolExecutor(workers) as pool:
+    with FrameFolderWriter(out, rig, name, generator) as writer, ProcessPoolExecutor(workers) as pool:
         for frame in pool.map(partial(_write, rig, writer.part), work, chunksize=8):
             writer.add(frame)
 
 
-def _frame(rig: Rig, split: str, index: int, sample: benchmark.Sample) -> Frame:
+def _frame(rig: Rig, split: str, index: int, sample: benchmark.BenchmarkFrame) -> Frame:
     tags = {"condition": sample.condition, "fault": sample.fault or "none", "faulty": sample.faulty or "none"}
     return Frame(split=split, id=f"{index:06d}", modalities=rig.names, tags=tags)
 
 
-def _write(rig: Rig, folder: Path, item: tuple[Frame, benchmark.Sample]) -> Frame:
+def _write(rig: Rig, folder: Path, item: tuple[Frame, benchmark.BenchmarkFrame]) -> Frame:
     frame, sample = item
     simulated, captured = sample.render(rig)
-    write_images(folder, frame, simulated.registered(captured), captured.truth)
+    write_frame(folder, frame, simulated.registered(captured), captured.truth)
     return frame

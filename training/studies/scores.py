@@ -11,8 +11,8 @@ import torch
 from frames import FAULTY, MENDED, SOUND
 from torch import Tensor
 
-from sartm_core.datasets.frame import Frame
-from sartm_core.datasets.recording import Recording
+from sartm_core.datasets.dataset import Frame
+from sartm_core.datasets.frame_folder import FrameFolder
 from sartm_core.evaluation.metrics import SegmentationScore
 from sartm_core.evaluation.variations import Planes, subsets, variations
 from sartm_core.learning.checkpoints import load_network
@@ -54,7 +54,7 @@ def score(checkpoint: Path, data: Path, limit: int | None = None) -> dict[str, A
     network, rig, _ = load_network(checkpoint)
     network.merge_experts()
     network.eval()
-    recording = Recording(data)
+    recording = FrameFolder(data)
     board = _Board(len(rig.classes))
     for frame in recording.frames(SOUND)[:limit]:
         _score_sound(network, rig, recording, frame, board)
@@ -79,7 +79,7 @@ def score(checkpoint: Path, data: Path, limit: int | None = None) -> dict[str, A
     }
 
 
-def _score_sound(network: Network, rig: Rig, recording: Recording, frame: Frame, board: "_Board") -> None:
+def _score_sound(network: Network, rig: Rig, recording: FrameFolder, frame: Frame, board: "_Board") -> None:
     planes, truth = _planes(rig, recording, frame), _truth(recording, frame)
     eight_bit = frozenset(m.name for m in rig.modalities if m.eight_bit)
     ways = variations(rig.names, ("subsets", "noise"), eight_bit)
@@ -114,7 +114,7 @@ def _score_sound(network: Network, rig: Rig, recording: Recording, frame: Frame,
 def _score_faulty(
     network: Network,
     rig: Rig,
-    recording: Recording,
+    recording: FrameFolder,
     broken: Frame,
     sound: Frame,
     board: "_Board",
@@ -151,11 +151,11 @@ def _answers(
     return Answer(scores.argmax(dim=1), output.routing.mean(dim=1))
 
 
-def _planes(rig: Rig, recording: Recording, frame: Frame) -> Planes:
+def _planes(rig: Rig, recording: FrameFolder, frame: Frame) -> Planes:
     return {m.name: encode(m, recording.image(frame, m.name), rig.dtype) for m in rig.modalities}
 
 
-def _truth(recording: Recording, frame: Frame) -> Tensor:
+def _truth(recording: FrameFolder, frame: Frame) -> Tensor:
     return torch.from_numpy(recording.truth(frame).astype(np.int64))
 
 

@@ -1,0 +1,173 @@
+"""A rig recording: labelled or unlabelled frame sets of one rig in a folder, in the reference's geometry.
+
+DIR/manifest.json                 format, name, generator, one entry per frame
+DIR/rig.yaml                      the rig; gives the classes
+DIR/<split>/<modality>/<id>.png   8 or 16 bit as the driver delivered it; .npz (`image`) for other types
+DIR/<split>/truth/<id>.png        uint8 class ids, 255 = unlabelled
+"""
+
+import json
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sartm_core.checked_yaml import Checked, check
+from sartm_core.datasets.dataset import TRUTH, Frame
+from sartm_core.datasets.files import class_ids, read_array, read_image
+from sartm_core.errors import SartmError
+from sartm_core.files import write_text
+from sartm_core.rig import Rig, load_rig
+
+FORMAT = "sartm-recording/1"
+
+
+class Manifest(Checked):
+    """`manifest.json`."""
+
+    format: str
+    name: str
+    generator: dict[str, Any] = Field(default_factory=dict)
+    frames: tuple[Frame, ...] = Field(min_length=1)
+
+
+class FrameFolder:
+    """Reads a rig recording.
+
+    Args:
+        folder: holds manifest.json.
+
+    Raises:
+        SartmError: no recording, or one of another format.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "manifest.json"
+        if not path.is_file():
+            raise SartmError(f"{folder}: is no rig recording: it has no manifest.json. `sartm sim dataset` writes one.")
+        try:
+            content = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise SartmError(f"{path}: is no JSON ({error}). Write the recording anew.") from error
+        self.folder = folder
+        self.manifest = check(content, Manifest, str(path))
+        if self.manifest.format != FORMAT:
+            raise SartmError(f"{path}: format is '{self.manifest.format}', this version reads '{FORMAT}'.")
+        self.rig = load_rig(folder / "rig.yaml")
+        for frame in self.manifest.frames:
+            for name in frame.modalities:
+                if name not in self.rig.names:
+                    raise SartmError(
+                        f"{path}, frame {frame.split}/{frame.id}: names a modality '{name}'; the rig has "
+                        f"{', '.join(self.rig.names)}."
+                    )
+
+    def frames(self, split: str | None = None) -> list[Frame]:
+        """The frames of a split, by default all.
+
+        Raises:
+            SartmError: there are none; says which splits there are.
+        """
+        chosen = [frame for frame in self.manifest.frames if split in (None, frame.split)]
+        if not chosen:
+            splits = ", ".join(sorted({frame.split for frame in self.manifest.frames}))
+            raise SartmError(f"{self.folder}: has no split '{split}'. It has: {splits}; --split names one.")
+        return chosen
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def expected(self) -> dict[str, int]:
+        return {}
+
+    def path(self, frame: Frame, what: str) -> Path:
+        packed = self.folder / frame.split / what / f"{frame.id}.npz"
+        return packed if packed.is_file() else packed.with_suffix(".png")
+
+    def image(self, frame: Frame, modality: str) -> NDArray[Any]:
+        path = self.path(frame, modality)
+        return read_array(path, "image") if path.suffix == ".npz" else read_image(path)
+
+    def truth(self, frame: Frame) -> NDArray[np.uint8]:
+        path = self.path(frame, TRUTH)
+        return class_ids(path, read_image(path), len(self.rig.classes))
+
+
+def write_frame(folder: Path, frame: Frame, images: dict[str, NDArray[Any]], truth: NDArray[np.uint8] | None) -> None:
+    """Writes the files of one frame, where `FrameFolderWriter.part` says; may be called in another process.
+
+    Args:
+        images: modality -> what it measured, in the reference's geometry.
+        truth: uint8 [H, W], class ids; None for a frame without labels.
+
+    Raises:
+        SartmError: the disk is full.
+    """
+    named = images if truth is None else {**images, TRUTH: truth}
+    for name, image in named.items():
+        path = folder / frame.split / name / f"{frame.id}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_png = image.dtype in (np.uint8, np.uint16) and (image.ndim == 2 or image.shape[2] == 3)
+        if not is_png:
+            np.savez_compressed(path.with_suffix(".npz"), image=image)
+            continue
+        stored = np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image
+        if not cv2.imwrite(str(path), stored, [cv2.IMWRITE_PNG_COMPRESSION, 3]):
+            raise SartmError(f"{path}: cannot be written. Is the disk full?")
+
+
+class FrameFolderWriter:
+    """Writes a rig recording, whose folder gets its name when all is written.
+
+    Args:
+        folder: must not exist.
+        rig: whose frames they are; may be replaced until it is closed.
+        name: of the recording.
+        generator: what made it; goes into the manifest.
+
+    Raises:
+        SartmError: the folder exists.
+    """
+
+    def __init__(self, folder: Path, rig: Rig, name: str, generator: dict[str, Any]) -> None:
+        if folder.exists():
+            raise SartmError(f"{folder}: exists already and is not overwritten. Remove it, or choose another folder.")
+        self.folder, self.rig = folder, rig
+        self.part = folder.with_name(f".{folder.name}.part")
+        """Where the files lie until the recording is complete."""
+        shutil.rmtree(self.part, ignore_errors=True)
+        self.part.mkdir(parents=True)
+        self._content = {"format": FORMAT, "name": name, "generator": generator}
+        self._frames: list[Frame] = []
+
+    def add(self, frame: Frame) -> None:
+        """Enters a frame, whose files `write_frame` has written, into the manifest."""
+        self._frames.append(frame)
+
+    def close(self) -> None:
+        """Writes rig and manifest and gives the folder its name."""
+        content = self.rig.model_dump(mode="json", exclude_none=True)
+        content["modalities"] = {entry.pop("name"): entry for entry in content["modalities"]}
+        write_text(self.part / "rig.yaml", yaml.safe_dump(content, sort_keys=False))
+        frames = [frame.model_dump(mode="json") for frame in self._frames]
+        write_text(self.part / "manifest.json", json.dumps({**self._content, "frames": frames}, indent=1) + "\n")
+        self.part.rename(self.folder)
+
+    def __enter__(self) -> "FrameFolderWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            shutil.rmtree(self.part, ignore_errors=True)

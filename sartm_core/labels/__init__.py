@@ -1,0 +1,1 @@
+"""Where labels come from: annotation tools and segmentation models that know RGB."""

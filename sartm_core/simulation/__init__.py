@@ -1,6 +1,0 @@
-"""A simulated rig: one street scene, several sensors that see it, weather, and the exact truth."""
-
-from sartm_core.simulation.conditions import CONDITIONS, Condition
-from sartm_core.simulation.rig import SimulatedFrame, SimulatedRig
-
-__all__ = ["CONDITIONS", "Condition", "SimulatedFrame", "SimulatedRig"]

@@ -1,0 +1,1 @@
+"""The perception node: a managed node that subscribes, synchronises, segments and publishes."""

@@ -1,0 +1,134 @@
+"""The subscriptions of a rig: one per modality that is switched on, CameraInfo, /tf_static."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo
+
+from sartm_core.errors import SartmError
+from sartm_core.rig import Modality, Rig
+from sartm_ros.decoding.message_types import message_class, required_message_class
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # ROS 2 Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
+OnMessage = Callable[[str, Any], None]
+
+_RELIABILITY = {"best_effort": ReliabilityPolicy.BEST_EFFORT, "reliable": ReliabilityPolicy.RELIABLE}
+_LATCHED_QOS = QoSProfile(
+    depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+DEPTH, EVENT_DEPTH = 5, 200
+"""Messages that wait for the node's thread; the synchroniser, not the middleware, decides what is too old. Events come
+in up to a thousand packets a second, and a lost one is a hole in the picture."""
+
+
+def check_installed(rig: Rig) -> None:
+    """Raises SartmError for a modality whose message type is not installed on this machine."""
+    for modality in rig.modalities:
+        required_message_class(modality.message, f"rig '{rig.name}', modality '{modality.name}':")
+
+
+def installed_part(rig: Rig, warn: Callable[[str], Any]) -> Rig:
+    """The rig without the modalities whose message type is not installed; says which, and what would bring them.
+
+    Raises:
+        SartmError: nothing is left.
+    """
+    kept = []
+    for modality in rig.modalities:
+        try:
+            check_installed(rig.only([modality.name]))
+            kept.append(modality.name)
+        except SartmError as error:
+            warn(f"left out: {error}")
+    return rig.only(kept)
+
+
+class Inputs:
+    """Opens and closes the inputs of one rig.
+
+    Args:
+        node: owns the subscriptions.
+        rig: gives topics and types.
+        reliability: `best_effort` or `reliable`; `qos_overrides.<topic>.subscription.*` parameters override it.
+        on_message, on_camera_info: called with the modality's name and the message.
+        on_mismatch: called with the modality's name and what is wrong, when a publisher's QoS does not fit.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        rig: Rig,
+        reliability: str,
+        on_message: OnMessage,
+        on_camera_info: OnMessage,
+        on_mismatch: Callable[[str, str], None],
+    ) -> None:
+        self._node = node
+        self._rig = rig
+        self._reliability = _RELIABILITY[reliability]
+        self._on_message, self._on_camera_info, self._on_mismatch = on_message, on_camera_info, on_mismatch
+        self._open: dict[str, list[Any]] = {}
+        self._transforms: Any = None
+
+    def set_open(self, names: set[str]) -> None:
+        """Opens the inputs of these modalities and closes all others."""
+        for modality in self._rig.modalities:
+            if modality.name in names and modality.name not in self._open:
+                self._open[modality.name] = self._subscribe(modality)
+            elif modality.name not in names:
+                self._close(modality.name)
+
+    def open_transforms(self, callback: Callable[[Any], None]) -> bool:
+        """Listens to /tf_static; False where tf2_msgs is not installed."""
+        kind = message_class("tf2_msgs/msg/TFMessage")
+        if kind is not None:
+            self._transforms = self._node.create_subscription(kind, "/tf_static", callback, _LATCHED_QOS)
+        return kind is not None
+
+    def close(self) -> None:
+        """Closes everything."""
+        self.set_open(set())
+        if self._transforms is not None:
+            self._node.destroy_subscription(self._transforms)
+            self._transforms = None
+
+    def _close(self, name: str) -> None:
+        for subscription in self._open.pop(name, []):
+            self._node.destroy_subscription(subscription)
+
+    def _subscribe(self, modality: Modality) -> list[Any]:
+        depth = EVENT_DEPTH if modality.kind == "event" else DEPTH
+        qos = QoSProfile(depth=depth, reliability=self._reliability)
+
+        def create(kind: Any, topic: str, callback: OnMessage) -> Any:
+            def mismatch(event: Any) -> None:
+                policy = qos_policy_name_from_kind(event.last_policy_kind)
+                self._on_mismatch(
+                    modality.name,
+                    f"a publisher of {self._node.resolve_topic_name(topic)} offers a QoS that does not fit ({policy}): "
+                    "nothing of it arrives. Set the parameter input_reliability or "
+                    f"qos_overrides.{self._node.resolve_topic_name(topic)}.subscription.*, see docs/node.md.",
+                )
+
+            return self._node.create_subscription(
+                kind,
+                topic,
+                functools.partial(callback, modality.name),
+                qos,
+                event_callbacks=SubscriptionEventCallbacks(incompatible_qos=mismatch),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+
+        kind = required_message_class(modality.message, f"modality '{modality.name}':")
+        opened = [create(kind, modality.topic, self._on_message)]
+        if modality.camera_info is not None and (modality.name == self._rig.reference or modality.calibration == "ros"):
+            opened.append(create(CameraInfo, modality.camera_info, self._on_camera_info))
+        return opened

@@ -1,0 +1,240 @@
+"""The node's parameters: one table that declares, checks and documents them.
+
+`python -m sartm_ros.node.parameters` prints the table of docs/node.md.
+"""
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.node import Node
+
+from sartm_core.errors import SartmError
+from sartm_core.rig import Rig
+from sartm_ros.synchronizer import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One parameter.
+
+    Attributes:
+        name: `<modality>.` at its beginning stands for one parameter of each modality.
+        default: None: as the rig file says; such parameters exist as soon as the node is configured.
+        doc: as `ros2 param describe` shows it.
+        low, high: range of a number.
+        choices: the only values of a string.
+        live: whether it takes effect at once; the others are read when the node is configured.
+    """
+
+    name: str
+    default: bool | int | float | str | None
+    doc: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    live: bool = False
+
+    @property
+    def kind(self) -> type:
+        """Of its values; what the rig file gives are numbers."""
+        return float if self.default is None else type(self.default)
+
+    def allows(self, value: Any) -> bool:
+        """Whether it can have this value; a whole number is a number too."""
+        if type(value) is not self.kind and (type(value), self.kind) != (int, float):
+            return False
+        if self.low is not None and self.high is not None and not self.low <= value <= self.high:
+            return False
+        return not self.choices or value in self.choices
+
+    @property
+    def expected(self) -> str:
+        """What it allows, in words."""
+        if self.choices:
+            return f"expected one of {', '.join(self.choices)}"
+        name = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[self.kind]
+        return f"expected {name}" + ("" if self.low is None else f" from {self.low:g} to {self.high:g}")
+
+
+TABLE = (
+    Spec("bundle", "any_sensor_simrig5", "Folder written by `sartm export`, or the name of a shipped bundle."),
+    Spec("rig", "", "Rig file or name of a shipped rig; empty: the bundle's, as far as messages are installed."),
+    Spec("backend", "auto", "What runs the network.", choices=("auto", "torch", "onnx", "tensorrt")),
+    Spec("device", "auto", "Where the network runs.", choices=("auto", "cpu", "cuda", "tensorrt")),
+    Spec("threads", 0, "CPU threads that the network may use; 0: all cores.", 0, 256),
+    Spec("autostart", True, "Configure and activate without waiting for a lifecycle manager; read at the start."),
+    Spec("input_reliability", "best_effort", "QoS of the inputs' subscriptions.", choices=("best_effort", "reliable")),
+    Spec(
+        "sync_policy",
+        "anchor",
+        "Which messages belong together: by ours, or by message_filters, which needs every sensor.",
+        choices=("anchor", "exact", "approximate"),
+    ),
+    Spec("silence_warning_s", 5.0, "Explain topics without data, or that never match, this often.", 0.5, 3600.0),
+    Spec("enabled", True, "Segment; false closes the inputs, the model stays loaded.", live=True),
+    Spec("overlay_alpha", 0.5, "Opacity of the mask in ~/overlay.", low=0.0, high=1.0, live=True),
+    Spec("max_wait_s", None, "How long a set waits for modalities that are late.", 0.001, 60.0, live=True),
+    Spec("stale_after_s", None, "A modality that is silent for this long is not waited for.", 0.01, 3600.0, live=True),
+    Spec("<modality>.enabled", True, "Use this modality; false closes its input.", live=True),
+    Spec("<modality>.tolerance_s", None, "Largest distance of its stamps to the anchor's.", 0.0, 60.0, live=True),
+    Spec("<modality>.offset_s", None, "Added to its stamps, against a delay of its driver.", -1e10, 1e10, live=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is read once, when the node is configured; fields as in `TABLE`."""
+
+    bundle: str
+    rig: str
+    backend: str
+    device: str
+    threads: int
+    input_reliability: str
+    sync_policy: str
+    silence_warning_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What can change while the node runs; `streams` in the order of the rig's modalities."""
+
+    enabled: bool
+    overlay_alpha: float
+    max_wait_s: float
+    stale_after_s: float
+    streams: tuple[Stream, ...]
+
+
+class Parameters:
+    """The parameters of one node.
+
+    Args:
+        node: owns them.
+        on_tuning: called with each change that takes effect at once.
+    """
+
+    def __init__(self, node: Node, on_tuning: Callable[[Tuning], None]) -> None:
+        self._node = node
+        self._on_tuning = on_tuning
+        self._rig: Rig | None = None
+        self._of_rig: dict[str, Spec] = {}
+        self._specs: dict[str, Spec] = {}
+        for spec in TABLE:
+            if spec.default is not None and "<" not in spec.name:
+                self._declare(spec.name, spec, spec.default)
+        node.add_on_set_parameters_callback(self._on_set)
+
+    def settings(self) -> Settings:
+        """Reads what configuring needs."""
+        return Settings(**{name: self._node.get_parameter(name).value for name in Settings.__dataclass_fields__})
+
+    def declare_for(self, rig: Rig) -> Tuning:
+        """Declares what belongs to a rig; values that were given at the start replace the rig file's.
+
+        Returns:
+            All that can change while the node runs.
+
+        Raises:
+            SartmError: a value that was given at the start cannot be.
+        """
+        self._rig = rig
+        for spec in TABLE:
+            if "<modality>" in spec.name:
+                for modality in rig.modalities:
+                    field = spec.name.removeprefix("<modality>.")
+                    default = getattr(modality, field) if spec.default is None else spec.default
+                    self._declare(f"{modality.name}.{field}", spec, default, of_rig=True)
+            elif spec.default is None:
+                self._declare(spec.name, spec, getattr(rig.synchronizer, spec.name), of_rig=True)
+        return self._tuning({})
+
+    def undeclare(self) -> None:
+        """Takes away what belongs to the rig."""
+        for name in self._of_rig:
+            self._node.undeclare_parameter(name)
+            del self._specs[name]
+        self._of_rig.clear()
+        self._rig = None
+
+    def unknown(self) -> list[str]:
+        """A line for each parameter that was given at the start and that the node does not have; ROS ignores them."""
+        given = getattr(self._node, "_parameter_overrides", {})
+        lines = []
+        for name in sorted(set(given) - set(self._specs) - {"use_sim_time", "start_type_description_service"}):
+            if not name.startswith("qos_overrides."):
+                close = difflib.get_close_matches(name, self._specs, n=1)
+                hint = f" Did you mean '{close[0]}'?" if close else f" It has {', '.join(sorted(self._specs))}."
+                lines.append(f"parameter '{name}': the node has none of this name, it is ignored.{hint}")
+        return lines
+
+    def _declare(self, name: str, spec: Spec, default: Any, of_rig: bool = False) -> None:
+        given = getattr(self._node, "_parameter_overrides", {})
+        if name in given and not spec.allows(given[name].value):
+            raise SartmError(f"parameter '{name}': {spec.expected}, got '{given[name].value}'.")
+        # A static type would refuse `1` for a number of seconds, and in words that no user understands.
+        descriptor = ParameterDescriptor(
+            description=spec.doc, additional_constraints=spec.expected, dynamic_typing=True
+        )
+        if spec.low is not None and spec.high is not None:
+            if spec.kind is int:
+                descriptor.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high), step=1)]
+            else:
+                descriptor.floating_point_range = [FloatingPointRange(from_value=spec.low, to_value=spec.high)]
+        self._node.declare_parameter(name, default, descriptor)
+        self._specs[name] = spec
+        if of_rig:
+            self._of_rig[name] = spec
+
+    def _on_set(self, changes: Sequence[Any]) -> SetParametersResult:
+        """Refuses what cannot work, and passes on what can change while the node runs."""
+        values = {change.name: change.value for change in changes if change.name in self._specs}
+        for name, value in values.items():
+            spec = self._specs[name]
+            if not spec.allows(value):
+                return SetParametersResult(successful=False, reason=f"{spec.expected}, got '{value}'")
+            if self._rig is not None and not spec.live:
+                reason = "it is read when the node is configured: deactivate and clean up first"
+                return SetParametersResult(successful=False, reason=reason)
+        live = {name: value for name, value in values.items() if self._specs[name].live}
+        if live and self._rig is not None:
+            self._on_tuning(self._tuning(live))
+        return SetParametersResult(successful=True)
+
+    def _tuning(self, changes: dict[str, Any]) -> Tuning:
+        assert self._rig is not None
+
+        def value(name: str) -> Any:
+            return changes[name] if name in changes else self._node.get_parameter(name).value
+
+        streams = tuple(
+            Stream(
+                name=modality.name,
+                tolerance_s=value(f"{modality.name}.tolerance_s"),
+                offset_s=value(f"{modality.name}.offset_s"),
+                required=modality.required,
+                enabled=value(f"{modality.name}.enabled"),
+            )
+            for modality in self._rig.modalities
+        )
+        return Tuning(value("enabled"), value("overlay_alpha"), value("max_wait_s"), value("stale_after_s"), streams)
+
+
+def markdown() -> str:
+    """The table of docs/node.md."""
+    lines = ["| name | default | values | changes | meaning |", "|---|---|---|---|---|"]
+    for spec in TABLE:
+        default = "the rig file's" if spec.default is None else f"`{spec.default}`"
+        ranged = "" if spec.low is None else f"{spec.low:g} to {spec.high:g}"
+        values = ", ".join(spec.choices) or ranged
+        lines.append(f"| `{spec.name}` | {default} | {values} | {'live' if spec.live else ''} | {spec.doc} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(markdown())

@@ -1,0 +1,81 @@
+"""The life of a process that runs one node: an orderly end, and errors that the user can mend without a traceback."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+import rclpy
+import rclpy.utilities
+from rclpy.exceptions import ParameterException
+from rclpy.signals import SignalHandlerOptions
+
+from sartm_core.errors import SartmError
+from sartm_ros.node.middleware import shared_memory
+
+
+@contextlib.contextmanager
+def ros_process(name: str, arguments: list[str] | None) -> Iterator[None]:
+    """Initialises rclpy without its signal handlers, and ends it when the block has put everything away.
+
+    rclpy's own handlers end the context under whatever call is running. Until `catch_signals` an interrupt breaks into
+    the block as Python's KeyboardInterrupt, so that nobody waits for a model to load.
+
+    Args:
+        name: for the log.
+        arguments: command line; by default that of the process.
+
+    Raises:
+        SystemExit: status 1 after a `SartmError` or a parameter of the wrong type, which are logged; status 2 after
+            arguments that no ROS node understands.
+    """
+    _check_arguments(name, sys.argv if arguments is None else arguments)
+    os.environ.update(shared_memory(os.environ, participants=1))
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    except (SartmError, ParameterException) as error:
+        rclpy.logging.get_logger(name).fatal(str(error))
+        sys.exit(1)
+    finally:
+        rclpy.try_shutdown()
+
+
+def _check_arguments(name: str, arguments: list[str]) -> None:
+    """Arguments outside of --ros-args would be ignored without a word, wrong ones inside end in a traceback."""
+    usage = f"usage: {name} --ros-args -p NAME:=VALUE ... (parameters: docs/node.md)"
+    try:
+        left = rclpy.utilities.remove_ros_args(arguments)[1:]
+    except RuntimeError as error:
+        sys.exit(_wrong_use(f"{usage}\n{str(error).splitlines()[0]}"))
+    if left in (["-h"], ["--help"]):
+        sys.stdout.write(usage + "\n")
+        sys.exit(0)
+    if left:
+        sys.exit(_wrong_use(f"{usage}\nnot understood: {' '.join(left)}"))
+
+
+def _wrong_use(text: str) -> int:
+    sys.stderr.write(text + "\n")
+    return 2
+
+
+def catch_signals() -> threading.Event:
+    """From now on SIGINT and SIGTERM, however many, set the event that is returned.
+
+    A worker thread that is inside torch when the interpreter goes aborts the process: whoever waits for the event stops
+    it first.
+    """
+    interrupted = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    return interrupted

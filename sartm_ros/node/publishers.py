@@ -1,0 +1,123 @@
+"""What the node says: mask, confidence, overlay, camera info, routing weights, labels, diagnostics."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import String
+
+from sartm_core.rig import Rig
+from sartm_core.segmentation import Segmentation
+from sartm_ros.decoding.images import header, set_stamp
+from sartm_ros.decoding.message_types import live_message, message_class
+from sartm_ros.result_messages import (
+    confidence_message,
+    labels_text,
+    mask_message,
+    overlay,
+    overlay_message,
+    routing_message,
+)
+
+_OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+_DIAGNOSTICS_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+_LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class Publishers:
+    """All outputs of one node, under its private names.
+
+    Args:
+        node: owns the publishers; they are silent until it is active.
+        rig: the bundle's: its modalities are the columns of the routing weights, its classes have the colours.
+
+    Attributes:
+        overlay_alpha: opacity of the mask in the overlay.
+    """
+
+    def __init__(self, node: LifecycleNode, rig: Rig) -> None:
+        self._node = node
+        self._rig = rig
+        self.overlay_alpha = 0.5
+        self._all: list[Any] = []
+        self._mask = self._create(Image, "~/mask", _OUTPUT_QOS)
+        self._confidence = self._create(Image, "~/confidence", _OUTPUT_QOS)
+        self._overlay = self._create(Image, "~/overlay", _OUTPUT_QOS)
+        self._camera_info = self._create(CameraInfo, "~/camera_info", _OUTPUT_QOS)
+        self._routing = self._create(DiagnosticArray, "~/routing_weights", _OUTPUT_QOS)
+        self._labels = self._create(String, "~/labels", _LATCHED_QOS)
+        label_info = message_class("vision_msgs/msg/LabelInfo")
+        self._label_info = None if label_info is None else self._create(label_info, "~/label_info", _LATCHED_QOS)
+        self._diagnostics = self._create(DiagnosticArray, "/diagnostics", _DIAGNOSTICS_QOS)
+
+    def _create(self, kind: Any, topic: str, qos: QoSProfile) -> Any:
+        options = QoSOverridingOptions.with_default_policies()
+        publisher = self._node.create_lifecycle_publisher(kind, topic, qos, qos_overriding_options=options)
+        self._all.append(publisher)
+        return publisher
+
+    def destroy(self) -> None:
+        """Takes all topics away."""
+        # Not every rclpy has it; without, the node goes on managing publishers that are gone.
+        destroy = getattr(self._node, "destroy_lifecycle_publisher", self._node.destroy_publisher)
+        for publisher in self._all:
+            destroy(publisher)
+
+    def publish_diagnostics(self, message: DiagnosticArray) -> None:
+        """For robot monitors and greenwave_monitor."""
+        self._diagnostics.publish(message)
+
+    def publish_labels(self) -> None:
+        """The classes, latched: for everybody who comes later."""
+        self._labels.publish(String(data=labels_text(self._rig)))
+        if self._label_info is not None:
+            self._label_info.publish(self._label_info_message())
+
+    def _label_info_message(self) -> Any:
+        info, entry = (message_class(f"vision_msgs/msg/{name}") for name in ("LabelInfo", "VisionClass"))
+        assert info is not None
+        assert entry is not None
+        message = info(class_map=[entry(class_id=i, class_name=name) for i, name in enumerate(self._rig.class_names)])
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        return message
+
+    def publish(
+        self,
+        segmentation: Segmentation,
+        stamp_ns: int,
+        frame_id: str,
+        backdrop: Callable[[], NDArray[np.uint8] | None],
+        camera_info: CameraInfo | None,
+        states: dict[str, str],
+    ) -> None:
+        """Publishes one result; all but the mask only while somebody listens.
+
+        Args:
+            segmentation: what the segmenter answered.
+            stamp_ns: the anchor's.
+            frame_id: the reference camera's.
+            backdrop: makes what the overlay is drawn on, uint8 [H, W, 3]; None: on black.
+            camera_info: the reference camera's, if one was received.
+            states: modality -> present, absent, stale or broken.
+        """
+        stamped = header(live_message, stamp_ns, frame_id)
+        self._mask.publish(mask_message(live_message, segmentation, stamped))
+        if self._confidence.get_subscription_count():
+            self._confidence.publish(confidence_message(live_message, segmentation, stamped))
+        if self._overlay.get_subscription_count():
+            picture = overlay(segmentation, backdrop(), self._rig, self.overlay_alpha)
+            self._overlay.publish(overlay_message(live_message, picture, stamped))
+        if camera_info is not None and self._camera_info.get_subscription_count():
+            info = copy.deepcopy(camera_info)
+            set_stamp(info, stamp_ns)
+            self._camera_info.publish(info)
+        if self._routing.get_subscription_count():
+            name = self._node.get_fully_qualified_name().lstrip("/")
+            self._routing.publish(routing_message(live_message, name, self._rig, segmentation, states, stamped))

@@ -1,0 +1,88 @@
+"""The demo from start to finish: drive, record, analyse, report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from sartm_core.deploy.bundle import read_bundle
+from sartm_core.files import write_text
+from sartm_core.resources import resolve_bundle
+from sartm_core.rig import Rig, load_rig
+from sartm_ros.bag.writer import BagWriter
+from sartm_sim.demo.analysis import read_drive, read_samples, summarise
+from sartm_sim.demo.live import record_drive
+from sartm_sim.demo.pictures import contact_sheet
+from sartm_sim.demo.report import write_report
+from sartm_sim.simulation.scenario import load_scenario
+
+BUNDLE = "any_sensor_simrig5"
+
+
+def run_demo(out: Path, scenario_name: str, rate_hz: float, console: Console) -> dict[str, Any]:
+    """Leaves demo.mcap, contact_sheet.png, report.html and summary.json in `out`; replaces an earlier demo there.
+
+    Args:
+        out: the folder.
+        scenario_name: name or path of a scenario.
+        rate_hz: of every sensor.
+        console: for progress.
+
+    Returns:
+        The content of summary.json.
+
+    Raises:
+        SartmError: a process died, or `out` is something else.
+    """
+    rig, scenario = load_rig("sim"), load_scenario(scenario_name)
+    bundle = read_bundle(resolve_bundle(BUNDLE))
+    with BagWriter(out, replace=True) as writer:
+        with _progress(console) as bar:
+            task = bar.add_task("driving", total=scenario.seconds, masks=0)
+
+            def progress(seconds: float, masks: int) -> None:
+                bar.update(task, completed=seconds, masks=masks)
+
+            record_drive(rig, scenario, scenario_name, rate_hz, writer, console.print, progress)
+        writer.finish_file()
+        console.print("Comparing masks with the truth, drawing the report.")
+        drive = read_drive(writer.folder, rig)
+        summary = summarise(drive, rig, rate_hz)
+        write_text(writer.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+        pictures = writer.folder / "contact_sheet.png"
+        contact_sheet(drive, read_samples(writer.folder, rig, drive), summary, rig, pictures)
+        write_report(drive, summary, rig, bundle.name, pictures, writer.folder / "report.html")
+    return summary
+
+
+def summary_table(summary: dict[str, Any], rig: Rig) -> Table:
+    """The figures of summary.json for a terminal."""
+    table = Table(title=f"{summary['masks_out']} masks for {summary['frames_in']} frames, latency {_latency(summary)}")
+    replaced = summary["frames_in"] - summary["masks_out"]
+    if replaced > 0:
+        table.caption = f"{replaced} frames were replaced by newer ones while the network was busy with another"
+    table.add_column("phase")
+    for column in ("frames", "masks", "mIoU", *(f"w({name})" for name in rig.names)):
+        table.add_column(column, justify="right")
+    for phase in summary["phases"]:
+        miou = "" if phase["miou"] is None else f"{phase['miou']:.3f}"
+        weights = ["-" if weight is None else f"{weight:.3f}" for weight in phase["routing"].values()]
+        table.add_row(phase["name"], str(phase["frames"]), str(phase["masks"]), miou, *weights)
+    return table
+
+
+def _latency(summary: dict[str, Any]) -> str:
+    return f"p50 {summary['latency_ms']['p50']} ms, p95 {summary['latency_ms']['p95']} ms"
+
+
+def _progress(console: Console) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[masks]} masks"),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=console, transient=True)

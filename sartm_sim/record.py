@@ -1,0 +1,108 @@
+"""`sartm sim record`: a scenario of the simulated rig as a rosbag2 recording, without ROS and without waiting."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sartm_core.rig import Rig
+from sartm_ros.bag.types import bag_message
+from sartm_ros.bag.writer import BagWriter
+from sartm_ros.decoding.images import header, image_message
+from sartm_sim.messages import (
+    PHASE_TOPIC,
+    TF_STATIC_TOPIC,
+    TRUTH_TOPIC,
+    camera_info,
+    frame_id,
+    phase_text,
+    sensor_messages,
+    static_transforms,
+)
+from sartm_sim.simulation import SimulatedFrame, SimulatedRig
+from sartm_sim.simulation.geometry import CAMERA_HEIGHT_M
+from sartm_sim.simulation.scenario import Phase, Scenario
+
+START_NS = 1_700_000_000_000_000_000
+"""Stamp of the first instant: the same scenario and seed give the same recording."""
+
+
+def record(
+    rig: Rig,
+    scenario: Scenario,
+    seed: int,
+    rate_hz: float,
+    out: Path,
+    progress: Callable[[float], None],
+    float_depth: bool = False,
+) -> int:
+    """Drives the scenario and writes every sensor, CameraInfo, transforms, the truth and the phases.
+
+    Args:
+        rig: a rig that the simulator can serve; gives the topics.
+        seed: of street and noise.
+        rate_hz: of all sensors; events come without gaps, in packets of 10 ms.
+        out: the rosbag2 folder, must not exist.
+        progress: called with the seconds driven.
+        float_depth: depth as 32FC1 metres, in place of 16UC1 millimetres.
+
+    Returns:
+        Number of instants.
+
+    Raises:
+        SartmError: the folder exists, the rig cannot be simulated, or the scenario does not fit the rig.
+    """
+    scenario.check_fits(rig)
+    drive = _Drive(SimulatedRig(rig, seed, float_depth=float_depth), scenario, rate_hz)
+    with BagWriter(out) as writer:
+        _declare(writer, rig)
+        writer.write_message(TF_STATIC_TOPIC, START_NS, static_transforms(bag_message, rig, CAMERA_HEIGHT_M, START_NS))
+        instants = round(scenario.seconds * rate_hz)
+        for index in range(instants):
+            drive.write_instant(writer, index)
+            progress((index + 1) / rate_hz)
+    return instants
+
+
+class _Drive:
+    def __init__(self, simulated: SimulatedRig, scenario: Scenario, rate_hz: float) -> None:
+        self._simulated, self._scenario, self._rate_hz = simulated, scenario, rate_hz
+        self._phase: int | None = None
+
+    def write_instant(self, writer: BagWriter, index: int) -> None:
+        # The drive begins one period late: the first events need a past.
+        time_s, at_s = index / self._rate_hz, (index + 1) / self._rate_hz
+        number = self._scenario.index_at(time_s)
+        assert number is not None
+        phase, stamp = self._scenario.phases[number], START_NS + round(at_s * 1e9)
+        if number != self._phase:
+            self._phase = number
+            writer.write_message(PHASE_TOPIC, stamp, bag_message("std_msgs/msg/String", data=phase_text(phase, stamp)))
+        broken = self._scenario.broken_at(time_s)
+        frame = self._simulated.capture(at_s, phase.weather, broken, events_since_s=time_s)
+        self._write_frame(writer, frame, phase, stamp)
+
+    def _write_frame(self, writer: BagWriter, frame: SimulatedFrame, phase: Phase, stamp: int) -> None:
+        rig = self._simulated.rig
+        reference = header(bag_message, stamp, frame_id(rig, rig.reference))
+        writer.write_message(TRUTH_TOPIC, stamp, image_message(bag_message, frame.truth, "mono8", reference))
+        for modality in rig.modalities:
+            if modality.name in phase.unplugged:
+                continue
+            if modality.camera_info is not None:
+                stamped = header(bag_message, stamp, frame_id(rig, modality.name))
+                intrinsics = self._simulated.intrinsics(modality.name)
+                writer.write_message(
+                    modality.camera_info, stamp, camera_info(bag_message, intrinsics, modality.size, stamped)
+                )
+            raw = frame.raw[modality.name]
+            for at, message in sensor_messages(bag_message, rig, modality, raw, stamp, START_NS):
+                writer.write_message(modality.topic, at, message)
+
+
+def _declare(writer: BagWriter, rig: Rig) -> None:
+    writer.add_topic(TF_STATIC_TOPIC, "tf2_msgs/msg/TFMessage", latched=True)
+    writer.add_topic(PHASE_TOPIC, "std_msgs/msg/String", latched=True)
+    writer.add_topic(TRUTH_TOPIC, "sensor_msgs/msg/Image")
+    for modality in rig.modalities:
+        writer.add_topic(modality.topic, modality.message)
+        if modality.camera_info is not None:
+            writer.add_topic(modality.camera_info, "sensor_msgs/msg/CameraInfo")

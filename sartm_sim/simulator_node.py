@@ -1,0 +1,167 @@
+"""The simulated rig as a ROS 2 node: publishes its sensors' topics, CameraInfo, the truth and the running phase."""
+
+import threading
+import time
+from typing import Any
+
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import String
+
+from sartm_core.errors import SartmError
+from sartm_core.rig import Modality, load_rig
+from sartm_ros.decoding.images import header, image_message
+from sartm_ros.decoding.message_types import live_message, message_class
+from sartm_ros.node.process import catch_signals, ros_process
+from sartm_sim.messages import (
+    PHASE_TOPIC,
+    TF_STATIC_TOPIC,
+    TRUTH_TOPIC,
+    camera_info,
+    frame_id,
+    phase_text,
+    sensor_messages,
+    static_transforms,
+)
+from sartm_sim.simulation import SimulatedRig
+from sartm_sim.simulation.geometry import CAMERA_HEIGHT_M
+from sartm_sim.simulation.scenario import load_scenario
+
+WAIT_FOR_SUBSCRIBERS_S = 20.0
+SETTLE_S = 0.5
+"""A publisher knows its subscribers a moment before they know it."""
+
+_SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+_LATCHED_QOS = QoSProfile(
+    depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+
+
+class SimulatorNode(Node):
+    """Publishes one scenario; `finished` tells when it is over.
+
+    Parameters: rig, scenario (names or paths), seed, rate_hz, wait_for_subscribers (how many the reference topic needs
+    before the drive begins), loop, float_depth (32FC1 metres in place of 16UC1 millimetres).
+    """
+
+    def __init__(self) -> None:
+        super().__init__("simulator")
+        self.declare_parameter("rig", "sim")
+        self.declare_parameter("scenario", "demo")
+        self.declare_parameter("seed", 7)
+        self.declare_parameter("rate_hz", 8.0, ParameterDescriptor(dynamic_typing=True))  # 8 is a number of Hz too
+        self.declare_parameter("wait_for_subscribers", 0)
+        self.declare_parameter("loop", False)
+        self.declare_parameter("float_depth", False)
+        rig = load_rig(self._parameter("rig"))
+        self._scenario = load_scenario(self._parameter("scenario"))
+        self._simulated = SimulatedRig(rig, self._parameter("seed"), float_depth=self._parameter("float_depth"))
+        self._rate_hz = self._parameter("rate_hz")
+        if type(self._rate_hz) not in (int, float) or self._rate_hz <= 0:
+            raise SartmError(f"parameter 'rate_hz': expected a number of more than 0, got {self._rate_hz}.")
+        self._scenario.check_fits(rig)
+        self._sensors = {}
+        for modality in rig.modalities:
+            kind = message_class(modality.message)
+            if kind is None:
+                self.get_logger().warning(
+                    f"'{modality.name}' is not published: {modality.message.split('/')[0]} is not installed"
+                )
+                continue
+            self._sensors[modality.name] = self.create_publisher(kind, modality.topic, _SENSOR_QOS)
+        self._infos = {
+            m.name: self.create_publisher(CameraInfo, m.camera_info, _SENSOR_QOS)
+            for m in rig.modalities
+            if m.camera_info is not None
+        }
+        self._truth = self.create_publisher(Image, TRUTH_TOPIC, _SENSOR_QOS)
+        self._phase = self.create_publisher(String, PHASE_TOPIC, _LATCHED_QOS)
+        self._reference = rig.reference
+        self._publish_transforms()
+        self._frame = 0
+        self._phase_index: int | None = None
+        self.finished = False
+
+    def wait_for_subscribers(self, interrupted: threading.Event) -> None:
+        """Until as many listen as the parameter asks for; gives up, with a warning, after 20 s."""
+        wanted, deadline = self._parameter("wait_for_subscribers"), time.monotonic() + WAIT_FOR_SUBSCRIBERS_S
+        while (listening := self._sensors[self._reference].get_subscription_count()) < wanted:
+            if time.monotonic() > deadline:
+                self.get_logger().warning(f"expected {wanted} subscribers, found {listening}: driving all the same")
+                return
+            if interrupted.wait(0.05):
+                return
+        interrupted.wait(SETTLE_S if wanted else 0)
+
+    def start(self) -> None:
+        """Begins the drive."""
+        self._timer = self.create_timer(1 / self._rate_hz, self._step)
+
+    def _parameter(self, name: str) -> Any:
+        return self.get_parameter(name).value
+
+    def _step(self) -> None:
+        time_s = self._frame / self._rate_hz
+        phase_time_s = time_s % self._scenario.seconds if self._parameter("loop") else time_s
+        index = self._scenario.index_at(phase_time_s)
+        if index is None:
+            self.finished = True
+            self._timer.cancel()
+            return
+        phase = self._scenario.phases[index]
+        broken = self._scenario.broken_at(phase_time_s)
+        frame = self._simulated.capture(time_s, phase.weather, broken, events_since_s=time_s - 1 / self._rate_hz)
+        stamp = self.get_clock().now().nanoseconds  # a camera delivers when the exposure has ended
+        if index != self._phase_index:
+            self._phase_index = index
+            self._phase.publish(String(data=phase_text(phase, stamp)))
+            self.get_logger().info(phase.name)
+        rig = self._simulated.rig
+        reference = header(live_message, stamp, frame_id(rig, rig.reference))
+        self._truth.publish(image_message(live_message, frame.truth, "mono8", reference))
+        for modality in rig.modalities:
+            if modality.name in phase.unplugged or modality.name not in self._sensors:
+                continue
+            self._publish_camera_info(modality, stamp)
+            drive_start_ns = stamp - round(time_s * 1e9)
+            for _, message in sensor_messages(
+                live_message, rig, modality, frame.raw[modality.name], stamp, drive_start_ns
+            ):
+                self._sensors[modality.name].publish(message)
+        self._frame += 1
+
+    def _publish_camera_info(self, modality: Modality, stamp: int) -> None:
+        if modality.name in self._infos:
+            stamped = header(live_message, stamp, frame_id(self._simulated.rig, modality.name))
+            intrinsics = self._simulated.intrinsics(modality.name)
+            self._infos[modality.name].publish(camera_info(live_message, intrinsics, modality.size, stamped))
+
+    def _publish_transforms(self) -> None:
+        kind = message_class("tf2_msgs/msg/TFMessage")
+        if kind is None:
+            self.get_logger().info("no /tf_static: tf2_msgs is not installed")
+            return
+        self._transforms = self.create_publisher(kind, TF_STATIC_TOPIC, _LATCHED_QOS)
+        now = self.get_clock().now().nanoseconds
+        self._transforms.publish(static_transforms(live_message, self._simulated.rig, CAMERA_HEIGHT_M, now))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: drives the scenario once (or in a loop), then ends."""
+    with ros_process("simulator", arguments):
+        node = SimulatorNode()
+        interrupted = catch_signals()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        node.wait_for_subscribers(interrupted)
+        node.start()
+        while not (interrupted.is_set() or node.finished):
+            executor.spin_once(timeout_sec=0.1)
+        interrupted.wait(0.5)  # reliable messages that are still under way
+
+
+if __name__ == "__main__":
+    main()
