@@ -13,7 +13,7 @@ import torch.distributed as distributed
 from sartm_core.deploy import Segmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap
-from sartm_core.evaluation.outcome import WINDOW, Evaluation, Moment, LabelledSet
+from sartm_core.evaluation.outcome import WINDOW, Evaluation, LabelledSet, Moment
 from sartm_core.evaluation.results import as_dict
 from sartm_core.evaluation.scoring import Scoring, process_group
 from sartm_core.files import sha256

@@ -14,6 +14,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from sartm_core.cli import app
 from sartm_core.datasets.layouts import open_data
 from sartm_core.deploy import load_segmenter
 from sartm_core.errors import SartmError
@@ -28,7 +29,6 @@ from sartm_core.evaluation.tally import Tally
 from sartm_core.evaluation.variations import variations
 from sartm_core.rig import load_rig
 from sartm_core.segmentation import Segmentation
-from sartm_ros.cli import app
 from sartm_sim.dataset import write_benchmark
 
 runner = CliRunner()
@@ -258,7 +258,7 @@ class TestCommand:
     def test_two_processes_give_the_same_figures(self, recording: Path, tmp_path: Path) -> None:
         protocols = ["--protocol", "noise", "--protocol", "conditions", "--protocol", "faults", "--limit", "5"]
         arguments = ["evaluate", "any_sensor_simrig5", "--data", str(recording), *protocols, "--out"]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
         torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
         found = []
         for name, launcher in (("one", []), ("two", torchrun)):

@@ -13,6 +13,7 @@ from transformers import ConvNextConfig, ConvNextForImageClassification, SamConf
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 from typer.testing import CliRunner
 
+from sartm_core.cli import app
 from sartm_core.deploy import load_segmenter
 from sartm_core.errors import SartmError
 from sartm_core.learning.overrides import read_recipe
@@ -25,7 +26,6 @@ from sartm_core.model.sam1_weights import load_branches, load_sam
 from sartm_core.model.sam_vit import VITS, SamVit, VitShape
 from sartm_core.model.vit_adapter import ViTAdapter, places_of
 from sartm_core.rig import load_rig
-from sartm_ros.cli import app
 
 NAMES = ("rgb", "thermal", "depth")
 runner = CliRunner()
@@ -442,7 +442,7 @@ class TestThroughTheHouse:
             np.testing.assert_allclose(got.confidence, wanted.confidence, atol=1e-3)
             assert (got.mask == wanted.mask).mean() > 0.999
 
-    @pytest.mark.parametrize("recipe", sorted(Path(__file__).parents[2].glob("training/recipes/mm_sam_adapter_*.yaml")))
+    @pytest.mark.parametrize("recipe", sorted(Path(__file__).parents[3].glob("training/recipes/mm_sam_adapter_*.yaml")))
     def test_recipes_are_the_published_settings(self, recipe: Path) -> None:
         read = read_recipe(recipe)
         assert (read.preset, read.backbone, read.layer_decay) == ("mm_sam_adapter", "large", 0.9)
@@ -450,5 +450,5 @@ class TestThroughTheHouse:
         assert read.weight_decay == pytest.approx(0.01)
 
     def test_there_are_recipes(self) -> None:
-        names = {path.stem for path in Path(__file__).parents[2].glob("training/recipes/mm_sam_adapter_*.yaml")}
+        names = {path.stem for path in Path(__file__).parents[3].glob("training/recipes/mm_sam_adapter_*.yaml")}
         assert {"mm_sam_adapter_deliver", "mm_sam_adapter_fmb", "mm_sam_adapter_muses"} <= names

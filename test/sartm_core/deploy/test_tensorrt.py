@@ -42,7 +42,7 @@ from sartm_core.learning.export import describe, write_onnx
 from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import preset_for_rig
 
-HERE = Path(__file__).parent
+HELPERS = Path(__file__).parents[2] / "helpers"
 ENCODER_FILE = "encoder.onnx"
 ONE_MODALITY = {
     ENCODER_FILE: """
@@ -83,7 +83,7 @@ def cudart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiler is None:
         pytest.skip("no C compiler (cc, gcc) for the stand-in of CUDA's runtime: apt install gcc")
     out = tmp_path_factory.mktemp("cuda") / "libcudart.so.12"
-    subprocess.run([compiler, "-O1", "-shared", "-fPIC", HERE / "fake_cudart.c", "-o", out], check=True)
+    subprocess.run([compiler, "-O1", "-shared", "-fPIC", HELPERS / "fake_cudart.c", "-o", out], check=True)
     return out
 
 

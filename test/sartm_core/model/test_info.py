@@ -6,9 +6,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from sartm_core.cli import app
 from sartm_core.model.info import describe, gflop_of
 from sartm_core.model.presets import PRESETS, any_sensor, mle_sam, preset
-from sartm_ros.cli import app
 
 runner = CliRunner()
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from sartm_core.cli import app
 from sartm_core.datasets.layouts import open_data
 from sartm_core.errors import SartmError
-from sartm_ros.cli import app
 
 LESS_ONE = np.array([255, *range(254), 255], np.uint8)
 FACTS = {  # modalities; frames of train, val, test in the miniature; published frames; first value that is no label

@@ -14,7 +14,7 @@ import pytest
 from sartm_core.rig import load_rig
 from sartm_ros.decoding.images import raw_array
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "new_rig.md"
 SHORTER = {"--scenario demo": "--scenario short", "stages.0.samples=3200": "stages.0.samples=160"}
 """What the page does in minutes, in seconds."""

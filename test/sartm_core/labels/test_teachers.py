@@ -19,6 +19,7 @@ from transformers import (
 )
 from typer.testing import CliRunner
 
+from sartm_core.cli import app
 from sartm_core.datasets.check import check_data
 from sartm_core.datasets.dataset import TRUTH, Frame
 from sartm_core.datasets.files import is_labelled
@@ -29,7 +30,6 @@ from sartm_core.labels.teachers import AutoLabels, Teacher, TeacherMap, autolabe
 from sartm_core.learning.sampler import Draw
 from sartm_core.learning.sources import DiskSource
 from sartm_core.rig import Rig, load_rig
-from sartm_ros.cli import app
 
 runner = CliRunner()
 RIG = load_rig("sim")

@@ -22,7 +22,7 @@ import fake_tensorrt as fake
 import pytest
 
 HERE = Path(__file__).parent
-REPOSITORY = HERE.parents[1]
+REPOSITORY = HERE.parents[2]
 ENGINE, SEGMENTER = (REPOSITORY / "sartm_core" / "deploy" / name for name in ("engine.py", "tensorrt_segmenter.py"))
 MAJORS = (10, 11)
 

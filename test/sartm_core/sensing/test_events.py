@@ -2,33 +2,9 @@ import itertools
 
 import numpy as np
 import pytest
+from slow_evt3 import slow_decoder
 
 from sartm_core.sensing.events import EVENT, Evt3Decoder, count_events, encode_evt3
-
-
-def slow_decoder(words: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """Word by word, as the sensor's manual tells it; (x, y, t, p). No wrap of the clock."""
-    events, y, high, low, base, polarity = [], None, None, 0, 0, 0
-    for word in words.tolist():
-        code, value = word >> 12, word & 0xFFF
-        if code == 0x0:
-            y = value & 0x7FF
-        elif code == 0x6:
-            low = value
-        elif code == 0x8:
-            high = value
-        elif code == 0x3:
-            base, polarity = value & 0x7FF, value >> 11
-        elif code in (0x2, 0x4, 0x5):
-            if code == 0x2:
-                xs, p = [value & 0x7FF], value >> 11
-            else:
-                width = 12 if code == 0x4 else 8
-                xs, p = [base + bit for bit in range(width) if value >> bit & 1], polarity
-                base += width
-            if y is not None and high is not None:
-                events += [(x, y, high << 12 | low, p) for x in xs]
-    return events
 
 
 def random_words(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -95,21 +71,3 @@ def test_counts(rng: np.random.Generator) -> None:
     assert counts[0, 1].tolist() == [2, 1]
     assert counts[1, 2].tolist() == [0, 1]
     assert counts.sum() == 4  # the one at x = 9 lies outside
-
-
-def test_a_real_event_camera(shared_data) -> None:
-    """105 packets of a Prophesee sensor: equal to the slow decoder, within the sensor, in order of time."""
-    from sartm_ros.bag.reader import read_messages
-
-    packets = [m for _, _, m in read_messages(shared_data / "events_evt3") if getattr(m, "encoding", "") == "evt3"]
-    assert len(packets) == 105
-    decoder = Evt3Decoder()
-    events = np.concatenate([decoder.decode(np.asarray(m.events)) for m in packets])
-    words = np.concatenate([np.frombuffer(np.asarray(m.events).tobytes(), "<u2") for m in packets])
-    slow = slow_decoder(words)
-    assert len(events) == len(slow) > 1000
-    assert events[["x", "y", "p"]].tolist() == [(x, y, p) for x, y, _, p in slow]
-    assert (events["t"] % 2**24).tolist() == [t for _, _, t, _ in slow]
-    assert events["x"].max() < packets[0].width
-    assert events["y"].max() < packets[0].height
-    assert (np.diff(events["t"]) >= 0).mean() > 0.999

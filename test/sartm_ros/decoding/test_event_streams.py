@@ -1,13 +1,16 @@
 """Packets of an event camera: gathered, and cut to the window of a set."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from slow_evt3 import slow_decoder
 
 from sartm_core.errors import SartmError
 from sartm_core.rig import EventModality
-from sartm_core.sensing.events import EVENT, encode_evt3
+from sartm_core.sensing.events import EVENT, Evt3Decoder, encode_evt3
+from sartm_ros.bag.reader import read_messages
 from sartm_ros.decoding.event_streams import MARK_NS, EventStream
 
 START = 1_700_000_000_000_000_000
@@ -86,3 +89,19 @@ def test_event_arrays_carry_their_own_times(stream: EventStream) -> None:
     events = stream.until(START + 5 * MS)
     assert [events[name][0] for name in ("x", "y", "p")] == [3, 4, 1]
     assert len(stream.until(START + 4 * MS)) == 0
+
+
+def test_a_real_event_camera(shared_data: Path) -> None:
+    """105 packets of a Prophesee sensor: equal to the slow decoder, within the sensor, in order of time."""
+    packets = [m for _, _, m in read_messages(shared_data / "events_evt3") if getattr(m, "encoding", "") == "evt3"]
+    assert len(packets) == 105
+    decoder = Evt3Decoder()
+    events = np.concatenate([decoder.decode(np.asarray(m.events)) for m in packets])
+    words = np.concatenate([np.frombuffer(np.asarray(m.events).tobytes(), "<u2") for m in packets])
+    slow = slow_decoder(words)
+    assert len(events) == len(slow) > 1000
+    assert events[["x", "y", "p"]].tolist() == [(x, y, p) for x, y, _, p in slow]
+    assert (events["t"] % 2**24).tolist() == [t for _, _, t, _ in slow]
+    assert events["x"].max() < packets[0].width
+    assert events["y"].max() < packets[0].height
+    assert (np.diff(events["t"]) >= 0).mean() > 0.999

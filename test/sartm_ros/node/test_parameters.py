@@ -6,7 +6,7 @@ import yaml
 
 from sartm_ros.node.parameters import TABLE, markdown
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_documentation_holds_the_table() -> None:

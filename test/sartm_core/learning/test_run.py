@@ -35,7 +35,7 @@ from sartm_sim.dataset import write_benchmark
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 RECIPE = {
     "name": "tiny",

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from sartm_core.cli import app
 from sartm_core.datasets.dataset import Frame
 from sartm_core.datasets.frame_folder import FrameFolder, FrameFolderWriter, write_frame
 from sartm_core.errors import SartmError
 from sartm_core.rig import load_rig
 from sartm_core.sensing import encode
-from sartm_ros.cli import app
 from sartm_sim.simulation import benchmark
 from sartm_sim.simulation.faults import FAULTS
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from sartm_core.cli import app
 from sartm_core.datasets.check import check_data
 from sartm_core.datasets.dataset import TRUTH, Frame
 from sartm_core.datasets.files import is_labelled
@@ -25,7 +26,6 @@ from sartm_core.learning.sampler import Draw
 from sartm_core.learning.sources import DiskSource
 from sartm_core.rig import ClassSpec, Rig, load_rig
 from sartm_core.segmentation import Segmentation
-from sartm_ros.cli import app
 
 runner = CliRunner()
 RIG = load_rig("sim")

@@ -1,3 +1,5 @@
+"""A robot in the test's process and nodes of ours beside it: fixtures for tests that speak DDS."""
+
 import os
 import signal
 import subprocess
@@ -23,8 +25,6 @@ from sartm_ros.node.middleware import private_environment
 from sartm_sim.record import record
 from sartm_sim.simulation import SimulatedFrame
 from sartm_sim.simulation.scenario import load_scenario
-
-pytest.register_assert_rewrite("fuzzing")
 
 MASKS = "/perception/mask"
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -17,7 +17,7 @@ from sartm_core.learning.sources import SimulatedSource
 from sartm_core.learning.statistics import plane_statistics
 from sartm_core.rig import Rig
 
-RECIPES = Path(__file__).parents[2] / "training" / "recipes"
+RECIPES = Path(__file__).parents[3] / "training" / "recipes"
 
 
 def numpy_ohem(logits: np.ndarray, truth: np.ndarray) -> float:
