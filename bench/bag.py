@@ -60,7 +60,7 @@ def replay(path: Path) -> None:
         reading = time.perf_counter() - started
     with open_bag(path) as bag:
         started = time.perf_counter()
-        sets = sum(len(found.planes) == 2 for found in Replay(bag, rig, rig.names, rig.dtype))
+        sets = sum(len(found.frames.planes) == 2 for found in Replay(bag, rig, rig))
         whole = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     sys.stdout.write(f"{sets} {reading} {whole} {peak}\n")

@@ -22,8 +22,8 @@ from sartm_core.deploy.graphs import write_graphs
 from sartm_core.deploy.onnx_segmenter import OnnxSegmenter
 from sartm_core.deploy.precision import quantize
 from sartm_core.deploy.torch_segmenter import TorchSegmenter
-from sartm_core.model.build import Network, build_network
-from sartm_core.model.presets import preset_for_rig
+from sartm_core.model.contract import Network
+from sartm_core.model.presets import build_network, preset_for_rig
 from sartm_core.rig import Rig, load_rig
 
 REPETITIONS, WARM_UP = 12, 3

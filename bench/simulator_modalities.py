@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from sartm_core.evaluation.metrics import SegmentationScore
 from sartm_core.files import write_text
+from sartm_core.learning.augmentation import Augmentation
 from sartm_core.learning.sources import SimulatedSource, TrainingFrames, validation_draws
 from sartm_core.rig import Rig, load_rig
 from sartm_sim.simulation import CONDITIONS
@@ -57,9 +58,12 @@ def _block(before: int, after: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+STILL = Augmentation(flip=0, scale=(1, 1), brightness=0, contrast=0, saturation=0, blur=0)
+
+
 def frames(rig: Rig, split: str, count: int, condition: str | None = None) -> tuple[Tensor, Tensor]:
     """Planes float16 [N, M, 3, H, W] and truth uint8 [N, H, W]."""
-    dataset = TrainingFrames(SimulatedSource(rig, split, count, condition), None, seed=0)
+    dataset = TrainingFrames(SimulatedSource(rig, split, count, condition), "stretch", STILL, 0)
     batches = list(DataLoader(dataset, batch_size=8, sampler=validation_draws(count, SIZE), num_workers=2))
     planes = torch.cat([batch["planes"].half() for batch in batches])
     return planes, torch.cat([batch["truth"].byte() for batch in batches])

@@ -40,14 +40,16 @@ def write_mfnet(root: Path) -> None:
         image = cv2.resize(coarse, SIZE[::-1], interpolation=cv2.INTER_CUBIC)
         image = np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
         cv2.imwrite(str(root / "images" / f"{name}.png"), image)
-        truth = cv2.resize(rng.integers(0, 9, (12, 16)).astype(np.uint8), SIZE[::-1], interpolation=cv2.INTER_NEAREST)
+        truth = cv2.resize(
+            rng.integers(0, 9, (12, 16)).astype(np.uint8), SIZE[::-1], interpolation=cv2.INTER_NEAREST_EXACT
+        )
         cv2.imwrite(str(root / "labels" / f"{name}.png"), truth)
 
 
 def sets_per_second(root: Path) -> float:
     """Read, augmented, collated; after two batches to warm up."""
     data = open_data(root)
-    frames = TrainingFrames(DiskSource(data, data.rig, "train"), Augmentation(), seed=0)
+    frames = TrainingFrames(DiskSource(data, data.rig, "train"), "stretch", Augmentation(), seed=0)
     sampler = RunSampler([StagePlan(SIZE, 52, 4)], len(frames), 0, 1, 0, 1, 0)
     started = 0.0
     for index, _ in enumerate(DataLoader(frames, batch_sampler=sampler, num_workers=WORKERS)):

@@ -3,189 +3,20 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from sartm_core.calibration import Extrinsics, Homography, Intrinsics
+from sartm_core.calibration import Extrinsics, Intrinsics
 from sartm_core.checked_yaml import Checked, check, read_yaml
 from sartm_core.errors import SartmError
+from sartm_core.kinds import DepthModality, Modality, Size
 from sartm_core.resources import resolve_config
 from sartm_core.segmentation import UNLABELLED
 
-Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
-"""Height, width in pixels."""
-
-Topic = Annotated[str, Field(pattern=r"^[/~]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$|^~/[A-Za-z0-9_/]+$")]
-"""A ROS topic's name: letters, digits and _ between slashes."""
-
-IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
-EVENT_PACKET, EVENT_ARRAY = "event_camera_msgs/msg/EventPacket", "dvs_msgs/msg/EventArray"
-
-SPARSE_KINDS = frozenset({"depth", "lidar", "event"})
-"""Kinds whose empty pixels are 0: mixing them with measured ones would invent measurements."""
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-
-
-class _Stream(Checked):
-    """What every modality has: where its messages come from and how they are matched to the others."""
-
-    name: Name
-    size: Size
-    topic: Topic
-    message: str
-    rate_hz: float | None = Field(None, gt=0)
-    """How often it measures; the node's diagnostics warn when it is slower."""
-    camera_info: Topic | None = None
-    calibration: Literal["file", "ros"] = "file"
-    """`ros`: what `intrinsics` and `extrinsics` leave out comes from the `camera_info` topic and from /tf_static."""
-    intrinsics: Intrinsics | None = None
-    """Of the reference: needed to project points into it. Of another camera: its images are warped to the reference;
-    without, they are taken to be registered already."""
-    extrinsics: Extrinsics | None = None
-    """Pose in the reference camera's optical frame; without, the sensor sits in the reference's place."""
-    plane_m: float = Field(1e6, gt=0)
-    """Images are warped for a plane that faces the reference at this distance; far by default."""
-    depth_from: Name | None = None
-    """Images are warped by what this depth modality measures (it may name itself), by the plane where it is blind."""
-    homography: Homography | None = None
-    """Images are warped by this matrix; nothing else of the calibration is used."""
-    tolerance_s: float = Field(0.05, ge=0)
-    """A message belongs to a frame set when its stamp is at most this far from the anchor's."""
-    offset_s: float = 0.0
-    """Added to the stamps of this stream, to take out a constant delay of its driver."""
-    required: bool = False
-    """A required modality holds frame sets back; the others may be absent."""
-
-    @property
-    def eight_bit(self) -> bool:
-        """Whether the planes are uint8 without loss."""
-        return True
-
-
-class _Camera(_Stream):
-    message: Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"] = "sensor_msgs/msg/Image"
-
-
-def _with_message(fields: Any, default: str) -> Any:
-    return {"message": default, **fields} if isinstance(fields, dict) else fields
-
-
-class RgbModality(_Camera):
-    """A colour camera: planes are red, green, blue, 0 to 255."""
-
-    kind: Literal["rgb"]
-
-
-class ThermalModality(_Camera):
-    """A long-wave infrared camera.
-
-    `percentile`: each frame stretched between two percentiles to 0..255, as gain-controlled cameras do.
-    `window`: a fixed window of kelvin to 0..255. `kelvin`: the temperature itself. `image`: 8 bit as delivered.
-    """
-
-    kind: Literal["thermal"]
-    encoding: Literal["percentile", "window", "kelvin", "image"] = "percentile"
-    percentiles: tuple[float, float] = (1.0, 99.0)
-    window_k: tuple[float, float] = (253.15, 323.15)
-    kelvin_per_count: float = Field(0.01, gt=0)
-
-    @property
-    def eight_bit(self) -> bool:
-        return self.encoding != "kelvin"
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "ThermalModality":
-        for field in ("percentiles", "window_k"):
-            low, high = getattr(self, field)
-            if low >= high:
-                raise ValueError(f"{field}: expected [low, high] with low < high, got [{low}, {high}]")
-        return self
-
-
-class DepthModality(_Camera):
-    """A depth camera. `metres`: the range image, thrice; `image`: three rendered planes, such as HHA."""
-
-    kind: Literal["depth"]
-    encoding: Literal["metres", "image"] = "metres"
-    metres_per_count: float = Field(0.001, gt=0)
-    max_range_m: float = Field(80.0, gt=0)
-
-    @property
-    def eight_bit(self) -> bool:
-        return self.encoding == "image"
-
-
-class LidarModality(_Stream):
-    """A LiDAR in the reference camera's image. `projected`: range (m), intensity, height (m); `image`: rendered."""
-
-    kind: Literal["lidar"]
-    encoding: Literal["projected", "image"] = "projected"
-    message: Literal["sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _default_message(cls, fields: Any) -> Any:
-        return _with_message(fields, POINT_CLOUD if fields.get("encoding") != "image" else IMAGE)
-
-    @property
-    def eight_bit(self) -> bool:
-        return self.encoding == "image"
-
-
-class EventModality(_Stream):
-    """An event camera. `counts`: events per pixel, positive and negative, of a window; `image`: rendered."""
-
-    kind: Literal["event"]
-    encoding: Literal["counts", "image"] = "image"
-    window_s: float = Field(0.03, gt=0)
-    """Counted are the events of this long before the frame set's stamp."""
-    message: Literal[
-        "event_camera_msgs/msg/EventPacket",
-        "dvs_msgs/msg/EventArray",
-        "sensor_msgs/msg/Image",
-        "sensor_msgs/msg/CompressedImage",
-    ]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _default_message(cls, fields: Any) -> Any:
-        return _with_message(fields, EVENT_PACKET if fields.get("encoding") == "counts" else IMAGE)
-
-    @property
-    def eight_bit(self) -> bool:
-        return self.encoding == "image"
-
-
-class NirModality(_Camera):
-    """A near-infrared camera. `image`: 8 bit; `counts`: deeper pixels as delivered."""
-
-    kind: Literal["nir"]
-    encoding: Literal["image", "counts"] = "image"
-
-    @property
-    def eight_bit(self) -> bool:
-        return self.encoding == "image"
-
-
-class PolarizationModality(_Camera):
-    """A polarisation camera. `aolp_dolp`: sine and cosine of the angle, and the degree of linear polarisation."""
-
-    kind: Literal["polarization"]
-    encoding: Literal["aolp_dolp", "image"] = "aolp_dolp"
-
-    @property
-    def eight_bit(self) -> bool:
-        return self.encoding == "image"
-
-
-Modality = (
-    RgbModality | ThermalModality | DepthModality | LidarModality | EventModality | NirModality | PolarizationModality
-)
+__all__ = ["ClassSpec", "Modality", "Rig", "Size", "SynchronizerSettings", "load_rig", "rig_from_dict"]
 
 
 class ClassSpec(Checked):
@@ -253,14 +84,16 @@ class Rig(Checked):
         reference = self.modality(self.reference)
         for modality in self.modalities:
             at = f"modalities.{modality.name}"
-            from_ros = modality.calibration == "ros" and modality.intrinsics is None and modality.kind != "lidar"
+            from_ros = modality.calibration == "ros" and modality.intrinsics is None and not modality.points
             if from_ros and modality.camera_info is None:
                 raise ValueError(f"{at}.camera_info: expected a topic, since calibration is ros")
             if modality.depth_from is None:
                 continue
             source = next((other for other in self.modalities if other.name == modality.depth_from), None)
             if not isinstance(source, DepthModality) or source.encoding != "metres":
-                raise ValueError(f"{at}.depth_from: '{modality.depth_from}' is no depth modality with encoding metres")
+                raise ValueError(
+                    f"{at}.depth_from: '{modality.depth_from}' is not a depth modality with encoding metres"
+                )
             for camera in (reference, modality):
                 if camera.intrinsics is None and camera.calibration == "file":
                     raise ValueError(f"modalities.{camera.name}.intrinsics: needed, since {at} has depth_from")

@@ -1,4 +1,4 @@
-"""The two values that travel through the system: a frame set in, a segmentation out."""
+"""The result of segmentation, and the words that it is described in."""
 
 from dataclasses import dataclass
 
@@ -11,23 +11,13 @@ UNLABELLED = 255
 LEVELS = ("FFP", "IFP", "SFM")
 """The pyramid levels: fine-grained (stride 4), intermediate resolution (8), semantic feature map (16)."""
 
-
-@dataclass(frozen=True, slots=True)
-class FrameSet:
-    """The planes of one instant. A modality that is absent is not a key.
-
-    Attributes:
-        stamp_ns: time of the anchor's measurement, nanoseconds.
-        planes: modality name -> [3, H, W] of the rig's dtype, at the sensor's own size.
-    """
-
-    stamp_ns: int
-    planes: dict[str, NDArray[np.uint8] | NDArray[np.float32]]
+SCORE_STRIDE = 4
+"""Pixels of the network's input per cell of its class scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:
-    """What a segmenter answers to one frame set.
+    """The answer of a segmenter to one frame set.
 
     Attributes:
         mask: uint8 [H, W], class ids, 255 = unlabelled; geometry of the reference camera.

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartm_core.deploy import Segmenter
+from sartm_core.deploy.bundle import check_serves
+from sartm_core.kinds import Planes
 from sartm_core.rig import Rig
-from sartm_core.segmentation import FrameSet, Segmentation
-from sartm_ros.preparation import Images, Preparation
+from sartm_core.segmentation import Segmentation
+from sartm_ros.frame_sets import FrameSet, FrameSetProcessor
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +22,13 @@ class Result:
     """What became of one set.
 
     Attributes:
-        frames: the planes that were segmented.
+        frames: the frame set that was segmented.
         segmentation: None when no modality of the set could be used.
-        broken: modality -> why its message could not be used; it counts as absent.
         prepare_s, segment_s: seconds spent.
     """
 
     frames: FrameSet
     segmentation: Segmentation | None
-    broken: dict[str, str]
     prepare_s: float
     segment_s: float
 
@@ -38,36 +38,43 @@ class Pipeline:
 
     Args:
         rig: what the messages are.
-        segmenter: a loaded bundle that serves it.
+        segmenter: a loaded bundle.
 
     Attributes:
-        preparation: whose rig may be replaced as calibrations become known.
+        processor: makes the frame sets; its rig may be replaced as calibrations become known.
+
+    Raises:
+        SartmError: the bundle does not serve the rig.
     """
 
     def __init__(self, rig: Rig, segmenter: Segmenter) -> None:
+        check_serves(segmenter.bundle.rig, rig)
         self.configured_rig = rig
-        self.preparation = Preparation(rig)
         self.segmenter = segmenter
+        self.processor = FrameSetProcessor(rig, segmenter.bundle.rig)
         self._reference_size = rig.modality(rig.reference).size
 
-    def run(self, stamp: int, messages: Mapping[str, Any], offsets_s: Mapping[str, float] | None = None) -> Result:
-        """Segments one set; never raises for a message that is broken. Arguments as `Preparation.images`."""
-        started = time.perf_counter()
-        images, broken = self.preparation.images(stamp, messages, offsets_s)
-        planes, faults = self.preparation.planes(images, self.segmenter.bundle.rig.dtype)
-        prepared = time.perf_counter()
-        segmentation = self.segment(planes)
-        finished = time.perf_counter()
-        return Result(FrameSet(stamp, planes), segmentation, broken | faults, prepared - started, finished - prepared)
+    def forget(self) -> None:
+        """Begins anew: what was learned of calibrations and broken sensors may have been corrected since."""
+        self.processor = FrameSetProcessor(self.configured_rig, self.segmenter.bundle.rig)
 
-    def segment(self, planes: Images) -> Segmentation | None:
+    def run(self, stamp_ns: int, messages: Mapping[str, Any], **options: Any) -> Result:
+        """Segments one set; never raises for a message that is broken. `options`: of `FrameSetProcessor.process`."""
+        started = time.perf_counter()
+        frames = self.processor.process(stamp_ns, messages, **options)
+        prepared = time.perf_counter()
+        segmentation = self.segment(frames.planes)
+        finished = time.perf_counter()
+        return Result(frames, segmentation, prepared - started, finished - prepared)
+
+    def segment(self, planes: dict[str, Planes]) -> Segmentation | None:
         """Segments planes at the size of the reference, the last one that was seen; None where there are no planes."""
         reference = self.configured_rig.reference
         if reference in planes:
             self._reference_size = planes[reference].shape[1:]
         return self.segmenter.segment(planes, self._reference_size) if planes else None
 
-    def backdrop(self, planes: Images) -> NDArray[np.uint8] | None:
+    def backdrop(self, planes: dict[str, Planes]) -> NDArray[np.uint8] | None:
         """What an overlay is drawn on: the first 8-bit modality that is present, uint8 [H, W, 3] of the mask's size."""
         for modality in self.configured_rig.modalities:
             if modality.eight_bit and modality.name in planes:

@@ -1,7 +1,7 @@
 """A segmentation as ROS messages: what the node publishes and `sartm bag segment` writes is the same."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -80,25 +80,3 @@ def labels_text(rig: Rig) -> str:
     """What `~/labels` says: JSON."""
     classes = [{"id": index, "name": spec.name, "color": spec.color} for index, spec in enumerate(rig.classes)]
     return json.dumps({"classes": classes, "unlabelled": UNLABELLED})
-
-
-def modality_states(
-    every: Collection[str], present: Collection[str], broken: Collection[str], stale: Collection[str]
-) -> dict[str, str]:
-    """State of every modality of a bundle in one set: present, absent, stale (silent for long) or broken.
-
-    Args:
-        every: the bundle's modalities.
-        present: those with a message in the set.
-        broken: those whose messages cannot be used.
-        stale: those that have been silent for long.
-    """
-    states = dict.fromkeys(every, "absent")
-    for name in every:
-        if name in broken:
-            states[name] = "broken"
-        elif name in present:
-            states[name] = "present"
-        elif name in stale:
-            states[name] = "stale"
-    return states

@@ -65,17 +65,14 @@ def data_stats(
 ) -> None:
     """Measure mean and standard deviation of each modality's planes, as the network sees them."""
     with user_errors(), _bar("measuring") as bar:
+        from sartm_core.datasets.dataset import read_frame
         from sartm_core.datasets.layouts import open_data
         from sartm_core.datasets.preview import spread_out
         from sartm_core.learning.statistics import plane_statistics
-        from sartm_core.sensing import encode
 
         data = open_data(folder)
         rig, frames = data.rig, spread_out(list(data.frames(split)), count, None)
-        planes = (
-            {name: encode(rig.modality(name), data.image(frame, name), rig.dtype) for name in frame.modalities}
-            for frame in bar.track(frames)
-        )
+        planes = (read_frame(data, frame).planes for frame in bar.track(frames))
         measured = plane_statistics(rig.names, planes)
     rows = {
         name: {"mean": mean.round(4).tolist(), "std": std.round(4).tolist(), "frames": int(seen)}

@@ -42,8 +42,8 @@ def evaluate(
         opened = open_data(data)
         mapping = None if classes is None else load_class_map(classes)
         # Torch loads for seconds: only once what was given is known to be there.
+        from sartm_core.commands.opening import open_model
         from sartm_core.evaluation.evaluate import evaluate as run
-        from sartm_core.evaluation.evaluate import open_model
         from sartm_core.evaluation.results import as_csv, as_dict
         from sartm_core.files import write_text
 
@@ -138,9 +138,9 @@ def pictures(
 
         opened = open_data(data)
         # Torch loads for seconds: only once what was given is known to be there.
+        from sartm_core.commands.opening import open_model
         from sartm_core.deploy.torch_segmenter import TorchSegmenter
         from sartm_core.evaluation import feature_pictures as drawing
-        from sartm_core.evaluation.evaluate import open_model
         from sartm_core.model.language import texts_of
 
         frames = drawing.labelled(opened, split, count)

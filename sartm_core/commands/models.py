@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from sartm_core.commands.common import JsonOption, print_json, stdout, user_errors
+from sartm_core.model.presets import PRESETS, NetworkConfig, preset
 
 model_app = typer.Typer(no_args_is_help=True, help="Networks: what they are made of, what they cost.")
 
@@ -17,7 +18,7 @@ def model_info(
         str,
         typer.Argument(
             metavar="PRESET",
-            help="any_sensor, sartm, mle_sam, mean_fusion, sam_lora, early_fusion, mm_sam_adapter.",
+            help=f"{', '.join(PRESETS)}.",
         ),
     ],
     backbone: Annotated[
@@ -39,7 +40,6 @@ def model_info(
     with user_errors():
         from sartm_core.errors import SartmError
         from sartm_core.model.info import describe
-        from sartm_core.model.presets import NetworkConfig, preset
 
         config = preset(preset_name, backbone, names, classes, lora_rank)
         halved = tuple(name.strip() for name in half_size.split(",") if name.strip())

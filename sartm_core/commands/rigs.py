@@ -50,7 +50,7 @@ def _alignment(rig: Rig, modality: Modality) -> str:
     if modality.homography is not None:
         return "by its homography"
     source = "CameraInfo and /tf_static" if modality.calibration == "ros" else "the rig file"
-    if modality.kind == "lidar" and getattr(modality, "encoding", "") == "projected":
+    if modality.points and not modality.eight_bit:
         return f"projected, calibration from {source}"
     if modality.calibration == "file" and modality.intrinsics is None:
         return "by the driver"

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sartm_core.datasets.dataset import DataSet, Frame
+from sartm_core.datasets.dataset import DataSet, Frame, read_frame
 from sartm_core.errors import SartmError
 from sartm_core.segmentation import UNLABELLED
-from sartm_core.sensing import encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +78,9 @@ def check_data(data: DataSet, progress: Callable[[int, int], None] = lambda done
 
 def _measure(data: DataSet, frame: Frame, name: str, faults: list[str]) -> tuple[int, int] | None:
     try:
-        image = data.image(frame, name)
+        planes = read_frame(data, frame, [name]).planes[name]
     except SartmError as error:  # names its file
         faults.append(str(error))
-        return None
-    try:
-        planes = encode(data.rig.modality(name), image, data.rig.dtype)
-    except SartmError as error:
-        faults.append(f"{data.path(frame, name)}: {error}")
         return None
     return (planes.shape[1], planes.shape[2])
 

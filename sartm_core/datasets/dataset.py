@@ -1,6 +1,6 @@
 """One labelled or unlabelled frame set of a data set, and what every data set can be asked."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sartm_core.checked_yaml import Checked
+from sartm_core.errors import SartmError
 from sartm_core.rig import Rig
+from sartm_core.sensing import EncodedFrame, encode_frame
 
 TRUTH = "truth"
 """Names the labels where modalities are named."""
@@ -58,3 +60,21 @@ class DataSet(Protocol):
     def path(self, frame: Frame, what: str) -> Path:
         """The file of a modality, or of `truth`."""
         ...
+
+
+def read_frame(data: DataSet, frame: Frame, names: Collection[str] | None = None, dtype: Any = None) -> EncodedFrame:
+    """The images and planes of one frame, which lie in the reference's geometry already.
+
+    Args:
+        names: only these modalities; by default all that the frame has.
+        dtype: of the planes; by default the data's rig's.
+
+    Raises:
+        SartmError: an image is missing or cannot be encoded; names the file.
+    """
+    chosen = [name for name in frame.modalities if names is None or name in names]
+    raws = {name: data.image(frame, name) for name in chosen}
+    encoded = encode_frame(data.rig, raws, dtype=dtype, registered=True)
+    for name, fault in encoded.faults.items():
+        raise SartmError(f"{data.path(frame, name)}: {fault}")
+    return encoded

@@ -66,7 +66,7 @@ class Deliver:
         image = colour(read_image(self.path(frame, modality)))
         size = self.rig.modality(modality).size
         if modality == "event" and image.shape[:2] != size:  # low resolution is one of the faults
-            return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_NEAREST))
+            return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT))
         return image
 
     def truth(self, frame: Frame) -> NDArray[np.uint8]:

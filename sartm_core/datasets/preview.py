@@ -11,7 +11,6 @@ from sartm_core.datasets.dataset import TRUTH, DataSet, Frame
 from sartm_core.datasets.files import is_labelled
 from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path
-from sartm_core.sensing.pictures import picture
 
 
 def contact_sheet(data: DataSet, frames: list[Frame], out: Path) -> None:
@@ -40,7 +39,7 @@ def contact_sheet(data: DataSet, frames: list[Frame], out: Path) -> None:
                 else:
                     axis.text(0.5, 0.5, "no labels", ha="center", va="center", transform=axis.transAxes)
             elif name in frame.modalities:
-                axis.imshow(picture(rig.modality(name), data.image(frame, name)), interpolation="nearest")
+                axis.imshow(rig.modality(name).picture(data.image(frame, name)), interpolation="nearest")
             else:
                 axis.text(0.5, 0.5, "absent", ha="center", va="center", color="#888888", transform=axis.transAxes)
         axes[row][0].set_ylabel(_label(frame), fontsize=9)

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,22 @@ class Segmenter(Protocol):
         Raises:
             SartmError: no planes, an unknown modality, or an array that is not [3, H, W].
         """
+
+
+@runtime_checkable
+class StagedSegmenter(Segmenter, Protocol):
+    """A segmenter whose stages can be timed one by one: all backends of ours, by `host.HostSide`."""
+
+    def prepare(self, planes: dict[str, Any]) -> tuple[NDArray[Any], list[int]]:
+        """Planes -> what the network takes: [R, 3, h, w] and the modality of each row."""
+
+    def run_network(self, batch: NDArray[Any], rows: list[int]) -> dict[str, NDArray[Any]]:
+        """That -> the network's answer, by name."""
+
+    def finish(
+        self, planes: dict[str, Any], size: tuple[int, int] | None, answer: dict[str, NDArray[Any]]
+    ) -> Segmentation:
+        """The answer -> mask and confidence at the frame's size."""
 
 
 def load_segmenter(

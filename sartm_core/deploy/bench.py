@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sartm_core.deploy import Segmenter
+from sartm_core.deploy import Segmenter, StagedSegmenter
 from sartm_core.deploy.host import Planes
 
 WARM_UP = 3
@@ -19,12 +19,13 @@ PEAK_SIDE = 1536
 
 
 def measure(
-    segmenter: Any, every_subset: bool, repetitions: int, progress: Callable[[str], None] = lambda name: None
+    segmenter: Segmenter, every_subset: bool, repetitions: int, progress: Callable[[str], None] = lambda name: None
 ) -> dict[str, Any]:
     """Times a segmenter on random planes of the rig's sizes.
 
     Args:
-        segmenter: of any backend; its parts `prepare`, `run_network` and `finish` are timed one by one.
+        segmenter: of any backend; of a `StagedSegmenter` `prepare`, `run` and `finish` are timed one by one, of another
+            the whole counts as `run`.
         every_subset: every choice of modalities, or the first, the first two, ...
         repetitions: timed calls of each.
         progress: called with what is measured next.
@@ -72,19 +73,24 @@ def _choices(names: tuple[str, ...], every_subset: bool) -> Iterator[tuple[str, 
         yield from combinations(names, count) if every_subset else [names[:count]]
 
 
-def _stages(segmenter: Any, planes: Planes, repetitions: int) -> dict[str, dict[str, float]]:
+def _stages(segmenter: Segmenter, planes: Planes, repetitions: int) -> dict[str, dict[str, float]]:
+    """p50 and p95 of each stage, milliseconds."""
     times: dict[str, list[float]] = {"prepare": [], "run": [], "finish": []}
     for _ in range(WARM_UP + repetitions):
-        started = time.perf_counter()
-        prepared = segmenter.prepare(planes)
-        ready = time.perf_counter()
-        answer = segmenter.run_network(*prepared)
-        answered = time.perf_counter()
-        segmenter.finish(planes, None, *answer)
-        for name, seconds in (
-            ("prepare", ready - started), ("run", answered - ready), ("finish", time.perf_counter() - answered),
-        ):  # fmt: skip
-            times[name].append(seconds * 1e3)
+        moments = [time.perf_counter()]
+        if isinstance(segmenter, StagedSegmenter):
+            prepared = segmenter.prepare(planes)
+            moments.append(time.perf_counter())
+            answer = segmenter.run_network(*prepared)
+            moments.append(time.perf_counter())
+            segmenter.finish(planes, None, answer)
+        else:
+            moments.append(moments[0])
+            segmenter.segment(planes)
+            moments.append(time.perf_counter())
+        moments.append(time.perf_counter())
+        for values, begin, end in zip(times.values(), moments, moments[1:], strict=False):
+            values.append((end - begin) * 1e3)
     return {
         name: {f"p{percent}": float(np.percentile(values[WARM_UP:], percent)) for percent in (50, 95)}
         for name, values in times.items()

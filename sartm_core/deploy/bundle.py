@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sartm_core.checked_yaml import Checked, check
 from sartm_core.errors import SartmError
 from sartm_core.files import sha256
 from sartm_core.rig import Rig, Size
 
-FORMAT = 5
+FORMAT = 6
 DESCRIPTION_FILE = "bundle.json"
 WEIGHTS_FILE = "weights.safetensors"
 HEAD_FILE = "head.onnx"
@@ -19,6 +19,14 @@ HEAD_FILE = "head.onnx"
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 """A file of the bundle's own folder."""
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+Argmax = Literal["frame", "network"]
+HEAD_OUTPUTS: dict[Argmax, tuple[str, ...]] = {
+    "frame": ("scores", "routing"),
+    "network": ("mask", "confidence", "routing"),
+}
+"""What `head.onnx`, and every backend's network, answers."""
 
 
 class NetworkShape(Checked):
@@ -58,7 +66,10 @@ class Bundle(Checked):
         rig: what the model was trained for: modalities, encodings, classes, palette.
         network: its shape; the normalisation lies with the weights, or in the graphs.
         size: height, width of the network's input.
-        fit: how camera images are brought to that size.
+        fit: how camera images are brought to that size; `window`: windows of that size slide over them.
+        stride: rows, columns between windows.
+        argmax: where the best class is chosen: `frame`, of the scores interpolated to the frame's size, or `network`,
+            at the network's size, from which masks return by nearest neighbour.
         graphs: None where the bundle holds `weights.safetensors` for the torch backend.
         files: SHA-256 of every other file.
         recipe: the training run, as it was read.
@@ -67,18 +78,28 @@ class Bundle(Checked):
         versions: of the libraries that made it.
     """
 
-    format: Literal[5]
+    format: Literal[5, 6]
     name: str
     rig: Rig
     network: NetworkShape
     size: Size
-    fit: Literal["stretch", "letterbox", "crop"]
+    fit: Literal["stretch", "letterbox", "crop", "window"]
+    stride: Size | None = None
+    argmax: Argmax = "network"
     graphs: Graphs | None = None
     files: dict[FileName, Sha256]
     recipe: dict[str, Any]
     figures: dict[str, Any]
     parity: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str]
+
+    @model_validator(mode="after")
+    def _sliding(self) -> "Bundle":
+        if (self.fit == "window") != (self.stride is not None):
+            raise ValueError("stride: goes with fit: window")
+        if self.fit == "window" and self.argmax != "frame":
+            raise ValueError("argmax: windows are blended by their scores, so 'frame' is expected")
+        return self
 
 
 def encoder_files(bundle: Bundle) -> dict[str, list[int]]:
@@ -104,7 +125,7 @@ def read_bundle(directory: Path) -> Bundle:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise SartmError(f"{path}: is no JSON file: {error}. Export the bundle again.") from error
     found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
+    if found not in (5, FORMAT):  # 6 added argmax and windows
         raise SartmError(f"{path}: expected format {FORMAT}, got {found}. Export with this version of sartm.")
     bundle = check(content, Bundle, str(path))
     if bundle.graphs is not None:
@@ -132,19 +153,10 @@ def _check_file(path: Path, expected: str) -> None:
         )
 
 
-_INPUT_FIELDS = {"counts": ("window_s",), "window": ("window_k",), "percentile": ("percentiles",)}
-"""Encoding -> what else of the rig file decides the numbers that the network sees."""
-
-
-def _as_in_yaml(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
 def check_serves(bundle_rig: Rig, rig: Rig) -> None:
     """Checks that a model trained for `bundle_rig` can serve the sensors of `rig`.
 
-    `rig` may have fewer modalities; each must exist in the bundle under the same name, with the same kind, encoding and
-    `_INPUT_FIELDS`. The classes must be the same.
+    `rig` may have fewer modalities; see `check_inputs`. The classes must be the same.
 
     Raises:
         SartmError: names the field, what the bundle expects and what the rig has.
@@ -155,18 +167,32 @@ def check_serves(bundle_rig: Rig, rig: Rig) -> None:
             f"the rig file lists {', '.join(rig.class_names)}. "
             "Copy the bundle's classes into the rig file, or train with this rig."
         )
+    check_inputs(bundle_rig, rig)
+
+
+def check_inputs(bundle_rig: Rig, rig: Rig) -> None:
+    """Checks that what `rig` encodes is what the model was trained on, whatever its classes.
+
+    Each modality must exist in the bundle under the same name, with equal `input_fields`.
+
+    Raises:
+        SartmError: names the field, what the bundle expects and what the rig has.
+    """
     for modality in rig.modalities:
         if modality.name not in bundle_rig.names:
             raise SartmError(
                 f"rig '{rig.name}': the bundle was not trained with a modality '{modality.name}'; it knows "
                 f"{', '.join(bundle_rig.names)}. Rename or remove it in the rig file, or train with this rig."
             )
-        expected = bundle_rig.modality(modality.name)
-        encoding = getattr(expected, "encoding", "")
-        for field in ("kind", "encoding", *_INPUT_FIELDS.get(encoding, ())):
-            wanted, got = (_as_in_yaml(getattr(one, field, None)) for one in (expected, modality))
+        expected, found = bundle_rig.modality(modality.name).input_fields, modality.input_fields
+        for field, value in expected.items():
+            wanted, got = _as_in_yaml(value), _as_in_yaml(found.get(field))
             if wanted != got:
                 raise SartmError(
                     f"rig '{rig.name}', modality '{modality.name}': the bundle was trained with {field} '{wanted}', "
                     f"the rig file says '{got}'. Set {field}: {wanted}, or train with this rig."
                 )
+
+
+def _as_in_yaml(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,8 +1,8 @@
 """The network as ONNX graphs: the encoder, run on however many modalities are there, and the head.
 
     encoder.onnx  planes [R, 3, h, w], modality int64 [R] -> features such as ffp, ifp, sfm
-    head.onnx     features [R, ...], modality int64 [R] -> mask uint8 [h, w], confidence float32 [h/4, w/4],
-                  routing float32 [3, M]
+    head.onnx     features [R, ...], modality int64 [R] -> routing float32 [3, M], and scores float32 [C, h/4, w/4]
+                  (argmax: frame) or mask uint8 [h, w] and confidence float32 [h/4, w/4] (argmax: network)
 
 Modalities that cannot pass in one batch (half size, weights of their own) have encoders of their own.
 
@@ -20,10 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sartm_core.model.build import Network
+from sartm_core.deploy.bundle import HEAD_OUTPUTS, Argmax
+from sartm_core.model.contract import Network
 from sartm_core.rig import Size
 
-ENCODER_INPUTS, HEAD_OUTPUTS = ("planes", "modality"), ("mask", "confidence", "routing")
+ENCODER_INPUTS = ("planes", "modality")
 
 
 class EncoderGraph(nn.Module):
@@ -39,20 +40,24 @@ class EncoderGraph(nn.Module):
 
 
 class HeadGraph(nn.Module):
-    """See the module. Args: network, in its inference form; size: height, width of its input."""
+    """See the module. Args: network, in its inference form; size: height, width of its input; argmax: see `Bundle`."""
 
-    def __init__(self, network: Network, size: Size) -> None:
+    def __init__(self, network: Network, size: Size, argmax: Argmax) -> None:
         super().__init__()
+        self.argmax = argmax
         self.network = network
         self.size = size
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The features, and last the modality of each row."""
         *features, modality = inputs
         known = torch.arange(len(self.network.config.modalities), device=modality.device)
         availability = (modality[:, None] == known[None]).any(dim=0, keepdim=True)
         output = self.network.decode(features, modality * 0, modality, availability)
-        return (*answer(output.logits, self.size), output.routing[0].float())
+        routing = output.routing[0].float()
+        if self.argmax == "frame":
+            return output.logits[0].float(), routing
+        return (*answer(output.logits, self.size), routing)
 
 
 def answer(logits: Tensor, size: Size) -> tuple[Tensor, Tensor]:
@@ -89,13 +94,20 @@ def _quiet() -> Iterator[None]:
 
 @torch.no_grad()
 def write_graphs(
-    network: Network, size: Size, dtype: torch.dtype, opset: int, encoders: dict[str, Path], head: Path
+    network: Network,
+    size: Size,
+    dtype: torch.dtype,
+    opset: int,
+    encoders: dict[str, Path],
+    head: Path,
+    argmax: Argmax = "network",
 ) -> dict[str, tuple[int, int, int]]:
     """Traces the graphs in float32.
 
     Args:
         network: in its inference form, on the CPU; its position embedding is fixed afterwards.
         size: height, width of the input.
+        argmax: see `Bundle`.
         dtype: of the planes.
         opset: of ONNX.
         encoders: the file of each of the network's `encoder_groups`.
@@ -114,7 +126,7 @@ def write_graphs(
         _write(encoder, (planes, modality), ENCODER_INPUTS, names, opset, encoders[group])
     features = [level[:1].expand(count, -1, -1, -1).contiguous() for level in shapes]
     arguments = (*features, torch.arange(count))
-    _write(HeadGraph(network, size).eval(), arguments, (*names, "modality"), HEAD_OUTPUTS, opset, head)
+    _write(HeadGraph(network, size, argmax).eval(), arguments, (*names, "modality"), HEAD_OUTPUTS[argmax], opset, head)
     return {name: (level.shape[1], level.shape[2], level.shape[3]) for name, level in zip(names, features, strict=True)}
 
 

@@ -1,22 +1,23 @@
 """What every backend does on the host: check the planes, fit them to the network, fit the answer back."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from sartm_core.deploy.bundle import Bundle
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig
-from sartm_core.segmentation import Segmentation
-from sartm_core.sensing.fit import Fit
-
-CONFIDENCE_STRIDE = 4
-"""Confidence comes at this stride: a softmax over full-size scores would cost more than the head."""
+from sartm_core.segmentation import LEVELS, Segmentation
+from sartm_core.sensing import Fit, FitMode, Windows
+from sartm_core.sensing.fit import resize_labels
 
 Planes = dict[str, NDArray[np.uint8] | NDArray[np.float32]]
+Answer = dict[str, NDArray[Any]]
+"""What a network answers, by name: see `bundle.HEAD_OUTPUTS`."""
+RunNetwork = Callable[[NDArray[Any], list[int]], Answer]
+"""[R, 3, h, w], the first R rows of the batch, and the modality of each row -> the network's answer."""
 
 
 class HostSide:
@@ -34,8 +35,14 @@ class HostSide:
         shape = (len(bundle.rig.modalities), 3, *bundle.size)
         self._batch = np.zeros(shape, bundle.rig.dtype) if batch is None else batch
 
+    def segment(self, planes: Planes, size: tuple[int, int] | None, run_network: RunNetwork) -> Segmentation:
+        """What `Segmenter.segment` does; windows that slide over the frame pass one after the other."""
+        if self.bundle.fit == "window":
+            return self._slide(planes, size, run_network)
+        return self.finish(planes, size, run_network(*self.prepare(planes)))
+
     def prepare(self, planes: Planes) -> tuple[NDArray[Any], list[int]]:
-        """Fits the planes.
+        """Fits the planes; with windows the first of them.
 
         Args:
             planes: modality name -> [3, H, W] at any size.
@@ -48,36 +55,56 @@ class HostSide:
             SartmError: no planes, an unknown modality, or an array that is not [3, H, W].
         """
         _check(planes, self.bundle.rig)
+        mode: FitMode = "crop" if self.bundle.fit == "window" else self.bundle.fit
         rows: list[int] = []
         for index, modality in self._order:
             if modality.name in planes:
                 array = planes[modality.name]
-                fit = Fit(self.bundle.fit, array.shape[1:], self.bundle.size)
-                fit.planes(array, modality.kind, out=self._batch[len(rows)])
+                fit = Fit(mode, array.shape[1:], self.bundle.size)
+                fit.planes(array, sparse=modality.sparse, out=self._batch[len(rows)])
                 rows.append(index)
         return self._batch[: len(rows)], rows
 
-    def finish(
-        self,
-        planes: Planes,
-        size: tuple[int, int] | None,
-        mask: NDArray[np.uint8],
-        confidence: NDArray[np.float32],
-        routing: NDArray[np.float32],
-    ) -> Segmentation:
+    def finish(self, planes: Planes, size: tuple[int, int] | None, answer: Answer) -> Segmentation:
         """Fits the answer back to the reference camera.
 
         Args:
             planes: as they were segmented.
             size: height, width of the mask; by default that of the reference's planes, or of the rig without them.
-            mask: [h, w]; confidence: [h/4, w/4]; routing: [3, M].
+            answer: scores [C, h/4, w/4], or mask [h, w] and confidence [h/4, w/4]; and routing [3, M].
         """
+        mode: FitMode = "crop" if self.bundle.fit == "window" else self.bundle.fit
+        fit = Fit(mode, self._frame(planes, size), self.bundle.size)
+        if "scores" in answer:
+            return Segmentation(*fit.segment(answer["scores"]), answer["routing"])
+        confidence = resize_labels(answer["confidence"], self.bundle.size)
+        return Segmentation(fit.mask_back(answer["mask"]), fit.back(confidence, 0.0), answer["routing"])
+
+    def _slide(self, planes: Planes, size: tuple[int, int] | None, run_network: RunNetwork) -> Segmentation:
+        _check(planes, self.bundle.rig)
+        assert self.bundle.stride is not None
+        frame = self._frame(planes, size)
+        present = [(index, modality) for index, modality in self._order if modality.name in planes]
+        large = [
+            Fit("stretch", planes[m.name].shape[1:], frame).planes(planes[m.name], sparse=m.sparse) for _, m in present
+        ]
+        windows = Windows(frame, self.bundle.size, self.bundle.stride)
+        routing = np.zeros((len(LEVELS), len(self.bundle.rig.names)), np.float32)
+        for place in windows.places:
+            for row, array in enumerate(large):
+                windows.cut(array, place, self._batch[row])
+            answer = run_network(self._batch[: len(large)], [index for index, _ in present])
+            windows.add(place, answer["scores"])
+            routing += answer["routing"] / len(windows.places)
+        return Segmentation(*windows.segment(), routing)
+
+    def _frame(self, planes: Planes, size: tuple[int, int] | None) -> tuple[int, int]:
         rig = self.bundle.rig
-        if size is None:
-            size = planes[rig.reference].shape[1:] if rig.reference in planes else rig.modality(rig.reference).size
-        fit = Fit(self.bundle.fit, size, self.bundle.size)
-        whole = cv2.resize(confidence, self.bundle.size[::-1], interpolation=cv2.INTER_NEAREST)
-        return Segmentation(fit.mask_back(mask), fit.back(np.asarray(whole), 0.0), routing)
+        if size is not None:
+            return size
+        if rig.reference in planes:
+            return planes[rig.reference].shape[1], planes[rig.reference].shape[2]
+        return rig.modality(rig.reference).size
 
 
 def _check(planes: dict[str, Any], rig: Rig) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.deploy.bundle import HEAD_FILE, Bundle, encoder_files
-from sartm_core.deploy.host import HostSide, Planes
+from sartm_core.deploy.bundle import HEAD_FILE, HEAD_OUTPUTS, Bundle, encoder_files
+from sartm_core.deploy.host import Answer, HostSide, Planes
 from sartm_core.errors import SartmError
 from sartm_core.segmentation import Segmentation
 
@@ -55,7 +55,7 @@ class OnnxSegmenter:
         self.bundle = bundle
         assert bundle.graphs is not None
         host = HostSide(bundle, encoder_files(bundle).values())
-        self.prepare, self.finish = host.prepare, host.finish
+        self._host, self.prepare, self.finish = host, host.prepare, host.finish
         self._device = "cpu" if device == "cpu" else "cuda"
         self._encoders = [
             (_session(directory / file, device, threads), frozenset(rows))
@@ -70,10 +70,10 @@ class OnnxSegmenter:
         self.backend = f"onnx on {PROVIDERS[device].removesuffix('ExecutionProvider')}"
 
     def segment(self, planes: Planes, size: tuple[int, int] | None = None) -> Segmentation:
-        return self.finish(planes, size, *self.run_network(*self.prepare(planes)))
+        return self._host.segment(planes, size, self.run_network)
 
-    def run_network(self, batch: NDArray[Any], rows: list[int]) -> list[NDArray[Any]]:
-        """[R, 3, h, w] and the modality of each row -> mask, confidence, routing. Features stay on the device."""
+    def run_network(self, batch: NDArray[Any], rows: list[int]) -> Answer:
+        """See `host.RunNetwork`. Features stay on the device."""
         modality = np.array(rows, np.int64)
         first = 0
         for encoder, theirs in self._encoders:  # the rows of one encoder lie together, see HostSide.prepare
@@ -90,10 +90,11 @@ class OnnxSegmenter:
         for name, features in self._features.items():
             head.bind_input(name, **features.rows(0, len(rows)))
         head.bind_cpu_input("modality", modality)
-        for name in ("mask", "confidence", "routing"):
+        names = HEAD_OUTPUTS[self.bundle.argmax]
+        for name in names:
             head.bind_output(name, "cpu")
         self._head.run_with_iobinding(head)
-        return list(head.copy_outputs_to_cpu())
+        return dict(zip(names, head.copy_outputs_to_cpu(), strict=True))
 
 
 class _Features:

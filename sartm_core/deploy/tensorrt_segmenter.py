@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.deploy.bundle import HEAD_FILE, Bundle, encoder_files
+from sartm_core.deploy.bundle import HEAD_FILE, HEAD_OUTPUTS, Bundle, encoder_files
 from sartm_core.deploy.cuda import Cuda
 from sartm_core.deploy.engine import (
     DEFAULT_WORKSPACE_MB,
@@ -20,9 +20,9 @@ from sartm_core.deploy.engine import (
     load_or_build,
     tensorrt,
 )
-from sartm_core.deploy.host import CONFIDENCE_STRIDE, HostSide, Planes
+from sartm_core.deploy.host import Answer, HostSide, Planes
 from sartm_core.errors import SartmError
-from sartm_core.segmentation import LEVELS, Segmentation
+from sartm_core.segmentation import LEVELS, SCORE_STRIDE, Segmentation
 
 log = logging.getLogger("sartm")
 
@@ -59,13 +59,16 @@ class TensorRtSegmenter:
         count, (height, width) = len(bundle.rig.names), bundle.size
         self._batch = self._cuda.pinned((count, 3, height, width), bundle.rig.dtype)
         self._modality = self._cuda.pinned((count,), _numpy(trt, self._engines[-1], "modality"))
-        self._mask = self._cuda.pinned((height, width), np.uint8)
-        small = (height // CONFIDENCE_STRIDE, width // CONFIDENCE_STRIDE)
-        self._confidence = self._cuda.pinned(small, np.float32)
-        self._routing = self._cuda.pinned((len(LEVELS), count), np.float32)
+        cells = (height // SCORE_STRIDE, width // SCORE_STRIDE)
+        shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+            "scores": ((len(bundle.rig.classes), *cells), np.float32),
+            "mask": ((height, width), np.uint8),
+            "confidence": (cells, np.float32),
+            "routing": ((len(LEVELS), count), np.float32),
+        }
+        self._outputs = {name: self._cuda.pinned(*shapes[name]) for name in HEAD_OUTPUTS[bundle.argmax]}
         host = HostSide(bundle, self._rows_of, self._batch)
-        self.prepare, self.finish = host.prepare, host.finish
-        self._outputs = {"mask": self._mask, "confidence": self._confidence, "routing": self._routing}
+        self._host, self.prepare, self.finish = host, host.prepare, host.finish
         self._row_bytes = {"planes": self._batch[0].nbytes}
         for name, shape in bundle.graphs.features.items():
             self._row_bytes[name] = int(np.prod(shape)) * _numpy(trt, self._engines[-1], name).itemsize
@@ -77,9 +80,9 @@ class TensorRtSegmenter:
         self.backend = f"tensorrt {trt.__version__} on {self._cuda.device_name}"
 
     def segment(self, planes: Planes, size: tuple[int, int] | None = None) -> Segmentation:
-        return self.finish(planes, size, *self.run_network(*self.prepare(planes)))
+        return self._host.segment(planes, size, self.run_network)
 
-    def run_network(self, batch: NDArray[Any], rows: list[int]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    def run_network(self, batch: NDArray[Any], rows: list[int]) -> Answer:
         """Upload, encoders, head, download; `batch` is the pinned one, of which `prepare` has filled the first rows."""
         self._modality[: len(rows)] = rows
         counts = tuple(sum(row in theirs for row in rows) for theirs in self._rows_of)
@@ -87,7 +90,7 @@ class TensorRtSegmenter:
             self._captured[counts] = self._capture(counts)
         self._cuda.launch(self._captured[counts][0])
         self._cuda.synchronize()
-        return self._mask.copy(), self._confidence.copy(), self._routing.copy()
+        return {name: array.copy() for name, array in self._outputs.items()}
 
     def _capture(self, counts: tuple[int, ...]) -> tuple[ctypes.c_void_p, Any]:
         """The work for so many rows of each encoder as one CUDA graph; the contexts have to live as long as it does."""

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sartm_core.deploy.bundle import WEIGHTS_FILE, Bundle
+from sartm_core.deploy.bundle import HEAD_OUTPUTS, WEIGHTS_FILE, Bundle
 from sartm_core.deploy.graphs import EncoderGraph, HeadGraph
-from sartm_core.deploy.host import HostSide, Planes
+from sartm_core.deploy.host import Answer, HostSide, Planes
 from sartm_core.errors import SartmError
-from sartm_core.model.build import build_network
-from sartm_core.model.presets import preset_for_rig
+from sartm_core.model.presets import build_network, preset_for_rig
 from sartm_core.segmentation import Segmentation
 
 _CORES = torch.get_num_threads()
@@ -62,21 +61,21 @@ class TorchSegmenter:
         groups = self.network.encoder_groups
         self._groups = [frozenset(rows) for rows in groups.values()]
         self._encoders = [EncoderGraph(self.network, group) for group in groups]
-        self._head = HeadGraph(self.network, bundle.size)
+        self._head = HeadGraph(self.network, bundle.size, bundle.argmax)
         if on_gpu:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.network.fix_size(bundle.size)
         batch = torch.zeros((len(bundle.rig.names), 3, *bundle.size), dtype=_torch_dtype(bundle.rig.dtype))
         self._batch = batch.pin_memory() if on_gpu else batch
         host = HostSide(bundle, groups.values(), self._batch.numpy())
-        self.prepare, self.finish = host.prepare, host.finish
+        self._host, self.prepare, self.finish = host, host.prepare, host.finish
 
     def segment(self, planes: Planes, size: tuple[int, int] | None = None) -> Segmentation:
-        return self.finish(planes, size, *self.run_network(*self.prepare(planes)))
+        return self._host.segment(planes, size, self.run_network)
 
     @torch.inference_mode()
-    def run_network(self, planes: NDArray[Any], rows: list[int]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """[R, 3, h, w] and the modality of each row -> mask [h, w], confidence [h/4, w/4], routing [3, M]."""
+    def run_network(self, planes: NDArray[Any], rows: list[int]) -> Answer:
+        """See `host.RunNetwork`."""
         # The pinned tensor whose first rows `planes` are: torch does not see that a NumPy view of it is pinned.
         batch, modality = self._batch[: len(rows)], torch.tensor(rows)
         counts = tuple(sum(row in group for row in rows) for group in self._groups)
@@ -87,12 +86,10 @@ class TorchSegmenter:
                 run = functools.partial(self._network_answer, counts=counts)
                 self._graphs[counts] = _CudaGraph(run, batch, modality)
             answer = self._graphs[counts](batch, modality)
-        mask, confidence, routing = (tensor.cpu().numpy() for tensor in answer)
-        return mask, confidence, routing
+        names = HEAD_OUTPUTS[self.bundle.argmax]
+        return {name: tensor.cpu().numpy() for name, tensor in zip(names, answer, strict=True)}
 
-    def _network_answer(
-        self, batch: Tensor, modality: Tensor, counts: tuple[int, ...]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _network_answer(self, batch: Tensor, modality: Tensor, counts: tuple[int, ...]) -> tuple[Tensor, ...]:
         """`counts` rows pass each encoder; they lie together, in this order."""
         levels, first = [], 0
         for encoder, count in zip(self._encoders, counts, strict=True):
@@ -123,7 +120,7 @@ class _CudaGraph:
         with torch.cuda.graph(self._graph):
             self._answer = run(self._batch, self._modality)
 
-    def __call__(self, batch: Tensor, modality: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, batch: Tensor, modality: Tensor) -> tuple[Tensor, ...]:
         self._batch.copy_(batch, non_blocking=True)
         self._modality.copy_(modality, non_blocking=True)
         self._graph.replay()

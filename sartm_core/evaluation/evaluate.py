@@ -1,33 +1,17 @@
 """Runs a model over a data set under the chosen protocols."""
 
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 
-from sartm_core.datasets.dataset import TRUTH, DataSet, Frame
+from sartm_core.datasets.dataset import TRUTH, DataSet, Frame, read_frame
 from sartm_core.datasets.files import is_labelled
 from sartm_core.datasets.frame_lists import read_frame_lists
-from sartm_core.deploy import Segmenter, load_segmenter
+from sartm_core.deploy import Segmenter
+from sartm_core.deploy.bundle import check_inputs
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap
 from sartm_core.evaluation.outcome import LIST, Evaluation, LabelledSet
 from sartm_core.evaluation.scoring import Scoring, process_group
 from sartm_core.rig import Rig
-from sartm_core.sensing import encode
-
-
-@contextmanager
-def open_model(model: Path | str, backend: str = "auto", device: str = "auto") -> Iterator[Segmenter]:
-    """A bundle, or a checkpoint of `sartm train`, as a segmenter."""
-    if Path(model).suffix != ".ckpt":
-        yield load_segmenter(model, backend, device)
-        return
-    from sartm_core.learning.export import export
-
-    with tempfile.TemporaryDirectory() as folder:
-        export(Path(model), Path(folder) / "bundle")
-        yield load_segmenter(Path(folder) / "bundle", backend, device)
 
 
 def evaluate(
@@ -55,9 +39,11 @@ def evaluate(
         progress: called with frames done, frames in all (of this process).
 
     Raises:
-        SartmError: unknown protocol, no labelled frames, no common modality, other classes.
+        SartmError: unknown protocol, no labelled frames, no common modality or one that the model was not trained
+            on in this form, other classes.
     """
     scoring = Scoring(segmenter, data.rig, protocols, class_map)
+    check_inputs(segmenter.bundle.rig, data.rig.only(scoring.modalities))
     labelled = [frame for frame in data.frames(split) if is_labelled(data.path(frame, TRUTH))][:limit]
     if not labelled:
         raise SartmError(f"{data.name}: split '{split}' has no labelled frames to score.")
@@ -66,14 +52,13 @@ def evaluate(
         mine = labelled[rank::world]
         for done, frame in enumerate(mine, start=1):
             listed = {LIST: named[frame.id]} if frame.id in named else {}
-            scoring.add(_sample(data, frame, scoring.modalities, segmenter.bundle.rig, listed))
+            scoring.add(_labelled_set(data, frame, scoring.modalities, segmenter.bundle.rig, listed))
             progress(done, len(mine))
         return scoring.result(data.name, split)
 
 
-def _sample(
+def _labelled_set(
     data: DataSet, frame: Frame, modalities: tuple[str, ...], model: Rig, listed: dict[str, str]
 ) -> LabelledSet:
-    images = {name: data.image(frame, name) for name in modalities if name in frame.modalities}
-    planes = {name: encode(model.modality(name), image, model.dtype) for name, image in images.items()}
-    return LabelledSet(frame.id, images, planes, data.truth(frame), {**frame.tags, **listed})
+    encoded = read_frame(data, frame, modalities, model.dtype)
+    return LabelledSet(frame.id, encoded.images, encoded.planes, data.truth(frame), {**frame.tags, **listed})

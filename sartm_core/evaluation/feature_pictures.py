@@ -17,15 +17,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sartm_core.datasets.dataset import TRUTH, DataSet, Frame
+from sartm_core.datasets.dataset import TRUTH, DataSet, Frame, read_frame
 from sartm_core.datasets.files import is_labelled
+from sartm_core.deploy.bundle import Bundle
 from sartm_core.deploy.torch_segmenter import TorchSegmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.modalities import common_modalities
 from sartm_core.files import atomic_path
-from sartm_core.sensing import encode
-from sartm_core.sensing.fit import Fit
-from sartm_core.sensing.pictures import picture
+from sartm_core.sensing import Fit, FitMode
+from sartm_core.sensing.fit import resize_labels
 
 SHOWN = 4
 """Frames in the pictures of frames."""
@@ -35,20 +35,21 @@ class Features:
     """What a network makes of one frame.
 
     Attributes:
-        rows: modality -> its own semantic features, float32 [D, h, w].
+        rows: modality -> its own features, float32 [D, h, w]; empty where a network has none for each modality.
         fused: the same after fusion.
-        mask: uint8 [H, W], at the network's size.
+        mask: uint8 [H, W], at the truth's size.
         truth: uint8 [h, w].
     """
 
     def __init__(self, segmenter: TorchSegmenter, data: DataSet, frame: Frame) -> None:
         bundle = segmenter.bundle
         names = [name for name in common_modalities(bundle.rig, data.rig) if name in frame.modalities]
-        fitted = []
-        for name in names:
-            modality = bundle.rig.modality(name)
-            planes = encode(modality, data.image(frame, name), bundle.rig.dtype)
-            fitted.append(Fit(bundle.fit, planes.shape[1:], bundle.size).planes(planes, modality.kind))
+        planes = read_frame(data, frame, names, bundle.rig.dtype).planes
+        mode = shown_fit(bundle)
+        fitted = [
+            Fit(mode, planes[name].shape[1:], bundle.size).planes(planes[name], sparse=data.rig.modality(name).sparse)
+            for name in names
+        ]
         index = torch.tensor([bundle.rig.names.index(name) for name in names])
         availability = torch.zeros(1, len(bundle.rig.names), dtype=torch.bool)
         availability[0, index] = True
@@ -57,12 +58,19 @@ class Features:
             rows = network.encode(torch.from_numpy(np.stack(fitted)).to(segmenter.device), index.to(segmenter.device))
             sample = torch.zeros_like(index).to(segmenter.device)
             output = network.decode(rows, sample, index.to(segmenter.device), availability.to(segmenter.device))
-            scores = F.interpolate(output.logits, size=bundle.size, mode="bilinear")
-        self.rows = {name: feature.cpu() for name, feature in zip(names, rows[2], strict=True)}
+        shown = network.row_features(rows)
+        self.rows = {} if shown is None else dict(zip(names, shown.cpu(), strict=True))
         self.fused = output.fused[2][0].cpu()
-        self.mask = scores.argmax(dim=1)[0].byte().cpu().numpy()
-        truth = torch.from_numpy(data.truth(frame)).float()[None, None]
-        self.truth = F.interpolate(truth, size=self.fused.shape[1:], mode="nearest")[0, 0].byte().numpy()
+        truth = data.truth(frame)
+        fit = Fit(mode, truth.shape, bundle.size)
+        self.mask, _ = fit.segment(output.logits[0].float().cpu().numpy())
+        seen = fit.planes(truth[None].repeat(3, axis=0), sparse=True)[0]
+        self.truth = resize_labels(seen, (self.fused.shape[1], self.fused.shape[2]))
+
+
+def shown_fit(bundle: Bundle) -> FitMode:
+    """Pictures show the whole frame, also of a bundle that slides windows over it."""
+    return "letterbox" if bundle.fit == "window" else bundle.fit
 
 
 def labelled(data: DataSet, split: str, count: int) -> list[Frame]:
@@ -79,10 +87,9 @@ def draw_overlays(segmenter: TorchSegmenter, data: DataSet, frames: Sequence[Fra
     palette, reference = data.rig.palette, data.rig.reference
     for row, frame in zip(axes, frames, strict=False):
         features = Features(segmenter, data, frame)
-        backdrop = picture(data.rig.modality(reference), data.image(frame, reference)).astype(float)
+        backdrop = data.rig.modality(reference).picture(data.image(frame, reference)).astype(float)
         truth = data.truth(frame)
-        fit = Fit(segmenter.bundle.fit, truth.shape, segmenter.bundle.size)
-        for axis, ids in zip(row, (None, fit.mask_back(features.mask), truth), strict=True):
+        for axis, ids in zip(row, (None, features.mask, truth), strict=True):
             shown = (
                 backdrop
                 if ids is None
@@ -101,7 +108,7 @@ def draw_features(segmenter: TorchSegmenter, data: DataSet, frames: Sequence[Fra
         features = Features(segmenter, data, frame)
         for index, name in enumerate(names):
             if name in features.rows:
-                row[2 * index].imshow(picture(data.rig.modality(name), data.image(frame, name)))
+                row[2 * index].imshow(data.rig.modality(name).picture(data.image(frame, name)))
                 row[2 * index + 1].imshow(_components(features.rows[name]))
         row[-1].imshow(_components(features.fused))
     _titles(axes, [title for name in names for title in (name, f"{name}: features")] + ["fused"])

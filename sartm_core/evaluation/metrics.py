@@ -33,6 +33,10 @@ class SegmentationScore:
     def update(self, mask: Tensor, truth: Tensor) -> None:
         """Adds frames: integer class ids of equal shape."""
         classes = self.confusion.shape[0]
+        nowhere = (mask == UNLABELLED) & (truth != UNLABELLED)  # what a fit that crops did not see: never right
+        if nowhere.any():
+            self.strangers += torch.bincount(truth[nowhere].long(), minlength=classes).cpu()
+            mask, truth = mask.where(~nowhere, 0), truth.where(~nowhere, UNLABELLED)
         self.confusion += multiclass_confusion_matrix(
             mask.long(), truth.long(), num_classes=classes, ignore_index=UNLABELLED, validate_args=False
         ).cpu()
@@ -41,9 +45,9 @@ class SegmentationScore:
         """Adds up the matrices of all processes: exact, they are integers."""
         if distributed.is_available() and distributed.is_initialized():
             device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-            total = self.confusion.to(device)
+            total = torch.cat([self.confusion, self.strangers[:, None]], dim=1).to(device)
             distributed.all_reduce(total)
-            self.confusion = total.cpu()
+            self.confusion, self.strangers = total[:, :-1].cpu(), total[:, -1].cpu()
 
     def iou(self) -> Tensor:
         """float64 [C]; NaN for a class that is neither in the truth nor in a mask."""

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.datasets.dataset import TRUTH, DataSet, Frame
+from sartm_core.datasets.dataset import TRUTH, DataSet, Frame, read_frame
 from sartm_core.datasets.files import is_labelled
 from sartm_core.datasets.layouts import open_data
 from sartm_core.deploy import Segmenter
+from sartm_core.deploy.bundle import check_inputs
 from sartm_core.deploy.host import Planes
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.modalities import common_modalities
 from sartm_core.evaluation.variations import subsets
 from sartm_core.rig import Rig
 from sartm_core.segmentation import UNLABELLED
-from sartm_core.sensing import encode
-from sartm_sim.simulation import CONDITIONS, SimulatedRig
+from sartm_core.sensing import encode_frame
 
 Pair = tuple[Planes, NDArray[np.uint8] | None]
 """What the network sees of a frame, and its truth [H, W] where it is known."""
@@ -69,27 +69,30 @@ def frames_of(where: str, rig: Rig, count: int) -> Iterator[Pair]:
         SartmError: no such data, or a rig that the simulator does not serve.
     """
     if where == "simulated":
+        from sartm_sim.simulation import SimulatedRig  # a robot that compares on its own frames needs no simulator
+
         SimulatedRig(rig, UNSEEN_SEED)  # says at once what it does not serve
         return _simulated(rig, count)
     data = open_data(Path(where))
     shared = common_modalities(rig, data.rig)
+    check_inputs(rig, data.rig.only(shared))
     splits = {frame.split for frame in data.frames()}
     return _recorded(data, data.frames("test" if "test" in splits else "val")[:count], shared, rig)
 
 
 def _simulated(rig: Rig, count: int) -> Iterator[Pair]:
+    from sartm_sim.simulation import CONDITIONS, SimulatedRig
+
     for index in range(count):
         condition = list(CONDITIONS.values())[index % len(CONDITIONS)]
         simulated = SimulatedRig(rig, UNSEEN_SEED + index)
         captured = simulated.capture(3.0, condition)
-        raws = simulated.registered(captured)
-        yield {m.name: encode(m, raws[m.name], rig.dtype) for m in rig.modalities}, captured.truth
+        yield encode_frame(simulated.rig, captured.raw).planes, captured.truth
 
 
 def _recorded(data: DataSet, frames: Sequence[Frame], shared: tuple[str, ...], rig: Rig) -> Iterator[Pair]:
     for frame in frames:
-        names = [name for name in shared if name in frame.modalities]
-        planes = {name: encode(data.rig.modality(name), data.image(frame, name), rig.dtype) for name in names}
+        planes = read_frame(data, frame, shared, rig.dtype).planes
         yield planes, data.truth(frame) if is_labelled(data.path(frame, TRUTH)) else None
 
 

@@ -15,7 +15,6 @@ from sartm_core.evaluation.course import by_recording, draw_course
 from sartm_core.evaluation.outcome import WINDOW, Evaluation, Scored
 from sartm_core.files import write_text
 from sartm_core.segmentation import UNLABELLED
-from sartm_core.sensing.pictures import picture
 
 COLOURS = ("#d1495b", "#e39b23", "#2a6f97", "#5b8e3e", "#7b4ea3", "#444444", "#00a6a6")
 """One per modality, in the model's order."""
@@ -82,7 +81,7 @@ def _frames(evaluation: Evaluation, chosen: list[Scored]) -> str:
         mask = np.where(truth == UNLABELLED, UNLABELLED, scored.mask)
         wrong = np.where(truth == UNLABELLED, 200, np.where(mask == truth, 255, 0)).astype(np.uint8)
         shown = {"mask": rig.palette[mask], "truth": rig.palette[truth], "errors": np.stack([wrong] * 3, axis=-1)}
-        shown |= {name: picture(rig.modality(name), image) for name, image in sample.images.items()}
+        shown |= {name: rig.modality(name).picture(image) for name, image in sample.images.items()}
         for column, name in enumerate(columns):
             axis = axes[row][column]
             axis.set(xticks=[], yticks=[])

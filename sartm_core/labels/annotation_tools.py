@@ -26,7 +26,6 @@ from sartm_core.errors import SartmError
 from sartm_core.files import write_bytes, write_text
 from sartm_core.rig import Rig
 from sartm_core.segmentation import UNLABELLED
-from sartm_core.sensing.pictures import picture
 
 Form = Literal["cvat", "ids"]
 FOLDERS = {"cvat": "SegmentationClass", "ids": "masks"}
@@ -75,7 +74,7 @@ def export_labels(recording: FrameFolder, out: Path, form: Form, split: str | No
     for frame in recording.frames(split):
         name = _name(frame)
         shown = rig.reference if rig.reference in frame.modalities else frame.modalities[0]
-        write_png(out / "images" / f"{name}.png", picture(rig.modality(shown), recording.image(frame, shown)))
+        write_png(out / "images" / f"{name}.png", rig.modality(shown).picture(recording.image(frame, shown)))
         ids = recording.truth(frame) if is_labelled(recording.path(frame, TRUTH)) else None
         if ids is None:
             height, width = recording.image(frame, shown).shape[:2]

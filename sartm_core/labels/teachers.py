@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sartm_core.checked_yaml import Checked
-from sartm_core.datasets.dataset import TRUTH, Frame
+from sartm_core.datasets.dataset import TRUTH, Frame, read_frame
 from sartm_core.datasets.files import is_labelled
 from sartm_core.datasets.frame_folder import FrameFolder
 from sartm_core.datasets.image_quality import why_poor
@@ -21,7 +21,6 @@ from sartm_core.datasets.png import write_png
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig
 from sartm_core.segmentation import UNLABELLED
-from sartm_core.sensing import encode
 
 
 class TeacherMap(Checked):
@@ -179,11 +178,7 @@ def _rgb_of(rig: Rig) -> str:
 
 def _image(recording: FrameFolder, frame: Frame, rgb: str) -> NDArray[np.uint8]:
     """uint8 [H, W, 3], from all that an RGB modality may hold: also grey, and with alpha."""
-    stored = recording.image(frame, rgb)
-    try:
-        planes = encode(recording.rig.modality(rgb), stored)
-    except SartmError as error:
-        raise SartmError(f"{recording.path(frame, rgb)}: {error}") from error
+    planes = read_frame(recording, frame, [rgb]).planes[rgb]
     return np.ascontiguousarray(planes.transpose(1, 2, 0), np.uint8)
 
 
@@ -200,7 +195,7 @@ def _at_reference(ids: NDArray[np.uint8], recording: FrameFolder, frame: Frame) 
     if reference not in frame.modalities:
         return ids
     height, width = recording.image(frame, reference).shape[:2]
-    return np.asarray(cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST))
+    return np.asarray(cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT))
 
 
 def _sums(mapping: TeacherMap, names: list[str], classes: tuple[str, ...], teacher: str) -> torch.Tensor:

@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from sartm_core.checked_yaml import Checked
-from sartm_core.rig import SPARSE_KINDS, Modality
+from sartm_core.kinds import Modality
 from sartm_core.segmentation import UNLABELLED
-
-PHOTOMETRIC_KINDS = frozenset({"rgb", "thermal", "nir"})
-"""Kinds whose values are brightness; ranges, counts and angles mean what they say."""
+from sartm_core.sensing.fit import FitMode, resize_labels, resize_planes
 
 Planes = dict[str, NDArray[Any]]
 
@@ -23,7 +21,7 @@ class Augmentation(Checked):
 
     Attributes:
         flip: probability of mirroring left and right.
-        scale: the frame is resized by a factor from this range before the crop; [1, 1] only fits it to the crop.
+        scale: the fitted frame is resized by a factor from this range before the crop; [1, 1] is the fit alone.
         brightness, contrast: largest relative change, for modalities that are brightness, each on its own.
         saturation: largest relative change, for colour.
         blur: probability of a 3x3 Gaussian blur of a modality.
@@ -50,74 +48,77 @@ def augment(
     size: tuple[int, int],
     settings: Augmentation,
     rng: Generator,
+    fit: FitMode = "stretch",
 ) -> tuple[Planes, NDArray[np.uint8]]:
     """Scales, crops, mirrors all modalities and the truth alike; then changes brightness per modality.
+
+    A factor of 1 brings the whole frame to the size that inference brings it to, by the same resizer: augmentation is
+    relative to the bundle's `Fit` (with `window`, to the frame's own resolution).
 
     Args:
         planes: modality -> [3, H, W]; sizes may differ between modalities, the fields of view agree.
         truth: uint8 [H, W].
         size: height, width of the result.
         rng: decides everything.
+        fit: how inference brings a frame to that size.
 
     Returns:
         Planes of the same dtypes and truth, of `size`; where the frame is smaller than the crop, planes are 0 and the
         truth is unlabelled.
     """
-    height, width = truth.shape
-    # The factor is relative to a frame that just covers the crop: every data set's frames are then treated alike.
-    cover = max(size[0] / height, size[1] / width)
-    factor = cover * np.exp(rng.uniform(*np.log(settings.scale)))
-    scaled = (max(round(height * factor), 1), max(round(width * factor), 1))
-    top = rng.integers(0, max(scaled[0] - size[0], 0) + 1)
-    left = rng.integers(0, max(scaled[1] - size[1], 0) + 1)
+    factor = float(np.exp(rng.uniform(*np.log(settings.scale))))
+    scaled = _scaled(truth.shape, size, fit, factor)
+    top, left = (_offset(have, want, rng) for have, want in zip(scaled, size, strict=True))
     mirrored = bool(rng.random() < settings.flip)
     result = {}
     for name, image in planes.items():
-        kind = modalities[name].kind
-        nearest = kind in SPARSE_KINDS
-        moved = _crop(_resize(image.transpose(1, 2, 0), scaled, nearest), top, left, size, 0).transpose(2, 0, 1)
+        modality = modalities[name]
+        moved = _crop(resize_planes(image, scaled, sparse=modality.sparse), top, left, size, 0)
         if mirrored:
-            moved = mirror(moved, modalities[name])
-        result[name] = np.ascontiguousarray(_photometric(moved, kind, settings, rng))
-    cut = _crop(_resize(truth[..., None], scaled, nearest=True), top, left, size, UNLABELLED)[..., 0]
+            moved = modality.mirrored(moved)
+        result[name] = np.ascontiguousarray(_photometric(moved, modality, settings, rng))
+    cut = _crop(resize_labels(truth, scaled)[None], top, left, size, UNLABELLED)[0]
     return result, np.ascontiguousarray(cut[:, ::-1] if mirrored else cut)
 
 
-def mirror(planes: NDArray[Any], modality: Modality) -> NDArray[Any]:
-    """Left and right changed, [3, H, W]. A mirrored angle of polarisation turns the other way: its sine, the first
-    plane, changes sign. No other kind has values with a horizontal sign.
-    """
-    result = planes[..., ::-1].copy()
-    if modality.kind == "polarization":
-        result[0] = 255 - result[0] if result.dtype == np.uint8 else -result[0]
-    return result
+def _scaled(frame: tuple[int, ...], size: tuple[int, int], fit: FitMode, factor: float) -> tuple[int, int]:
+    """Height, width of the whole frame before it is cut."""
+    scales = (size[0] / frame[0], size[1] / frame[1])
+    if fit == "letterbox":
+        scales = (min(scales), min(scales))
+    elif fit == "crop":
+        scales = (max(scales), max(scales))
+    elif fit == "window":
+        scales = (1.0, 1.0)
+    return max(round(frame[0] * scales[0] * factor), 1), max(round(frame[1] * scales[1] * factor), 1)
 
 
-def _resize(image: NDArray[Any], size: tuple[int, int], nearest: bool) -> NDArray[Any]:
-    if image.shape[:2] == size:
-        return image
-    interpolation = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-    resized = cv2.resize(np.ascontiguousarray(image), size[::-1], interpolation=interpolation)
-    return resized if resized.ndim == 3 else resized[..., None]
+def _offset(have: int, want: int, rng: Generator) -> int:
+    """Where the crop begins: anywhere in a larger image; a smaller one is centred, as `Fit` centres a letterbox."""
+    place = int(rng.integers(0, max(have - want, 0) + 1))
+    return place if have >= want else -((want - have) // 2)
 
 
 def _crop(image: NDArray[Any], top: int, left: int, size: tuple[int, int], fill: int) -> NDArray[Any]:
-    part = image[top : top + size[0], left : left + size[1]]
-    missing = (size[0] - part.shape[0], size[1] - part.shape[1])
-    if not any(missing):
+    """[C, H, W] -> [C, h, w]; `top` and `left` may be negative."""
+    part = image[:, max(top, 0) : top + size[0], max(left, 0) : left + size[1]]
+    if part.shape[1:] == size:
         return part
-    return np.pad(part, ((0, missing[0]), (0, missing[1]), (0, 0)), constant_values=fill)
+    result = np.full((len(image), *size), fill, image.dtype)
+    down, right = max(-top, 0), max(-left, 0)
+    result[:, down : down + part.shape[1], right : right + part.shape[2]] = part
+    return result
 
 
-def _photometric(planes: NDArray[Any], kind: str, settings: Augmentation, rng: Generator) -> NDArray[Any]:
+def _photometric(planes: NDArray[Any], modality: Modality, settings: Augmentation, rng: Generator) -> NDArray[Any]:
     # Drawn for every modality, used or not: what one modality gets does not depend on the others' kinds.
     gain, shift, colour = (1 + rng.uniform(-limit, limit) for limit in
                            (settings.contrast, settings.brightness, settings.saturation))  # fmt: skip
     blurred = rng.random() < settings.blur
-    if kind not in PHOTOMETRIC_KINDS:
+    if not modality.photometric:
         return planes
     values = planes.astype(np.float32)
-    if kind == "rgb":
+    if modality.kind == "rgb":
         grey = values.mean(axis=0, keepdims=True)
         values = grey + (values - grey) * colour
     mean = values.mean()

@@ -16,11 +16,11 @@ from sartm_core.checked_yaml import check
 from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path
 from sartm_core.learning.recipe import Recipe
-from sartm_core.model.build import Network, build_network
+from sartm_core.model.contract import Network
 from sartm_core.model.download import CHECKPOINTS, local_path
 from sartm_core.model.mm_sam_adapter import MMSamAdapter
 from sartm_core.model.network import MultiModalNetwork
-from sartm_core.model.presets import preset_for_rig
+from sartm_core.model.presets import build_network, preset_for_rig
 from sartm_core.model.sam1_weights import load_sam
 from sartm_core.model.sam2_weights import load_sam2
 from sartm_core.resources import shipped_weights

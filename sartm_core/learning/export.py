@@ -15,6 +15,7 @@ from sartm_core.deploy.bundle import (
     FORMAT,
     HEAD_FILE,
     WEIGHTS_FILE,
+    Argmax,
     Bundle,
     Graphs,
     NetworkShape,
@@ -24,8 +25,7 @@ from sartm_core.deploy.precision import halve, quantize
 from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path, sha256, write_text
 from sartm_core.learning.checkpoints import load_network
-from sartm_core.model.build import Network
-from sartm_core.model.rows import SIDE_MULTIPLE
+from sartm_core.model.contract import SIDE_MULTIPLE, Network
 from sartm_core.rig import Size
 from sartm_core.sensing.fit import FitMode
 
@@ -41,7 +41,8 @@ def export(
     checkpoint: Path,
     out: Path,
     size: Size | None = None,
-    fit: FitMode = "stretch",
+    fit: FitMode | None = None,
+    argmax: Argmax = "frame",
     form: Form = "torch",
     precision: Precision = "fp32",
     opset: int | None = None,
@@ -52,7 +53,8 @@ def export(
         checkpoint: written by `sartm train`; `figures.json` beside it goes into the bundle.
         out: folder; a bundle that is there is replaced.
         size: height, width of the network's input, multiples of 32; by default the last training size.
-        fit: how images of another aspect come to that size, see `sartm_core.sensing.fit.Fit`.
+        fit: how images of another aspect come to that size, see `sartm_core.sensing.fit.Fit`; by default the recipe's.
+        argmax: where the best class is chosen, see `Bundle`; `network` spares a robot's CPU the interpolation.
         form: `torch`: the weights; `onnx`: graphs, for ONNX Runtime and TensorRT.
         precision: of the graphs; int8 (the encoder's linear layers) is for CPUs.
         opset: of the graphs; by default 20 in fp16, for any TensorRT, else 23, for CPUs.
@@ -68,7 +70,9 @@ def export(
     network, rig, recipe = load_network(checkpoint)
     network.merge_experts()
     network.eval()
-    size = size or recipe.stages[-1].size
+    size, fit = size or recipe.stages[-1].size, fit or recipe.fit
+    if fit == "window" and (recipe.stride is None or argmax != "frame"):
+        raise SartmError("fit window: is for recipes with a stride, and needs argmax frame: scores are blended.")
     if any(side % SIDE_MULTIPLE for side in size):
         raise SartmError(f"size: expected multiples of {SIDE_MULTIPLE}, got {size[0]}x{size[1]}.")
     default_opset = ANYWHERE if precision == "fp16" else NATIVE_ATTENTION
@@ -79,7 +83,7 @@ def export(
     try:
         graphs = None
         if form == "onnx":
-            graphs = write_onnx(network, size, rig.dtype, opset or default_opset, precision, part)
+            graphs = write_onnx(network, size, rig.dtype, opset or default_opset, precision, part, argmax)
         else:
             tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
             with atomic_path(part / WEIGHTS_FILE) as temporary:  # for its mode: the robot's user is another
@@ -94,6 +98,8 @@ def export(
             ),
             size=size,
             fit=fit,
+            stride=recipe.stride if fit == "window" else None,
+            argmax=argmax,
             graphs=graphs,
             files={path.name: sha256(path) for path in sorted(part.iterdir())},
             recipe=recipe.model_dump(mode="json"),
@@ -128,7 +134,13 @@ def describe(directory: Path, bundle: Bundle) -> None:
 
 
 def write_onnx(
-    network: Network, size: Size, dtype: np.dtype[Any], opset: int, precision: Precision, directory: Path
+    network: Network,
+    size: Size,
+    dtype: np.dtype[Any],
+    opset: int,
+    precision: Precision,
+    directory: Path,
+    argmax: Argmax = "network",
 ) -> Graphs:
     """Writes the encoders' graphs and `head.onnx`.
 
@@ -136,7 +148,7 @@ def write_onnx(
         network: in its inference form; not to be used for other sizes afterwards.
         size: height, width of the input.
         dtype: of the planes.
-        opset, precision, directory: see `export`.
+        opset, precision, directory, argmax: see `export`.
 
     Raises:
         SartmError: torch's exporter fails.
@@ -145,14 +157,14 @@ def write_onnx(
     head = directory / HEAD_FILE
     planes = torch.uint8 if dtype == np.uint8 else torch.float32
     try:
-        features = write_graphs(network, size, planes, opset, encoders, head)
+        features = write_graphs(network, size, planes, opset, encoders, head, argmax)
     except Exception as error:  # whatever the exporter raises
         raise SartmError(
             f"the network cannot be written as ONNX by torch {torch.__version__}: {error}. Tested with torch 2.13; or "
             "export --to torch."
         ) from error
     if precision == "fp16":
-        halve(head, set(), {"confidence", "routing"})
+        halve(head, set(), {"scores", "confidence", "routing"})
     for encoder in encoders.values():
         if precision == "fp16":
             halve(encoder, {"planes"}, set())

@@ -141,4 +141,4 @@ def reliability(logits: Tensor, sound: Tensor) -> Tensor:
 
 
 def _at_size(truth: Tensor, size: torch.Size) -> Tensor:
-    return F.interpolate(truth[:, None].float(), size=tuple(size), mode="nearest")[:, 0].long()
+    return F.interpolate(truth[:, None].float(), size=tuple(size), mode="nearest-exact")[:, 0].long()

@@ -4,7 +4,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -14,11 +16,11 @@ from sartm_core.learning import losses
 from sartm_core.learning.corruption import Degraded, degrade
 from sartm_core.learning.recipe import Recipe
 from sartm_core.learning.schedule import stage_factors
-from sartm_core.model.build import Network, build_network
+from sartm_core.model.contract import Network, NetworkOutput
 from sartm_core.model.language import TextTeacher
-from sartm_core.model.output import NetworkOutput
-from sartm_core.model.presets import preset_for_rig
+from sartm_core.model.presets import build_network, preset_for_rig
 from sartm_core.rig import Rig, rig_from_dict
+from sartm_core.sensing import Fit, Windows
 
 
 class SegmentationModule(lightning.LightningModule):
@@ -46,11 +48,11 @@ class SegmentationModule(lightning.LightningModule):
         self.recipe = Recipe.model_validate(recipe)
         r = self.recipe
         config = preset_for_rig(r.preset, r.backbone, self.rig, r.lora_rank, r.network)
-        if r.losses.per_modality and r.preset in ("mm_sam_adapter", "early_fusion"):
+        self.network = build_network(config)
+        if r.losses.per_modality and not self.network.classifies_rows:
             raise SartmError(
                 f"losses.per_modality: {r.preset}'s modalities have no features of the classifier's width. Set it to 0."
             )
-        self.network = build_network(config)
         self.network.freeze_pretrained(not r.train_backbone)
         if not r.train_experts:
             self.network.freeze_experts()
@@ -157,10 +159,31 @@ class SegmentationModule(lightning.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self._validation.reset()
 
-    def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        output = self.network(batch["planes"].float(), batch["availability"])
-        logits = nn.functional.interpolate(output.logits, size=batch["truth"].shape[1:], mode="bilinear")
-        self._validation.update(logits.argmax(dim=1), batch["truth"])
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        """Each frame is scored at its truth's own size, by the way that inference takes."""
+        size, fit = self.recipe.stages[-1].size, self.recipe.fit
+        planes, availability = batch["planes"], batch["availability"]
+        if fit == "window":
+            masks = [self._slide(planes, availability, batch["truth"][0].shape)]
+        else:
+            scores = self.network(planes.float(), availability).logits.float().cpu().numpy()
+            masks = [
+                Fit(fit, tuple(truth.shape), size).segment(one)[0]
+                for one, truth in zip(scores, batch["truth"], strict=True)
+            ]
+        for mask, truth in zip(masks, batch["truth"], strict=True):
+            self._validation.update(torch.from_numpy(mask), truth.cpu())
+
+    def _slide(self, planes: Tensor, availability: Tensor, frame: torch.Size) -> NDArray[np.uint8]:
+        size, stride = self.recipe.stages[-1].size, self.recipe.stride
+        assert stride is not None  # the recipe was checked
+        windows = Windows((frame[0], frame[1]), size, stride)
+        window = np.zeros((*planes.shape[:3], *size), np.float32)
+        for place in windows.places:
+            windows.cut(planes.cpu().numpy(), place, window)
+            scores = self.network(torch.from_numpy(window).to(planes.device), availability).logits
+            windows.add(place, scores[0].float().cpu().numpy())
+        return windows.segment()[0]
 
     def on_validation_epoch_end(self) -> None:
         self._validation.reduce()

@@ -7,7 +7,9 @@ from pydantic import Field, field_validator, model_validator
 from sartm_core.checked_yaml import Checked
 from sartm_core.learning.augmentation import Augmentation
 from sartm_core.learning.corruption import CORRUPTIONS
+from sartm_core.model.presets import PRESETS
 from sartm_core.rig import Size
+from sartm_core.sensing.fit import FitMode
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -150,6 +152,10 @@ class Recipe(Checked):
         branch_weights: file or folder of a ConvNeXt of transformers, for the branches of mm_sam_adapter.
         layer_decay: each block of the pre-trained backbone learns this much slower than the one behind it.
         train_experts: false leaves the experts at nothing: for pre-training a backbone.
+        fit: how a camera's frame comes to a stage's size, in training, validation and the bundle: `stretch`,
+            `letterbox` (padded), `crop` (the middle), or `window`: windows of that size slide over the frame at its own
+            resolution.
+        stride: rows, columns between the windows.
         dropout: of the auxiliary head. With 0, one and many processes give the same losses; the masks are drawn per
             process.
         accumulate: micro-batches per optimiser step.
@@ -162,7 +168,7 @@ class Recipe(Checked):
 
     name: str
     description: str = ""
-    preset: Literal["any_sensor", "sartm", "mle_sam", "mean_fusion", "sam_lora", "early_fusion", "mm_sam_adapter"]
+    preset: str
     network: dict[str, Any] = Field(default_factory=dict)
     backbone: Literal["nano", "tiny", "small", "base_plus", "base", "large"]
     initial_weights: str | None = None
@@ -179,6 +185,8 @@ class Recipe(Checked):
     losses: LossWeights = LossWeights()
     texts: Texts | None = None
     stages: tuple[Stage, ...] = Field(min_length=1)
+    fit: FitMode = "stretch"
+    stride: Size | None = None
     weight_decay: Weight = 0.01
     warm_up_share: float = Field(0.05, ge=0, lt=1)
     warm_up_ratio: float = Field(0.1, gt=0, le=1)
@@ -192,8 +200,19 @@ class Recipe(Checked):
     validation_frames: int = Field(200, gt=0)
     statistics_frames: int = Field(64, gt=0)
 
+    @field_validator("preset")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in PRESETS:
+            raise ValueError(f"expected one of {', '.join(PRESETS)}")
+        return name
+
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
+        if (self.fit == "window") != (self.stride is not None):
+            raise ValueError("stride: goes with fit: window, such as [640, 640] for windows of [1024, 1024]")
+        if self.stride is not None and any(s > w for s, w in zip(self.stride, self.stages[-1].size, strict=True)):
+            raise ValueError(f"stride: expected at most the last stage's size {list(self.stages[-1].size)}: no gaps")
         if self.losses.language and self.texts is None:
             raise ValueError("losses.language needs texts: {file: ...} or texts: {clip: ...}")
         for index, stage in enumerate(self.stages):

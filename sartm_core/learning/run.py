@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import DDPStrategy
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from sartm_core.datasets.layouts import open_data
 from sartm_core.errors import SartmError
@@ -30,7 +30,16 @@ from sartm_core.learning.checkpoints import (
 from sartm_core.learning.module import SegmentationModule
 from sartm_core.learning.recipe import DataSource, Recipe
 from sartm_core.learning.sampler import Draw, RunSampler, StagePlan
-from sartm_core.learning.sources import DiskSource, SimulatedSource, Source, TrainingFrames, validation_draws
+from sartm_core.learning.sources import (
+    DiskSource,
+    SimulatedSource,
+    Source,
+    TrainingFrames,
+    ValidationFrames,
+    collate_validation,
+    fit_planes,
+    validation_draws,
+)
 from sartm_core.learning.statistics import plane_statistics
 from sartm_core.model import language
 from sartm_core.model.mm_sam_adapter import MMSamAdapter
@@ -180,7 +189,8 @@ def _module(recipe: Recipe, training: Source, steps: list[int]) -> SegmentationM
     size = recipe.stages[-1].size
     count = min(recipe.statistics_frames, len(training))
     frames = (training.read(Draw(index, index, size)) for index in range(count))
-    statistics = plane_statistics(rig.names, (planes for planes, _ in frames))
+    fitted = (fit_planes(rig, planes, truth.shape, size, recipe.fit) for planes, truth in frames)
+    statistics = plane_statistics(rig.names, fitted)
     module.network.set_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
     total = sum(p.numel() for p in module.network.parameters())
     trained = sum(p.numel() for p in module.network.parameters() if p.requires_grad)
@@ -226,8 +236,8 @@ class _Data(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         self._recipe, self._plans, self._first = recipe, plans, first
-        self._training = TrainingFrames(training, recipe.augmentation, recipe.seed)
-        self._validation = TrainingFrames(validation, None, recipe.seed)
+        self._training = TrainingFrames(training, recipe.fit, recipe.augmentation, recipe.seed)
+        self._validation = ValidationFrames(validation, recipe.fit)
 
     def train_dataloader(self) -> DataLoader[Any]:
         assert self.trainer is not None
@@ -247,12 +257,15 @@ class _Data(lightning.LightningDataModule):
         count = min(self._recipe.validation_frames, len(self._validation))
         draws = validation_draws(count, self._recipe.stages[-1].size)
         draws = draws[self.trainer.global_rank :: self.trainer.world_size]
-        batches = [draws[start : start + 4] for start in range(0, len(draws), 4)]
-        return self._loader(self._validation, batches)
+        together = 1 if self._recipe.fit == "window" else 4  # frames that are cut into windows have sizes of their own
+        batches = [draws[start : start + together] for start in range(0, len(draws), together)]
+        return self._loader(self._validation, batches, collate_validation)
 
-    def _loader(self, dataset: TrainingFrames, batches: Any) -> DataLoader[Any]:
+    def _loader(self, dataset: Dataset[Any], batches: Any, collate: Any = None) -> DataLoader[Any]:
         workers = self._recipe.workers
-        return DataLoader(dataset, batch_sampler=batches, num_workers=workers, persistent_workers=workers > 0)
+        return DataLoader(
+            dataset, batch_sampler=batches, num_workers=workers, persistent_workers=workers > 0, collate_fn=collate
+        )
 
 
 class _Progress(Callback):

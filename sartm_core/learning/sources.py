@@ -1,21 +1,20 @@
 """Training and validation samples as tensors, from a data set on disk or rendered by the simulated rig."""
 
 import logging
-from typing import Protocol, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sartm_core.datasets.dataset import TRUTH, DataSet, Frame
+from sartm_core.datasets.dataset import TRUTH, DataSet, Frame, read_frame
 from sartm_core.datasets.files import is_labelled
 from sartm_core.errors import SartmError
 from sartm_core.learning.augmentation import Augmentation, Planes, augment
 from sartm_core.learning.sampler import Draw
 from sartm_core.rig import Rig, Size
-from sartm_core.sensing import encode
-from sartm_sim.simulation import CONDITIONS, SimulatedRig
+from sartm_core.sensing import Fit, FitMode, encode_frame
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +24,9 @@ FIRST_SEED = {"train": 0, "val": 1_000_000_000}
 
 
 class TrainingSample(TypedDict):
-    """Attributes: planes [M, 3, H, W] of the rig's dtype; truth int64 [H, W]; availability bool [M]; number."""
+    """Attributes: planes [M, 3, H, W] of the rig's dtype; truth [H, W], int64 or, for validation, uint8; availability
+    bool [M]; number.
+    """
 
     planes: Tensor
     truth: Tensor
@@ -86,16 +87,8 @@ class DiskSource:
         raise SartmError(f"{self.data.name}: none of its {len(self.frames)} frames can be read.")
 
     def _read(self, frame: Frame) -> tuple[Planes, np.ndarray]:
-        names = [name for name in self.rig.names if name in frame.modalities]
-        dtype = self.rig.dtype
-        planes = {}
-        for name in names:
-            image = self.data.image(frame, name)
-            try:
-                planes[name] = encode(self.rig.modality(name), image, dtype)
-            except SartmError as error:
-                raise SartmError(f"{self.data.path(frame, name)}: {error}") from error
-        return planes, self.data.truth(frame)
+        planes = read_frame(self.data, frame, self.rig.names, self.rig.dtype).planes
+        return {name: planes[name] for name in self.rig.names if name in planes}, self.data.truth(frame)
 
 
 class SimulatedSource:
@@ -115,14 +108,15 @@ class SimulatedSource:
         return self._count
 
     def read(self, draw: Draw) -> tuple[Planes, np.ndarray]:
+        from sartm_sim.simulation import CONDITIONS, SimulatedRig  # an installation that never trains has no need of it
+
         seed = self._first + draw.number
         rng = np.random.default_rng((seed, 0xDA7A))
         drawn = str(rng.choice(sorted(CONDITIONS)))
         condition = CONDITIONS[self._condition or drawn]
         simulated = SimulatedRig(self.rig, seed, draw.size)
         frame = simulated.capture(rng.uniform(0, DRIVE_S), condition)
-        images = simulated.registered(frame)
-        return {m.name: encode(m, images[m.name], self.rig.dtype) for m in self.rig.modalities}, frame.truth
+        return encode_frame(simulated.rig, frame.raw).planes, frame.truth
 
 
 class TrainingFrames(Dataset[TrainingSample]):
@@ -130,14 +124,13 @@ class TrainingFrames(Dataset[TrainingSample]):
 
     Args:
         source: the training split.
-        settings: augmentation; None only brings the frame to the draw's size.
+        fit: how inference brings a frame to the network's size.
+        settings: augmentation, relative to it.
         seed: of the augmentation.
     """
 
-    def __init__(self, source: Source, settings: Augmentation | None, seed: int) -> None:
-        self.source, self.seed = source, seed
-        still = Augmentation(flip=0, scale=(1, 1), brightness=0, contrast=0, saturation=0, blur=0)
-        self.settings = settings if settings is not None else still
+    def __init__(self, source: Source, fit: FitMode, settings: Augmentation, seed: int) -> None:
+        self.source, self._fit, self._settings, self._seed = source, fit, settings, seed
         self._modalities = {modality.name: modality for modality in source.rig.modalities}
 
     def __len__(self) -> int:
@@ -145,22 +138,63 @@ class TrainingFrames(Dataset[TrainingSample]):
 
     def __getitem__(self, draw: Draw) -> TrainingSample:
         planes, truth = self.source.read(draw)
-        rng = np.random.default_rng((self.seed, draw.number, 0xA06))
-        planes, truth = augment(planes, truth, self._modalities, draw.size, self.settings, rng)
-        return as_sample(self.source.rig, planes, truth, draw.number)
+        rng = np.random.default_rng((self._seed, draw.number, 0xA06))
+        planes, truth = augment(planes, truth, self._modalities, draw.size, self._settings, rng, self._fit)
+        return as_sample(self.source.rig, planes, torch.from_numpy(truth.astype(np.int64)), draw.size, draw.number)
 
 
-def as_sample(rig: Rig, planes: Planes, truth: np.ndarray, number: int) -> TrainingSample:
+class ValidationFrames(Dataset[TrainingSample]):
+    """Whole frames, fitted as inference fits them; each truth keeps its own size, uint8 [H, W].
+
+    Args:
+        source: the validation split.
+        fit: how inference brings a frame to the network's size; with `window` planes have the truth's size, of which
+            windows are cut.
+    """
+
+    def __init__(self, source: Source, fit: FitMode) -> None:
+        self.source, self._fit = source, fit
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, draw: Draw) -> TrainingSample:
+        planes, truth = self.source.read(draw)
+        fitted = fit_planes(self.source.rig, planes, truth.shape, draw.size, self._fit)
+        size = truth.shape if self._fit == "window" else draw.size
+        return as_sample(self.source.rig, fitted, torch.from_numpy(truth), size, draw.number)
+
+
+def fit_planes(rig: Rig, planes: Planes, frame: Size, network: Size, fit: FitMode) -> Planes:
+    """Each modality's planes at the network's size; with `window` at the frame's, of which windows are cut."""
+    mode: FitMode = "stretch" if fit == "window" else fit
+    size = frame if fit == "window" else network
+    return {
+        name: Fit(mode, array.shape[1:], size).planes(array, sparse=rig.modality(name).sparse)
+        for name, array in planes.items()
+    }
+
+
+def as_sample(rig: Rig, planes: Planes, truth: Tensor, size: Size, number: int) -> TrainingSample:
     """Stacks planes of one size in rig order; absent modalities are 0."""
-    stacked = np.zeros((len(rig.names), 3, *truth.shape), rig.dtype)
+    stacked = np.zeros((len(rig.names), 3, *size), rig.dtype)
     for index, name in enumerate(rig.names):
         if name in planes:
             stacked[index] = planes[name]
     return {
         "planes": torch.from_numpy(stacked),
-        "truth": torch.from_numpy(truth.astype(np.int64)),
+        "truth": truth,
         "availability": torch.tensor([name in planes for name in rig.names]),
         "number": number,
+    }
+
+
+def collate_validation(samples: list[TrainingSample]) -> dict[str, Any]:
+    """A batch whose truths stay a list: their sizes may differ."""
+    return {
+        "planes": torch.stack([sample["planes"] for sample in samples]),
+        "truth": [sample["truth"] for sample in samples],
+        "availability": torch.stack([sample["availability"] for sample in samples]),
     }
 
 

@@ -1,9 +1,12 @@
 """The shape of MM SAM-adapter; see `mm_sam_adapter`."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from sartm_core.errors import SartmError
+
+if TYPE_CHECKING:
+    from sartm_core.model.contract import Network
 
 VIT_BACKBONES = ("nano", "base", "large")
 
@@ -23,6 +26,9 @@ class AdapterConfig:
         symmetric: branches as heavy as the ViT.
         extractors: False leaves out the way from the ViT back to the pyramid.
     """
+
+    changeable: ClassVar[frozenset[str]] = frozenset({"adapter", "branch", "fusion", "symmetric", "extractors"})
+    """What an ablation may change; the rest comes from rig and recipe."""
 
     backbone: str
     modalities: tuple[str, ...]
@@ -55,3 +61,9 @@ class AdapterConfig:
         if not self.adapter or self.branch == "reference":
             return (reference,)
         return tuple(index for index in every if self.branch == "fused" or index != reference)
+
+    def build(self, form: str = "training") -> "Network":
+        """The network with random weights; `form`: see `MMSamAdapter`."""
+        from sartm_core.model.mm_sam_adapter import MMSamAdapter
+
+        return MMSamAdapter(self, form)

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from sartm_core.model.contract import NetworkOutput
 from sartm_core.model.network import MultiModalNetwork
-from sartm_core.model.output import NetworkOutput
 from sartm_core.model.presets import NetworkConfig
 
 
@@ -16,6 +16,8 @@ class EarlyFusionNetwork(MultiModalNetwork):
     Args:
         config, form: as `MultiModalNetwork`'s.
     """
+
+    classifies_rows = False
 
     def __init__(self, config: NetworkConfig, form: str = "training") -> None:
         super().__init__(config, form)
@@ -31,6 +33,10 @@ class EarlyFusionNetwork(MultiModalNetwork):
     @property
     def feature_names(self) -> tuple[str, ...]:
         return ("normalised",)
+
+    def row_features(self, features: list[Tensor]) -> Tensor | None:
+        """Rows meet before the encoder: none has features of its own."""
+        return None
 
     def encode_alike(self, planes: Tensor, modality: Tensor, half: bool) -> list[Tensor]:
         """[R, 3, H, W] -> the same, normalised."""

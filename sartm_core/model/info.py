@@ -8,11 +8,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from sartm_core.model.build import Network, build_network
-from sartm_core.model.presets import AnyConfig
+from sartm_core.model.contract import Network, NetworkConfiguration
+from sartm_core.model.presets import build_network
 
 
-def describe(config: AnyConfig, size: tuple[int, int]) -> dict[str, Any]:
+def describe(config: NetworkConfiguration, size: tuple[int, int]) -> dict[str, Any]:
     """Parameters and GFLOP (1 multiply-add = 2) of a network with merged experts, at an input size (height, width).
 
     Returns:
@@ -40,7 +40,7 @@ def describe(config: AnyConfig, size: tuple[int, int]) -> dict[str, Any]:
     return {"parameters": parameters, "frozen": frozen, "gflop": gflop}
 
 
-def gflop_of(config: AnyConfig, size: tuple[int, int], choices: Sequence[Sequence[int]]) -> list[float]:
+def gflop_of(config: NetworkConfiguration, size: tuple[int, int], choices: Sequence[Sequence[int]]) -> list[float]:
     """GFLOP of the whole network for each choice of present modalities, as `describe` counts them.
 
     Args:

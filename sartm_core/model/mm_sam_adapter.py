@@ -10,12 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sartm_core.model.adapter_config import AdapterConfig
+from sartm_core.model.contract import Network, NetworkOutput, check_sides
 from sartm_core.model.convnext import CONVNEXTS, ConvNext
 from sartm_core.model.heads import MlpHead
-from sartm_core.model.output import NetworkOutput
 from sartm_core.model.road_fusion import AddFusion, RoadFusion
 from sartm_core.model.routing import weighted_sum
-from sartm_core.model.rows import RowNetwork, check_sides
 from sartm_core.model.sam_vit import PATCH, VITS, SamVit
 from sartm_core.model.vit_adapter import ViTAdapter
 
@@ -25,20 +24,17 @@ HEAVY_BRANCHES = {"large": "xlarge", "base": "base", "nano": "nano_wide"}
 """The ablation with branches as heavy as the ViT."""
 HEAD_WIDTHS = {"large": 512, "base": 512, "nano": 64}
 DROP_PATHS = {"large": 0.3, "base": 0.1, "nano": 0.0}
-LEVELS_OF_WEIGHTS = (0, 1, 2, 2)
-"""Which of FFP, IFP, SFM tells the weights of the fusion at strides 4, 8, 16 and 32."""
 
 
-class MMSamAdapter(RowNetwork):
-    """The network; the methods that training, evaluation and export use are those of `MultiModalNetwork`.
+class MMSamAdapter(Network):
+    """The network.
 
     Args:
         config: see there.
         form: `training`, or `inference`, whose attention can be exported.
     """
 
-    mean: Tensor
-    std: Tensor
+    config: AdapterConfig
 
     def __init__(self, config: AdapterConfig, form: str = "training") -> None:
         super().__init__()
@@ -76,29 +72,13 @@ class MMSamAdapter(RowNetwork):
         """What `encode` gives, in order."""
         return ("branch4", "branch8", "branch16", "branch32", "tokens") if self.config.adapter else ("tokens",)
 
-    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Sets the normalisation: float [M, 3] each."""
-        self.mean.copy_(mean)
-        self.std.copy_(std)
+    def row_features(self, features: list[Tensor]) -> Tensor | None:
+        """The branch's features at stride 16; without an adapter there are none."""
+        return features[2] if self.config.adapter else None
 
     def pretrained_parameters(self) -> dict[str, nn.Parameter]:
         """What SAM's training has made: the ViT."""
         return {name: parameter for name, parameter in self.named_parameters() if name.startswith("vit.")}
-
-    def freeze_pretrained(self, frozen: bool) -> None:
-        """Everything trains, or everything but the ViT."""
-        self.requires_grad_(True)
-        self.vit.requires_grad_(not frozen)
-
-    def freeze_experts(self) -> None:
-        """There are none: for pre-training the ViT alone, use `adapter: false`."""
-
-    def merge_experts(self) -> None:
-        """There are none."""
-
-    def parameter_table(self) -> dict[str, int]:
-        """Name of a part -> its parameters."""
-        return {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
 
     def learning_rate_scale(self, name: str, decay: float) -> float:
         """Layer-wise decay: a block's rate is `decay` times that of the one behind it; what is new has the full rate.

@@ -6,13 +6,12 @@ from torch import Tensor, nn
 
 from sartm_core.model import lora
 from sartm_core.model.backbone import build_image_encoder, pyramid_width
+from sartm_core.model.contract import SIDE_MULTIPLE, Network, NetworkOutput, check_sides
 from sartm_core.model.decoder import ClassTokenDecoder
 from sartm_core.model.heads import DeepLabHead, FpnHead, MlpHead
-from sartm_core.model.output import NetworkOutput
 from sartm_core.model.presets import NetworkConfig
 from sartm_core.model.rectification import MeetTheReference
 from sartm_core.model.routing import LanguageRouting, MeanRouting, ReliabilityRouting, TopKRouting, weighted_sum
-from sartm_core.model.rows import SIDE_MULTIPLE, RowNetwork, check_sides
 
 STRIDES = (4, 8, 16)
 """Of the three levels."""
@@ -50,7 +49,7 @@ def _half_size(size: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-class MultiModalNetwork(RowNetwork):
+class MultiModalNetwork(Network):
     """SAM2's encoder with LoRA experts, routing, two decoders.
 
     Args:
@@ -58,8 +57,8 @@ class MultiModalNetwork(RowNetwork):
         form: `training` has LoRA layers (needs peft), `inference` the merged and stacked weights.
     """
 
-    mean: Tensor
-    std: Tensor
+    config: NetworkConfig
+    classifies_rows = True
     is_sparse: Tensor
 
     def __init__(self, config: NetworkConfig, form: str = "training") -> None:
@@ -103,11 +102,6 @@ class MultiModalNetwork(RowNetwork):
         """What `encode` gives, in order."""
         return ("ffp", "ifp", "sfm")
 
-    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Sets the normalisation: float [M, 3] each."""
-        self.mean.copy_(mean)
-        self.std.copy_(std)
-
     def pretrained_parameters(self) -> dict[str, nn.Parameter]:
         """What SAM2's training has made and the papers freeze: the encoder without experts, the two-way transformer."""
         return {
@@ -115,12 +109,6 @@ class MultiModalNetwork(RowNetwork):
             for name, parameter in self.named_parameters()
             if name.startswith(("encoder.", "decoder.transformer.")) and "lora_" not in name
         }
-
-    def freeze_pretrained(self, frozen: bool) -> None:
-        """Everything trains, or everything but `pretrained_parameters`."""
-        self.requires_grad_(True)
-        for parameter in self.pretrained_parameters().values():
-            parameter.requires_grad = not frozen
 
     def freeze_experts(self) -> None:
         """The experts stay what they are: at first, nothing."""
@@ -162,6 +150,10 @@ class MultiModalNetwork(RowNetwork):
     def encode_group(self, planes: Tensor, modality: Tensor, group: str) -> list[Tensor]:
         """`encode` for rows of one of the `encoder_groups`."""
         return self.encode_alike(planes, modality, half=group == "encoder_half")
+
+    def row_features(self, features: list[Tensor]) -> Tensor | None:
+        """The semantic level."""
+        return features[2]
 
     def encode_alike(self, planes: Tensor, modality: Tensor, half: bool) -> list[Tensor]:
         """`encode` for rows that all pass at full, or all at half size; the features have the same sizes either way."""
@@ -228,7 +220,7 @@ class MultiModalNetwork(RowNetwork):
         }
 
     def learning_rate_scale(self, name: str, decay: float) -> float:
-        """Layer-wise decay over the blocks of the encoder; what is new has the full rate. See `MMSamAdapter`."""
+        """Layer-wise decay over the blocks of the encoder; what is new has the full rate."""
         if not name.startswith("encoder.trunk.") or "lora_" in name:
             return 1.0
         parts = name.split(".")

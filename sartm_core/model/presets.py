@@ -5,13 +5,17 @@
 >>> ablated = dataclasses.replace(config, top_k=1, auxiliary="none", inference="mask")
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from sartm_core.errors import SartmError
 from sartm_core.model.adapter_config import AdapterConfig
-from sartm_core.rig import SPARSE_KINDS, Rig
+from sartm_core.rig import Rig
+
+if TYPE_CHECKING:
+    from sartm_core.model.contract import Network, NetworkConfiguration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,12 @@ class NetworkConfig:
         half_size: modalities that pass the encoder at half the size, for a quarter of the cost.
         sparse: modalities whose empty pixels are 0.
     """
+
+    changeable: ClassVar[frozenset[str]] = frozenset({
+        "experts", "adapts_patches", "rectification", "fusion", "top_k", "text_width", "hypernetworks", "auxiliary",
+        "inference", "half_size",
+    })  # fmt: skip
+    """What an ablation may change; the rest comes from rig and recipe."""
 
     backbone: str
     modalities: tuple[str, ...]
@@ -74,6 +84,13 @@ class NetworkConfig:
             raise SartmError("network.adapts_patches: early fusion has a patch embedding of its own; set it to false.")
         if self.auxiliary == "none" and self.inference != "mask":
             raise SartmError(f"network: inference '{self.inference}' needs an auxiliary head; set inference to 'mask'.")
+
+    def build(self, form: str = "training") -> "Network":
+        """The network with random weights; `form`: see `MultiModalNetwork`."""
+        from sartm_core.model.early_fusion import EarlyFusionNetwork
+        from sartm_core.model.network import MultiModalNetwork
+
+        return EarlyFusionNetwork(self, form) if self.fusion == "early" else MultiModalNetwork(self, form)
 
 
 def any_sensor(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
@@ -142,9 +159,7 @@ def mm_sam_adapter(backbone: str, modalities: tuple[str, ...], classes: int, lor
     return AdapterConfig(backbone=backbone, modalities=modalities, reference=modalities[0], classes=classes)
 
 
-AnyConfig = NetworkConfig | AdapterConfig
-
-PRESETS: dict[str, Callable[[str, tuple[str, ...], int, int], AnyConfig]] = {
+PRESETS: "dict[str, Callable[[str, tuple[str, ...], int, int], NetworkConfiguration]]" = {
     "any_sensor": any_sensor,
     "sartm": sartm,
     "mle_sam": mle_sam,
@@ -153,9 +168,12 @@ PRESETS: dict[str, Callable[[str, tuple[str, ...], int, int], AnyConfig]] = {
     "early_fusion": early_fusion,
     "mm_sam_adapter": mm_sam_adapter,
 }
+"""Name -> backbone, modalities, number of classes, LoRA rank -> configuration. The only list of presets."""
 
 
-def preset(name: str, backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> AnyConfig:
+def preset(
+    name: str, backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int
+) -> "NetworkConfiguration":
     """The preset of that name; the first modality is the reference.
 
     Raises:
@@ -166,19 +184,14 @@ def preset(name: str, backbone: str, modalities: tuple[str, ...], classes: int, 
     return PRESETS[name](backbone, modalities, classes, lora_rank)
 
 
-_FREE = {
-    NetworkConfig: {
-        "experts", "adapts_patches", "rectification", "fusion", "top_k", "text_width", "hypernetworks", "auxiliary",
-        "inference", "half_size",
-    },
-    AdapterConfig: {"adapter", "branch", "fusion", "symmetric", "extractors"},
-}  # fmt: skip
-"""What an ablation may change; the rest comes from rig and recipe."""
+def build_network(config: "NetworkConfiguration", form: str = "training") -> "Network":
+    """The network of a configuration with random weights."""
+    return config.build(form)
 
 
 def preset_for_rig(
     name: str, backbone: str, rig: Rig, lora_rank: int, changes: dict[str, Any] | None = None
-) -> AnyConfig:
+) -> "NetworkConfiguration":
     """The preset of that name for a rig's modalities, reference and classes.
 
     Args:
@@ -187,26 +200,26 @@ def preset_for_rig(
     Raises:
         SartmError: unknown preset or field, or a value that does not fit.
     """
-    config = preset(name, backbone, rig.names, len(rig.classes), lora_rank)
+    config: Any = preset(name, backbone, rig.names, len(rig.classes), lora_rank)
     changes = dict(changes or {})
-    _check_changes(type(config), changes)
-    if isinstance(config, AdapterConfig):
-        return replace(config, reference=rig.reference, **changes)
-    sparse = tuple(m.name for m in rig.modalities if m.kind in SPARSE_KINDS)
-    half_size = tuple(changes.pop("half_size", ()))
-    return replace(config, reference=rig.reference, sparse=sparse, half_size=half_size, **changes)
+    _check_changes(config, changes)
+    fields = {field.name for field in dataclasses.fields(config)}
+    of_rig = {"reference": rig.reference, "sparse": tuple(m.name for m in rig.modalities if m.sparse)}
+    lists = {field: tuple(value) for field, value in changes.items() if isinstance(value, list)}
+    return replace(config, **{name: value for name, value in of_rig.items() if name in fields}, **changes | lists)
 
 
-def _check_changes(kind: type[AnyConfig], changes: dict[str, Any]) -> None:
-    unknown = sorted(set(changes) - _FREE[kind])
+def _check_changes(config: Any, changes: dict[str, Any]) -> None:
+    """Checks types and choices; what they mean together the configuration checks itself."""
+    unknown = sorted(set(changes) - config.changeable)
     if unknown:
-        known = ", ".join(sorted(_FREE[kind]))
+        known = ", ".join(sorted(config.changeable))
         raise SartmError(f"network: '{unknown[0]}' cannot be changed; these can: {known}.")
-    hints = get_type_hints(kind)
+    hints = get_type_hints(type(config))
     for field, value in changes.items():
-        if field == "half_size":
+        if get_origin(hints[field]) is tuple:
             if not isinstance(value, list | tuple):
-                raise SartmError(f"network.half_size: expected a list of modalities, got {value!r}.")
+                raise SartmError(f"network.{field}: expected a list of modalities, got {value!r}.")
             continue
         choices = get_args(hints[field])
         if (choices and value not in choices) or (not choices and not isinstance(value, hints[field])):

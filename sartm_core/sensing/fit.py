@@ -1,4 +1,7 @@
-"""Between the camera's size and the network's: the only owner of sizes."""
+"""Between the camera's size and the network's: the only owner of sizes, in training, evaluation and on the robot.
+
+One convention of pixel centres holds everywhere: pixel i of n covers (i, i + 1) of the axis, its centre is i + 0.5.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,13 +10,48 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.rig import SPARSE_KINDS
-from sartm_core.segmentation import UNLABELLED
+from sartm_core.segmentation import SCORE_STRIDE, UNLABELLED
+from sartm_core.sensing.scores import Axis, segment_scores
 
-FitMode = Literal["stretch", "letterbox", "crop"]
+FitMode = Literal["stretch", "letterbox", "crop", "window"]
+"""`window` has no `Fit`: see `sensing.windows`."""
 
 AVERAGE_FROM = 1.5
 """From this reduction on pixels are averaged; below, interpolation loses nothing and takes a fifth of the time."""
+
+Region = tuple[int, int, int, int]
+"""Top, left, height, width."""
+
+
+def resize_planes(
+    planes: NDArray[Any], size: tuple[int, int], *, sparse: bool, out: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """[C, H, W] -> [C, h, w]: the one resizer of measurements.
+
+    Dense planes are interpolated, and averaged where they shrink; sparse ones (`Modality.sparse`), whose empty pixels
+    are 0, take the nearest.
+
+    Args:
+        out: [C, h, w] of the same dtype, may be a strided view; filled and returned.
+    """
+    height, width = planes.shape[1:]
+    if out is None:
+        out = np.empty((len(planes), *size), planes.dtype)
+    interpolation = cv2.INTER_NEAREST_EXACT
+    if not sparse:
+        reduction = max(height / size[0], width / size[1])
+        interpolation = cv2.INTER_AREA if reduction >= AVERAGE_FROM else cv2.INTER_LINEAR
+    # Plane by plane: OpenCV's interleaved images would cost two transpositions.
+    for plane, target in zip(planes, out, strict=True):
+        target[...] = plane if plane.shape == size else cv2.resize(plane, size[::-1], interpolation=interpolation)
+    return out
+
+
+def resize_labels(labels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """[H, W] -> [h, w]: class ids, or anything else that must not be mixed, by nearest neighbour at pixel centres."""
+    if labels.shape == size:
+        return labels
+    return np.asarray(cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +71,8 @@ class Fit:
     camera: tuple[int, int]
     network: tuple[int, int]
 
-    def planes(self, planes: NDArray[Any], kind: str, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """[3, H, W] at camera size -> [3, h, w] at network size; sparse kinds by nearest neighbour.
+    def planes(self, planes: NDArray[Any], *, sparse: bool, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """[3, H, W] at camera size -> [3, h, w] at network size.
 
         `camera` is the size of these planes; each modality of a rig has a fit of its own. `out`, if it is given, is
         filled and returned.
@@ -44,35 +82,24 @@ class Fit:
                 return planes
             out[...] = planes
             return out
-        interpolation = cv2.INTER_NEAREST
-        if kind not in SPARSE_KINDS:
-            interpolation = cv2.INTER_LINEAR
-        (top, left, height, width), (y, x, inner_height, inner_width) = self._regions()
-        reduction = max(height / inner_height, width / inner_width)
-        if interpolation == cv2.INTER_LINEAR and reduction >= AVERAGE_FROM:
-            interpolation = cv2.INTER_AREA
+        (top, left, height, width), (y, x, inner_height, inner_width) = self.regions()
         fitted = np.empty((3, *self.network), planes.dtype) if out is None else out
-        fills = (inner_height, inner_width) == self.network and fitted.dtype == planes.dtype
-        # Plane by plane: OpenCV's interleaved images would cost two transpositions.
-        for plane, target in zip(planes, fitted, strict=True):
-            source = plane[top : top + height, left : left + width]
-            if fills:
-                cv2.resize(source, (inner_width, inner_height), dst=target, interpolation=interpolation)
-                continue
-            target[...] = 0
-            inner = cv2.resize(source, (inner_width, inner_height), interpolation=interpolation)
-            target[y : y + inner_height, x : x + inner_width] = inner
+        if (inner_height, inner_width) != self.network:
+            fitted[...] = 0
+        inner = fitted[:, y : y + inner_height, x : x + inner_width]
+        seen = planes[:, top : top + height, left : left + width]
+        resize_planes(seen, (inner_height, inner_width), sparse=sparse, out=inner)
         return fitted
 
     def back(self, image: NDArray[Any], outside: float) -> NDArray[Any]:
         """[h, w] at network size -> [H, W] at camera size, nearest neighbour; `outside` where the crop saw nothing."""
         if self.camera == self.network:
             return image
-        (top, left, height, width), (y, x, inner_height, inner_width) = self._regions()
+        (top, left, height, width), (y, x, inner_height, inner_width) = self.regions()
         inner = np.ascontiguousarray(image[y : y + inner_height, x : x + inner_width])
-        scaled = cv2.resize(inner, (width, height), interpolation=cv2.INTER_NEAREST)
+        scaled = resize_labels(inner, (height, width))
         if (height, width) == self.camera:
-            return np.asarray(scaled)
+            return scaled
         whole = np.full(self.camera, outside, image.dtype)
         whole[top : top + height, left : left + width] = scaled
         return whole
@@ -81,8 +108,29 @@ class Fit:
         """uint8 [h, w] -> uint8 [H, W]; 255 where the crop saw nothing."""
         return self.back(mask, UNLABELLED)
 
-    def _regions(self) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]]:
-        """The part of the camera image that is seen and where it lies in the network's: (top, left, height, width)."""
+    def segment(self, scores: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """The network's scores -> mask and confidence at camera size: scores are interpolated before the argmax.
+
+        Args:
+            scores: float32 [C, h/4, w/4].
+
+        Returns:
+            mask uint8 [H, W], 255 where the crop saw nothing; confidence float32 [H, W], 0 there.
+        """
+        (top, left, height, width), (y, x, inner_height, inner_width) = self.regions()
+        cells = (self.network[0] // SCORE_STRIDE, self.network[1] // SCORE_STRIDE)
+        rows = Axis.sampled(height, inner_height / height / SCORE_STRIDE, y / SCORE_STRIDE, cells[0])
+        columns = Axis.sampled(width, inner_width / width / SCORE_STRIDE, x / SCORE_STRIDE, cells[1])
+        mask, confidence = segment_scores(scores, rows, columns)
+        if (height, width) == self.camera:
+            return mask, confidence
+        whole, sure = np.full(self.camera, UNLABELLED, np.uint8), np.zeros(self.camera, np.float32)
+        whole[top : top + height, left : left + width] = mask
+        sure[top : top + height, left : left + width] = confidence
+        return whole, sure
+
+    def regions(self) -> tuple[Region, Region]:
+        """The part of the camera's image that is seen, and where it lies in the network's."""
         camera_height, camera_width = self.camera
         height, width = self.network
         if self.mode == "stretch":

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from sartm_core.calibration import LIDAR_LOOKS_AHEAD, Intrinsics
 from sartm_core.errors import SartmError
-from sartm_core.rig import POINT_CLOUD, SPARSE_KINDS, DepthModality, EventModality, LidarModality, Modality, Rig, Size
-from sartm_core.sensing.depth import encode_depth
+from sartm_core.kinds import DepthModality, EventModality
+from sartm_core.rig import Modality, Rig, Size
 from sartm_core.sensing.events import EVENT, count_events
 from sartm_core.sensing.lidar import project_points
 
@@ -32,8 +32,8 @@ def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[A
     Args:
         rig: gives the calibrations.
         name: of the modality.
-        raws: what was measured at the same instant: images [H, W] or [H, W, C]; for `projected` LiDAR points
-            [N, >= 4]; for event `counts` arrays of `sensing.events.EVENT`.
+        raws: what was measured at the same instant: images [H, W] or [H, W, C]; LiDAR points [N, >= 4]; for event
+            `counts` arrays of `sensing.events.EVENT`.
 
     Returns:
         [H, W] or [H, W, C], of the reference's size where it was projected or warped; depth that is registered by
@@ -46,7 +46,7 @@ def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[A
     size = rig.modality(rig.reference).size
     if name != rig.reference and modality.homography is None:
         _check_calibrated(rig, modality)
-    if isinstance(modality, LidarModality) and modality.message == POINT_CLOUD and raw.ndim == 2:
+    if modality.points and not modality.eight_bit and raw.ndim == 2:
         pose = (modality.extrinsics or LIDAR_LOOKS_AHEAD).matrix
         return project_points(raw, _reference_intrinsics(rig).matrix, pose, size).transpose(1, 2, 0)
     if isinstance(modality, EventModality) and raw.dtype == EVENT:
@@ -54,7 +54,7 @@ def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[A
     if name == rig.reference or (modality.homography is None and modality.intrinsics is None):
         return raw
     _check_size(modality, raw)
-    interpolation = cv2.INTER_NEAREST if modality.kind in SPARSE_KINDS else cv2.INTER_LINEAR
+    interpolation = cv2.INTER_NEAREST if modality.sparse else cv2.INTER_LINEAR
     if modality.homography is not None:
         return _warped(raw, np.array(modality.homography), size, interpolation)
     if modality.depth_from == name:
@@ -71,10 +71,10 @@ def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[A
 def _check_calibrated(rig: Rig, modality: Modality) -> None:
     reference = rig.modality(rig.reference)
     needed = [modality] if modality.calibration == "file" and modality.intrinsics is None else [reference, modality]
-    for camera in [reference] * (modality.kind == "lidar") + needed:
+    for camera in [reference] * (modality.points) + needed:
         if camera.calibration == "file":
             continue
-        if camera.intrinsics is None and camera.kind != "lidar":
+        if camera.intrinsics is None and not camera.points:
             raise SartmError(
                 f"{camera.name}: its calibration comes from ROS, and no CameraInfo arrived on {camera.camera_info}. "
                 "Start its publisher, or write intrinsics: into the rig file."
@@ -155,10 +155,10 @@ def _warp_by_depth(
 def _depth_in_reference(rig: Rig, depth: Modality, raw: NDArray[Any]) -> NDArray[np.float32]:
     """float32 [H, W] of the reference, metres along its axis, 0 where nothing was measured; the nearest wins."""
     assert isinstance(depth, DepthModality)  # the rig file was checked
-    measured = encode_depth(depth, raw)[0]
+    measured = depth.encode(raw)[0]
     height, width = rig.modality(rig.reference).size
     if depth.intrinsics is None:  # aligned by the driver
-        return np.asarray(cv2.resize(measured, (width, height), interpolation=cv2.INTER_NEAREST))
+        return np.asarray(cv2.resize(measured, (width, height), interpolation=cv2.INTER_NEAREST_EXACT))
     _check_size(depth, raw)
     k_reference, k_sensor, pose = _calibration(rig, depth)
     rows, columns = np.nonzero(measured)

@@ -11,6 +11,7 @@ from typing import Any
 import torch.distributed as distributed
 
 from sartm_core.deploy import Segmenter
+from sartm_core.deploy.bundle import check_inputs, check_serves
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap
 from sartm_core.evaluation.outcome import WINDOW, Evaluation, LabelledSet, Moment
@@ -70,11 +71,12 @@ def evaluate_bags(
         The evaluation, and figures as plain values: those of `results.as_dict`, and what was scored.
 
     Raises:
-        SartmError: no labels, a recording that cannot be read, or anything that `Scoring` refuses.
+        SartmError: no labels, an unreadable recording, a rig that the model does not serve, or what `Scoring` refuses.
     """
     if (how.labels is None) == (how.options.truth_topic is None):
         raise SartmError("labels: expected either a topic (--truth-topic) or a folder (--labels).")
     names = _names(paths)
+    (check_serves if class_map is None else check_inputs)(segmenter.bundle.rig, rig)
     scoring = Scoring(segmenter, rig, how.protocols, class_map)
     with process_group() as (rank, world):
         mine = {}
@@ -105,17 +107,17 @@ def _score(
     progress: Callable[[int], None],
 ) -> dict[str, Any]:
     labels = None if how.labels is None else StampedLabels(how.labels, len(rig.classes), how.label_tolerance_s)
-    served = segmenter.bundle.rig
-    replay = Replay(bag, rig, served.names, served.dtype, how.options, BagFaults(how.faults, rig.names))
+    replay = Replay(bag, rig, segmenter.bundle.rig, how.options, BagFaults(how.faults, rig.names))
     scored = lacking = 0
     for number, found in enumerate(replay, start=1):
-        truth = found.truth if labels is None else labels.at(found.stamp_ns)
-        planes = {key: plane for key, plane in found.planes.items() if key in scoring.modalities}
+        truth = found.truth if labels is None else labels.at(found.frames.stamp_ns)
+        planes = {key: plane for key, plane in found.frames.planes.items() if key in scoring.modalities}
         if truth is not None and planes:
             begin = int(found.time_s // how.window_s) * how.window_s
             tags = {**found.tags, WINDOW: f"{name} {begin:g}-{begin + how.window_s:g} s"}
-            moment = Moment(name, found.time_s, found.states)
-            scoring.add(LabelledSet(f"{name}/{found.stamp_ns}", found.images, planes, truth, tags, moment))
+            moment = Moment(name, found.time_s, found.frames.states)
+            identity = f"{name}/{found.frames.stamp_ns}"
+            scoring.add(LabelledSet(identity, found.frames.images, planes, truth, tags, moment))
             scored += 1
             lacking += len(planes) < len(rig.names)
         progress(number)

@@ -58,7 +58,7 @@ def extract(
     Raises:
         SartmError: the folder exists, or not one frame set comes together.
     """
-    replay = Replay(bag, rig, rig.names, rig.dtype, what.options)
+    replay = Replay(bag, rig, rig, what.options)
     generator = {"name": "sartm bag extract", "recording": bag.path.name, "every_s": what.every_s}
     counts: dict[str, int] = {}
     next_s = 0.0
@@ -67,7 +67,7 @@ def extract(
     with FrameFolderWriter(out, rig, bag.path.stem, generator) as writer:
         for number, found in enumerate(replay, start=1):
             progress(number, replay.read_ns)
-            wanted = found.planes and (not what.complete or len(found.planes) == len(rig.names))
+            wanted = found.frames.planes and (not what.complete or len(found.frames.planes) == len(rig.names))
             if not wanted or (found.time_s < next_s and reference is not None):
                 continue
             next_s = found.time_s + what.every_s * 0.999
@@ -100,11 +100,11 @@ def split_at(place: float, validation: float) -> str:
 
 
 def _write(writer: FrameFolderWriter, found: ReplaySet, split: str, rig: Rig) -> None:
-    names = tuple(name for name in rig.names if name in found.planes)
-    size = found.images[rig.reference].shape[:2] if rig.reference in found.images else rig.modality(rig.reference).size
+    names, images = tuple(name for name in rig.names if name in found.frames.planes), found.frames.images
+    size = images[rig.reference].shape[:2] if rig.reference in images else rig.modality(rig.reference).size
     truth = np.full(size, UNLABELLED, np.uint8) if found.truth is None else found.truth
-    frame = Frame(split=split, id=str(found.stamp_ns), modalities=names, tags=found.tags)
-    write_frame(writer.part, frame, found.images, truth)
+    frame = Frame(split=split, id=str(found.frames.stamp_ns), modalities=names, tags=found.tags)
+    write_frame(writer.part, frame, images, truth)
     writer.add(frame)
 
 
@@ -113,7 +113,7 @@ def _describe(folder: Path, replay: Replay, found: ReplaySet) -> None:
     info = found.camera_info
     content: dict[str, Any] = {
         "reference": replay.rig.reference,
-        "frame_id": found.frame_id,
+        "frame_id": found.frames.frame_id,
         "camera_info": None
         if info is None
         else {

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig
+from sartm_core.sensing import reason_of
 from sartm_ros.bag.faults import BagFaults
 from sartm_ros.bag.order import Sorter, header_of
 from sartm_ros.bag.reader import Bag, Recorded
@@ -22,8 +23,7 @@ from sartm_ros.bag.rig_topics import check_topics, topics_without_messages
 from sartm_ros.bag.tags import TagTimes
 from sartm_ros.decoding.images import raw_array
 from sartm_ros.explanations import NO_STAMP, explain_mismatch
-from sartm_ros.preparation import Images, Preparation, reason_of
-from sartm_ros.result_messages import modality_states
+from sartm_ros.frame_sets import FrameSet, FrameSetProcessor
 from sartm_ros.synchronizer import NS_PER_S, RESET_AFTER_NS, Stream, Synchronizer
 
 SORTED_NS = NS_PER_S // 2
@@ -40,27 +40,17 @@ class ReplaySet:
     """One frame set of a recording.
 
     Attributes:
-        stamp_ns: of the anchor, nanoseconds.
+        frames: planes, images, faults, states.
         recorded_ns: when the last of its messages was recorded.
         time_s: seconds since the first stamp of the recording.
-        frame_id: the reference camera's.
-        images: modality -> registered image, as `sensing.encode` takes it.
-        planes: the same ones encoded, [3, H, W].
-        broken: modality -> why its message could not be used.
-        states: every modality of the bundle -> present, absent, stale or broken.
         truth: uint8 [H, W], class ids, where the recording has them.
         tags: what the recording says about this time.
         camera_info: the reference camera's last one.
     """
 
-    stamp_ns: int
+    frames: FrameSet
     recorded_ns: int
     time_s: float
-    frame_id: str
-    images: Images
-    planes: Images
-    broken: dict[str, str]
-    states: dict[str, str]
     truth: NDArray[np.uint8] | None
     tags: dict[str, str]
     camera_info: Any
@@ -93,8 +83,7 @@ class Replay:
     Args:
         bag: open.
         rig: says which topic is which sensor.
-        every: the modalities that states are told of: the bundle's.
-        dtype: of the planes: the bundle's rig's.
+        served: the bundle's rig, see `FrameSetProcessor`; the recording's own where no model is meant.
         options, faults: see there.
         on_read: called with every message as it is read, in the order of recording; then all topics are read.
 
@@ -106,20 +95,19 @@ class Replay:
         self,
         bag: Bag,
         rig: Rig,
-        every: tuple[str, ...],
-        dtype: np.dtype[Any],
+        served: Rig,
         options: ReplayOptions = DEFAULTS,
         faults: BagFaults | None = None,
         on_read: Callable[[Recorded], None] | None = None,
     ) -> None:
         self.bag, self.rig = bag, rig
-        self._every, self._dtype, self._options, self._on_read = every, dtype, options, on_read
+        self._options, self._on_read = options, on_read
         self._faults = faults or BagFaults((), rig.names)
         self._names = {m.topic: m.name for m in rig.modalities}
         check_topics(bag, rig, (options.truth_topic, options.tags_topic))
         if options.truth_topic is not None:
             self._names[options.truth_topic] = TRUTH
-        self._preparation = Preparation(rig)
+        self._processor = FrameSetProcessor(rig, served)
         self._faults_found: dict[str, Counter[str]] = {name: Counter() for name in rig.names}
         self._calibration = RecordedCalibration(bag, rig, self._count_fault)
         self._offsets_ns = {m.name: round(m.offset_s * NS_PER_S) for m in rig.modalities}
@@ -134,11 +122,8 @@ class Replay:
         self._newest: dict[str, int] = {}
         self._now_ns = 0
         self._origin_ns: int | None = None
-        self._frame_id = ""
         self._tags = TagTimes()
-        self._unreadable: set[str] = set()
         self._last_truth: Recorded | None = None
-        self._counted: dict[str, Recorded] = {}  # the broken messages of the last set
         self._sizes: dict[str, tuple[int, int]] = {}
         self.read_ns = bag.start_ns
         """How far the recording was read, in its time: for progress."""
@@ -251,15 +236,12 @@ class Replay:
         if name != TRUTH:
             _, frame_id = header_of(message.data)
             self._calibration.frame(name, frame_id)
-            if name == self.rig.reference:
-                self._frame_id = frame_id
-        if self._preparation.gathers(name):
+            self._processor.note_frame_id(name, frame_id)
+        if self._processor.gathers(name):
             try:
-                if not self._preparation.arrived(name, self.bag.deserialize(message), stamp):
+                if not self._processor.arrived(name, self.bag.deserialize(message), stamp, self._now_ns):
                     return
-                self._unreadable.discard(name)
             except Exception as error:  # no message, whatever it holds, may end the replay
-                self._unreadable.add(name)
                 self._count_fault(name, reason_of(error))
                 return
         self._synchronizer.add(name, stamp, message, self._now_ns)
@@ -277,44 +259,28 @@ class Replay:
         labelled = found.pop(TRUTH, None)
         truth = None if labelled is self._last_truth else self._truth(labelled)  # a truth belongs to one set
         self._last_truth = labelled or self._last_truth
-        messages: dict[str, Any] = {}
-        broken: dict[str, str] = {}
-        for name, message in found.items():
-            try:
-                messages[name] = self.bag.deserialize(message)
-            except SartmError as error:
-                broken[name] = str(error)
-        self._preparation.rig = self._calibration.rig
-        offsets = {stream.name: stream.offset_s for stream in self._streams}
-        images, faults = self._preparation.images(stamp_ns, messages, offsets)
-        for name, image in images.items():
-            self._sizes.setdefault(name, (image.shape[0], image.shape[1]))
         at_s = self._seconds(stamp_ns)
-        images = {name: self._faults.spoiled(name, image, at_s, stamp_ns) for name, image in images.items()}
-        planes, more = self._preparation.planes(images, self._dtype)
-        broken |= faults | more
-        for name, reason in broken.items():
-            if found[name] is not self._counted.get(name):  # a slow sensor's message is in several sets
-                self._count_fault(name, reason)
-        self._counted = {name: found[name] for name in broken}
-        stale = {s.name for s in self._streams if self._synchronizer.state(s.name, self._now_ns) == "stale"}
-        info = self._calibration.camera_info
-        frame_id = self._frame_id or ("" if info is None else info.header.frame_id)
-        frame_id = frame_id or (header_of(next(iter(found.values())).data)[1] if found else "")
-        states = modality_states(self._every, found, broken.keys() | self._unreadable, stale)
-        return ReplaySet(
+
+        def change(name: str, image: NDArray[Any]) -> NDArray[Any]:
+            self._sizes.setdefault(name, (image.shape[0], image.shape[1]))
+            return self._faults.spoiled(name, image, at_s, stamp_ns)
+
+        if self._calibration.camera_info is not None:
+            self._processor.note_camera_info(self._calibration.camera_info)
+        self._processor.rig = self._calibration.rig
+        frames = self._processor.process(
             stamp_ns,
-            recorded_ns,
-            at_s,
-            frame_id,
-            {name: images[name] for name in planes},
-            planes,
-            broken,
-            states,
-            truth,
-            self._tags.at(stamp_ns),
-            self._calibration.camera_info,
+            found,
+            offsets_s={stream.name: stream.offset_s for stream in self._streams},
+            stale={s.name for s in self._streams if self._synchronizer.state(s.name, self._now_ns) == "stale"},
+            now_ns=self._now_ns,
+            load=self.bag.deserialize,
+            change=change,
         )
+        for name, reason in frames.newly_broken.items():
+            self._count_fault(name, reason)
+        info = self._calibration.camera_info
+        return ReplaySet(frames, recorded_ns, at_s, truth, self._tags.at(stamp_ns), info)
 
     def _truth(self, message: Recorded | None) -> NDArray[np.uint8] | None:
         if message is None:

@@ -138,24 +138,24 @@ def _remarks_of(modality: Modality, topic: TopicSurvey) -> list[str]:
 
 
 def _try(rig: Rig, bag: Bag, survey: Survey, faults: list[str], remarks: list[str]) -> RigFindings:
-    replay = Replay(bag, rig, rig.names, rig.dtype)
+    replay = Replay(bag, rig, rig)
     tried = complete = 0
     missed: Counter[str] = Counter()
     broken: dict[str, Counter[str]] = {name: Counter() for name in rig.names}
     for found in replay:
-        if found.states[rig.reference] != "present":  # others have the lead: nothing is to be expected of them
+        if found.frames.states[rig.reference] != "present":  # others have the lead: nothing is to be expected of them
             continue
         tried += 1
-        complete += len(found.planes) == len(rig.names)
+        complete += len(found.frames.planes) == len(rig.names)
         at_s = (found.recorded_ns - bag.start_ns) / 1e9
         missed.update(
             m.name
             for m in rig.modalities
-            if m.name not in found.planes
-            and m.name not in found.broken
+            if m.name not in found.frames.planes
+            and m.name not in found.frames.broken
             and not _silent(survey.topics.get(m.topic), at_s)
         )
-        for name, reason in found.broken.items():
+        for name, reason in found.frames.broken.items():
             broken[name][reason] += 1
         if tried == TRIED_SETS:
             break

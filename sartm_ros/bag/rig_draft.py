@@ -7,7 +7,8 @@ import yaml
 
 from sartm_core.checked_yaml import check
 from sartm_core.errors import SartmError
-from sartm_core.rig import COMPRESSED_IMAGE, EVENT_PACKET, IMAGE, POINT_CLOUD, ClassSpec, Rig
+from sartm_core.kinds import COMPRESSED_IMAGE, EVENT_PACKET, IMAGE, POINT_CLOUD
+from sartm_core.rig import ClassSpec, Rig
 from sartm_ros.bag.order import header_of
 from sartm_ros.bag.reader import Bag
 from sartm_ros.bag.recorded_calibration import TF_STATIC

@@ -7,7 +7,6 @@ from typing import Any
 
 from sartm_core.datasets.png import write_png
 from sartm_core.deploy import Segmenter
-from sartm_core.deploy.bundle import check_serves
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig
 from sartm_core.segmentation import Segmentation
@@ -78,16 +77,14 @@ def segment(
         SartmError: the bundle does not serve the rig, `out` exists, none of the rig's topics is there, or nothing on
             them can be used.
     """
-    check_serves(segmenter.bundle.rig, rig)
     pipeline = Pipeline(rig, segmenter)
     with BagWriter(out) as writer:
         results = _Results(writer, pipeline, outputs)
         on_read = _copier(bag, writer, results.topics) if outputs.copy else None
-        served = segmenter.bundle.rig
-        replay = Replay(bag, rig, served.names, served.dtype, options, faults, on_read)
+        replay = Replay(bag, rig, segmenter.bundle.rig, options, faults, on_read)
         masks = 0
         for number, found in enumerate(replay, start=1):
-            segmentation = pipeline.segment(found.planes)
+            segmentation = pipeline.segment(found.frames.planes)
             if segmentation is not None:
                 results.write(found, segmentation)
                 masks += 1
@@ -114,21 +111,22 @@ class _Results:
             labels = bag_message(OUTPUT_TYPES["labels"], data=labels_text(self._rig))
             self._writer.write_message(self.topics["labels"], at, labels)
             self._labelled = True
-        stamped = header(bag_message, found.stamp_ns, found.frame_id)
+        states = found.frames.states
+        stamped = header(bag_message, found.frames.stamp_ns, found.frames.frame_id)
         node = self._outputs.node.lstrip("/")
         messages = {
             "mask": mask_message(bag_message, segmentation, stamped),
             "confidence": confidence_message(bag_message, segmentation, stamped),
-            "routing_weights": routing_message(bag_message, node, self._rig, segmentation, found.states, stamped),
+            "routing_weights": routing_message(bag_message, node, self._rig, segmentation, states, stamped),
         }
         if self._outputs.overlay or self._outputs.pictures is not None:
-            picture = overlay(segmentation, self._pipeline.backdrop(found.planes), self._rig, OVERLAY_ALPHA)
+            picture = overlay(segmentation, self._pipeline.backdrop(found.frames.planes), self._rig, OVERLAY_ALPHA)
             if self._outputs.overlay:
                 messages["overlay"] = overlay_message(bag_message, picture, stamped)
             if self._outputs.pictures is not None:
-                write_png(self._outputs.pictures / f"{found.stamp_ns}.png", picture)
+                write_png(self._outputs.pictures / f"{found.frames.stamp_ns}.png", picture)
         if found.camera_info is not None:
-            set_stamp(found.camera_info, found.stamp_ns)
+            set_stamp(found.camera_info, found.frames.stamp_ns)
             messages["camera_info"] = found.camera_info
         for name, message in messages.items():
             self._writer.write_message(self.topics[name], at, message)

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from sartm_core.rig import EVENT_ARRAY, EVENT_PACKET, POINT_CLOUD
+from sartm_core.kinds import EVENT_ARRAY, EVENT_PACKET, POINT_CLOUD
 
 KINDS_IN_ORDER = ("rgb", "thermal", "nir", "depth", "polarization", "lidar", "event")
 """Who is the better reference."""

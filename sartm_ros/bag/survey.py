@@ -13,7 +13,7 @@ import numpy as np
 from rosbags.interfaces import Nodetype
 
 from sartm_core.errors import SartmError
-from sartm_core.rig import COMPRESSED_IMAGE, EVENT_ARRAY, EVENT_PACKET, IMAGE, POINT_CLOUD
+from sartm_core.kinds import COMPRESSED_IMAGE, EVENT_ARRAY, EVENT_PACKET, IMAGE, POINT_CLOUD
 from sartm_ros.bag.order import header_of
 from sartm_ros.bag.reader import Bag, Recorded
 from sartm_ros.bag.sensor_kinds import KINDS_IN_ORDER, Content, sensor_kinds

@@ -72,7 +72,7 @@ def bag_segment(
         given = None if rig is None else load_rig(rig)
         with open_bag(bag, msgs) as opened:
             # Torch loads for seconds: only once what was given is known to be there.
-            from sartm_core.evaluation.evaluate import open_model
+            from sartm_core.commands.opening import open_model
 
             with open_model(bundle, device=device) as segmenter:
                 chosen = segmenter.bundle.rig if given is None else given
@@ -127,9 +127,9 @@ def bag_evaluate(
 ) -> None:
     """Score a bundle on recordings with labels: as `sartm evaluate`, and over time. Runs under torchrun as well."""
     with user_errors():
+        from sartm_core.commands.opening import open_model
         from sartm_core.errors import SartmError
         from sartm_core.evaluation.class_map import load_class_map
-        from sartm_core.evaluation.evaluate import open_model
         from sartm_core.evaluation.variations import PROTOCOLS
         from sartm_core.rig import load_rig
         from sartm_ros.bag.evaluate import BagEvaluation, evaluate_bags

@@ -22,7 +22,7 @@ class Calibrator:
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
         self._wants_intrinsics = {
-            m.name for m in rig.modalities if m.calibration == "ros" and m.intrinsics is None and m.kind != "lidar"
+            m.name for m in rig.modalities if m.calibration == "ros" and m.intrinsics is None and not m.points
         }
         self._wants_extrinsics = {
             m.name

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartm_core.errors import SartmError
-from sartm_core.rig import EventModality
+from sartm_core.kinds import EventModality
 from sartm_core.sensing.events import EVENT, Evt3Decoder
 
 KEPT_S = 1.0

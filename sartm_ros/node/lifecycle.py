@@ -12,7 +12,6 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from sartm_core.deploy import Segmenter, free_gpu_memory, load_segmenter
-from sartm_core.deploy.bundle import check_serves
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig, load_rig
 from sartm_ros.node.inputs import check_installed, installed_part
@@ -61,7 +60,7 @@ class PerceptionNode(LifecycleNode):
         bundle_rig = segmenter.bundle.rig
         # The bundle's own rig is what it could serve, a rig that was chosen is what the robot has.
         rig = load_rig(settings.rig) if settings.rig else installed_part(bundle_rig, self.get_logger().warning)
-        check_serves(bundle_rig, rig)
+        pipeline = Pipeline(rig, segmenter)
         check_installed(rig)
         self._tuning = self._settable.declare_for(rig)
         loaded = time.perf_counter()
@@ -69,7 +68,7 @@ class PerceptionNode(LifecycleNode):
             segmenter.segment({m.name: np.zeros((3, *m.size), bundle_rig.dtype) for m in rig.modalities})
         warm = time.perf_counter()
         self._settings = settings
-        self._pipeline = Pipeline(rig, segmenter)
+        self._pipeline = pipeline
         self._outputs = Publishers(self, bundle_rig)
         self._offer_services(rig)
         self.get_logger().info(

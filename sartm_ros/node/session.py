@@ -10,10 +10,12 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo
 
 from sartm_core.errors import SartmError
+from sartm_core.sensing import reason_of
 from sartm_ros.decoding.calibration import Calibrator
 from sartm_ros.decoding.images import stamp_ns
 from sartm_ros.explanations import NO_STAMP, explain_mismatch
 from sartm_ros.filter_synchronizer import FilterSynchronizer
+from sartm_ros.frame_sets import FrameSetProcessor
 from sartm_ros.node.diagnostics import (
     InputMonitor,
     PipelineMonitor,
@@ -26,8 +28,6 @@ from sartm_ros.node.parameters import Settings, Tuning
 from sartm_ros.node.publishers import Publishers
 from sartm_ros.node.worker import NewestWins
 from sartm_ros.pipeline import Pipeline, Result
-from sartm_ros.preparation import reason_of
-from sartm_ros.result_messages import modality_states
 from sartm_ros.synchronizer import Synchronizer
 
 TICK_S = 0.02
@@ -57,19 +57,17 @@ class Session:
     ) -> None:
         self._node, self._pipeline, self._outputs = node, pipeline, outputs
         # What an earlier session has learnt of the calibration may have been corrected since.
-        self._rig = pipeline.preparation.rig = pipeline.configured_rig
+        pipeline.forget()
+        self._rig = pipeline.configured_rig
         self._silence_warning_s = settings.silence_warning_s
         self._tuning = tuning
         self._calibrator = Calibrator(self._rig)
         self._warned: set[tuple[str, str]] = set()
         self._states: dict[str, str] = {}
         self._alive: bool | None = None
-        self._unreadable: set[str] = set()
-        self._counted: dict[str, Any] = {}  # the broken messages of the last set
         self._unusable: set[str] = set()
         self._resets = 0
         self._camera_info: CameraInfo | None = None
-        self._frame_id = ""
         self._monitors = {m.name: InputMonitor(m.rate_hz) for m in self._rig.modalities}
         self._monitor = PipelineMonitor()
         self._timers: list[Any] = []
@@ -85,6 +83,10 @@ class Session:
             node, self._rig, settings.input_reliability, self._on_message, self._on_camera_info, self._warn_once
         )
         self._worker: NewestWins[Job] = NewestWins(self._process)
+
+    @property
+    def _processor(self) -> FrameSetProcessor:
+        return self._pipeline.processor
 
     def start(self) -> None:
         """Opens the inputs."""
@@ -108,6 +110,7 @@ class Session:
         changed = {s.name for s, before in zip(tuning.streams, self._tuning.streams, strict=True) if s != before}
         self._warned = {key for key in tuple(self._warned) if key[0] not in changed}  # may be told again
         self._tuning = tuning
+        self._processor.stale_after_s = tuning.stale_after_s
         streams = [dataclasses.replace(s, enabled=s.enabled and tuning.enabled) for s in tuning.streams]
         for stream in streams:
             self._synchronizer.update(stream)
@@ -131,20 +134,18 @@ class Session:
         self._monitors[name].arrived(stamp, now_ns)
         if stamp <= 0:
             self._warn_once(name, NO_STAMP)
-        if name == self._rig.reference:
-            self._frame_id = message.header.frame_id
         try:
             self._calibrator.frame(name, message.header.frame_id)
-            if self._pipeline.preparation.arrived(name, message, stamp):
+            self._processor.note_frame_id(name, message.header.frame_id)
+            if self._processor.arrived(name, message, stamp, now_ns):
                 self._synchronizer.add(name, stamp, message, now_ns)
-            self._unreadable.discard(name)
         except Exception as error:  # no message, whatever it holds, may end the node
-            self._unreadable.add(name)
             self._count_broken(name, reason_of(error))
 
     def _on_camera_info(self, name: str, message: CameraInfo) -> None:
         if name == self._rig.reference:
             self._camera_info = message
+            self._processor.note_camera_info(message)
         try:
             remark = self._calibrator.camera_info(name, message)
         except Exception as error:
@@ -152,31 +153,36 @@ class Session:
             return
         if remark is not None:
             self._warn_once(name, remark)
-        self._pipeline.preparation.rig = self._calibrator.rig
+        self._processor.rig = self._calibrator.rig
 
     def _on_transforms(self, message: Any) -> None:
         self._calibrator.transforms(message)
-        self._pipeline.preparation.rig = self._calibrator.rig
+        self._processor.rig = self._calibrator.rig
 
     def _on_set(self, stamp: int, messages: dict[str, Any]) -> None:
-        self._pipeline.preparation.rig = self._calibrator.rig
+        self._processor.rig = self._calibrator.rig
         self._worker.submit((stamp, self._now_ns(), messages))
 
     def _process(self, job: Job) -> None:
         """In the worker's thread. A fault costs this set, never the node."""
         stamp, submitted_ns, messages = job
         try:
-            result = self._pipeline.run(stamp, messages, {s.name: s.offset_s for s in self._tuning.streams})
-            for name, reason in result.broken.items():
-                if messages.get(name) is not self._counted.get(name):  # a slow sensor's message is in several sets
-                    self._count_broken(name, reason)
-            self._counted = {name: messages.get(name) for name in result.broken}
-            self._unusable = (self._unusable | set(result.broken)) - set(result.frames.planes)
+            now_ns = self._now_ns()
+            result = self._pipeline.run(
+                stamp,
+                messages,
+                offsets_s={s.name: s.offset_s for s in self._tuning.streams},
+                stale={name for name in self._rig.names if self._synchronizer.state(name, now_ns) == "stale"},
+                now_ns=now_ns,
+            )
+            for name, reason in result.frames.newly_broken.items():
+                self._count_broken(name, reason)
+            self._unusable = (self._unusable | set(result.frames.broken)) - set(result.frames.planes)
             if result.segmentation is not None:
-                self._publish(result, messages, submitted_ns)
+                self._publish(result, submitted_ns)
             else:
                 self._monitor.unusable += 1
-                self._report_changes(self._states_of(result, messages))
+            self._report_changes(result.frames.states)
         except Exception as error:  # whatever it is, the next set may be fine
             self._monitor.failed += 1
             self._monitor.unusable += 1
@@ -184,23 +190,18 @@ class Session:
                 f"a set of {', '.join(messages)} failed: {error!r}", throttle_duration_sec=5.0
             )
 
-    def _publish(self, result: Result, messages: dict[str, Any], submitted_ns: int) -> None:
+    def _publish(self, result: Result, submitted_ns: int) -> None:
         assert result.segmentation is not None
         stamp = result.frames.stamp_ns
         started = time.perf_counter()
-        states = self._states_of(result, messages)
-        info = self._camera_info
-        frame_id = self._frame_id or ("" if info is None else info.header.frame_id)
-        frame_id = frame_id or next(iter(messages.values())).header.frame_id
         self._outputs.publish(
             result.segmentation,
             stamp,
-            frame_id,
+            result.frames.frame_id,
             lambda: self._pipeline.backdrop(result.frames.planes),
             self._camera_info,
-            states,
+            result.frames.states,
         )
-        self._report_changes(states)
         self._monitor.finished(
             wait=(submitted_ns - stamp) / 1e9,
             prepare=result.prepare_s,
@@ -208,18 +209,6 @@ class Session:
             publish=time.perf_counter() - started,
             stamp_to_mask=(self._now_ns() - stamp) / 1e9,
         )
-
-    def _states_of(self, result: Result, messages: dict[str, Any]) -> dict[str, str]:
-        now_ns = self._now_ns()
-        stale = {name for name in self._rig.names if self._synchronizer.state(name, now_ns) == "stale"}
-        every = self._pipeline.segmenter.bundle.rig.names
-        return modality_states(every, messages, result.broken.keys() | self._unreadable_now(now_ns), stale)
-
-    def _unreadable_now(self, now_ns: int) -> set[str]:
-        """Those that speak what nobody understands; the synchroniser never sees their messages."""
-        heard = {name: self._monitors[name].arrivals_ns for name in tuple(self._unreadable)}  # both threads come here
-        silent_ns = round(self._tuning.stale_after_s * 1e9)
-        return {name for name, arrivals in heard.items() if arrivals and now_ns - arrivals[-1] <= silent_ns}
 
     def _report_changes(self, states: dict[str, str]) -> None:
         """One line when a modality fails or returns; a slow one that merely misses a set is no news."""
@@ -252,9 +241,9 @@ class Session:
             )
         now_ns = self._now_ns()
         states = {name: self._synchronizer.state(name, now_ns) for name in self._rig.names}
-        unreadable = self._unreadable_now(now_ns)
+        undecodable = self._processor.undecodable(now_ns)
         for name, state in states.items():
-            if (state == "present" and name in self._unusable) or (state != "disabled" and name in unreadable):
+            if (state == "present" and name in self._unusable) or (state != "disabled" and name in undecodable):
                 states[name] = "broken"
         self._report_silence(states)
         message = diagnostic_array(self._node, states, self._monitors, self._monitor, counts, self._worker.dropped)

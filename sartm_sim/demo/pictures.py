@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from sartm_core.files import atomic_path
 from sartm_core.rig import Modality, Rig
-from sartm_core.sensing.pictures import picture
 from sartm_sim.demo.analysis import Drive
 
 matplotlib.use("Agg")
@@ -102,7 +101,7 @@ def _mark_phases(axis: Axes, drive: Drive, top: float) -> None:
 
 
 def _picture(modality: Modality, raw: NDArray[Any] | None) -> NDArray[Any] | None:
-    return None if raw is None else picture(modality, raw)
+    return None if raw is None else modality.picture(raw)
 
 
 def _show(axis: Axes, image: NDArray[Any] | None, otherwise: str, rig: Rig) -> None:

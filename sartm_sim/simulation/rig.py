@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from sartm_core.calibration import LIDAR_LOOKS_AHEAD, Intrinsics
 from sartm_core.errors import SartmError
-from sartm_core.rig import EventModality, Modality, Rig
+from sartm_core.kinds import EventModality
+from sartm_core.rig import Modality, Rig
 from sartm_core.segmentation import UNLABELLED
 from sartm_core.sensing.events import EVENT
 from sartm_core.sensing.registration import register

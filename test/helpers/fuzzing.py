@@ -250,16 +250,16 @@ def run(pipeline: Pipeline, messages: dict[str, SimpleNamespace]) -> Any:
     """One set through the pipeline, with all that is promised of any set."""
     for name, message in messages.items():
         read(
-            lambda one, of=name: pipeline.preparation.arrived(of, one, STAMP if one.header is None else stamp_ns(one)),
+            lambda one, of=name: pipeline.processor.arrived(of, one, STAMP if one.header is None else stamp_ns(one)),
             message,
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = pipeline.run(STAMP, messages)
     planes = result.frames.planes
-    assert set(planes) | set(result.broken) == set(messages)
-    assert not set(planes) & set(result.broken)
-    assert all(result.broken.values())
+    assert set(planes) | set(result.frames.broken) == set(messages)
+    assert not set(planes) & set(result.frames.broken)
+    assert all(result.frames.broken.values())
     for name, plane in planes.items():
         assert plane.ndim == 3, name
         assert plane.shape[0] == 3, name

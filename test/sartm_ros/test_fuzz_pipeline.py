@@ -96,7 +96,7 @@ def test_a_broken_message_counts_as_absent(name: str, data: Any) -> None:
     alone = run(Pipeline(RIGS[name], Stub(RIGS[name])), healthy)
     assert alone.broken == {}
     for modality in broken.broken:
-        assert modality in run(Pipeline(RIGS[name], Stub(RIGS[name])), {modality: messages[modality]}).broken
+        assert modality in run(Pipeline(RIGS[name], Stub(RIGS[name])), {modality: messages[modality]}).frames.broken
     for modality in healthy:
         np.testing.assert_array_equal(broken.frames.planes[modality], alone.frames.planes[modality])
 
@@ -107,7 +107,7 @@ def test_broken_depth_breaks_nothing_but_depth() -> None:
     for depth in (np.ones((12, 16), np.uint8), np.ones((7, 5), np.uint16)):
         encoding = "mono8" if depth.dtype == np.uint8 else "16UC1"
         result = run(Pipeline(rig, Stub(rig)), {"thermal": thermal, "depth": image_message(depth, encoding)})
-        assert set(result.broken) == {"depth"}
+        assert set(result.frames.broken) == {"depth"}
         alone = run(Pipeline(rig, Stub(rig)), {"thermal": thermal})
         np.testing.assert_array_equal(result.frames.planes["thermal"], alone.frames.planes["thermal"])
 
@@ -141,7 +141,7 @@ def test_an_image_of_one_channel_is_no_point_cloud(width: int) -> None:
     rig = RIGS["physical"]
     ones = image_message(np.ones((24, width), np.float32), "32FC1")
     result = run(Pipeline(rig, Stub(rig)), {"rendered": ones})
-    assert "rendered" in result.broken or result.frames.planes["rendered"].all()
+    assert "rendered" in result.frames.broken or result.frames.planes["rendered"].all()
 
 
 HUGE = np.array([[1e300, 1, 1], [1, 1, 1]])

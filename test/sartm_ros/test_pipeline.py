@@ -52,10 +52,10 @@ def test_what_drivers_send_becomes_what_training_saw(rig: Rig, captured) -> None
     for modality in rig.modalities:
         raw = frame.raw[modality.name]
         for _, message in sensor_messages(bag_message, rig, modality, raw, stamp, START_NS):
-            pipeline.preparation.arrived(modality.name, message, stamp_ns(message))
+            pipeline.processor.arrived(modality.name, message, stamp_ns(message))
             newest[modality.name] = message
     result = pipeline.run(stamp, newest)
-    assert result.broken == {}
+    assert result.frames.broken == {}
     trained = simulated.registered(frame)
     assert set(segmenter.planes) == {"rgb", "thermal", "depth", "lidar", "event"}
     for name, planes in segmenter.planes.items():
@@ -72,7 +72,7 @@ def test_a_modalitys_offset_shifts_its_window_of_events(rig: Rig, captured) -> N
     pipeline = Pipeline(rig, segmenter)
     packets = sensor_messages(bag_message, rig, rig.modality("event"), frame.raw["event"], stamp, START_NS)
     for _, message in packets:
-        pipeline.preparation.arrived("event", message, stamp_ns(message))
+        pipeline.processor.arrived("event", message, stamp_ns(message))
     pipeline.run(stamp + late_ns, {"event": packets[-1][1]}, offsets_s={"event": 5.0})
     wanted = encode(rig.modality("event"), simulated.registered(frame)["event"], rig.dtype)
     assert np.array_equal(segmenter.planes["event"], wanted)
@@ -88,7 +88,7 @@ def test_a_cloud_without_coordinates_counts_as_absent_and_is_named(rig: Rig, cap
     segmenter = Recorder(rig)
     result = Pipeline(rig, segmenter).run(7, messages)
     assert set(segmenter.planes) == {"rgb"}
-    assert "point cloud: has no field 'z'" in result.broken["lidar"]
+    assert "point cloud: has no field 'z'" in result.frames.broken["lidar"]
 
 
 def test_message_types_that_are_not_installed_are_named(rig: Rig) -> None:

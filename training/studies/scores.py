@@ -11,15 +11,14 @@ import torch
 from frames import FAULTY, MENDED, SOUND
 from torch import Tensor
 
-from sartm_core.datasets.dataset import Frame
+from sartm_core.datasets.dataset import Frame, read_frame
 from sartm_core.datasets.frame_folder import FrameFolder
 from sartm_core.evaluation.metrics import SegmentationScore
 from sartm_core.evaluation.variations import Planes, subsets, variations
 from sartm_core.learning.checkpoints import load_network
-from sartm_core.model.build import Network
+from sartm_core.model.contract import Network
 from sartm_core.model.info import describe
 from sartm_core.rig import Rig
-from sartm_core.sensing import encode
 
 NIGHT = "night"
 GFLOP_SIZE = (448, 640)
@@ -152,7 +151,7 @@ def _answers(
 
 
 def _planes(rig: Rig, recording: FrameFolder, frame: Frame) -> Planes:
-    return {m.name: encode(m, recording.image(frame, m.name), rig.dtype) for m in rig.modalities}
+    return read_frame(recording, frame, rig.names, rig.dtype).planes
 
 
 def _truth(recording: FrameFolder, frame: Frame) -> Tensor:

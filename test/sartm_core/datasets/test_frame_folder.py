@@ -12,6 +12,7 @@ from sartm_core.datasets.frame_folder import FrameFolder, FrameFolderWriter, wri
 from sartm_core.errors import SartmError
 from sartm_core.rig import load_rig
 from sartm_core.sensing import encode
+from sartm_sim.commands import sim_app
 from sartm_sim.simulation import benchmark
 from sartm_sim.simulation.faults import FAULTS
 
@@ -24,7 +25,7 @@ runner = CliRunner()
 def recorded(tmp_path_factory):
     """Twelve frames of each split, written by the command."""
     out = tmp_path_factory.mktemp("recording") / "simrig5"
-    result = runner.invoke(app, ["sim", "dataset", "--out", str(out), "--limit", "12", "--workers", "2"])
+    result = runner.invoke(sim_app, ["dataset", "--out", str(out), "--limit", "12", "--workers", "2"])
     assert result.exit_code == 0, result.output
     assert "36 frame sets, train, val, test" in result.stdout
     return out
@@ -130,9 +131,9 @@ def test_a_recording_that_fails_leaves_nothing(tmp_path) -> None:
 
 
 def test_wrong_use_of_the_command(tmp_path) -> None:
-    result = runner.invoke(app, ["sim", "dataset", "--out", str(tmp_path / "x"), "--split", "night"])
+    result = runner.invoke(sim_app, ["dataset", "--out", str(tmp_path / "x"), "--split", "night"])
     assert result.exit_code == 2
     assert "expected train, val or test, got night" in result.output.replace("\n", " ")
-    result = runner.invoke(app, ["sim", "dataset", "--out", str(tmp_path / "x"), "--rig", "mcubes"])
+    result = runner.invoke(sim_app, ["dataset", "--out", str(tmp_path / "x"), "--rig", "mcubes"])
     assert result.exit_code == 1
     assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sartm_core.learning.augmentation import Augmentation, augment, mirror
+from sartm_core.learning.augmentation import Augmentation, augment
 from sartm_core.rig import Rig, load_rig, rig_from_dict
 
 STILL = Augmentation(flip=0, scale=(1, 1), brightness=0, contrast=0, saturation=0, blur=0)
@@ -70,11 +70,11 @@ def test_without_settings_a_frame_of_the_right_size_is_itself(rig: Rig) -> None:
 
 def test_a_mirrored_angle_of_polarisation_changes_the_sign_of_its_sine(rig: Rig) -> None:
     planes = np.arange(24, dtype=np.float32).reshape(3, 2, 4) / 24
-    mirrored = mirror(planes, rig.modality("pol"))
+    mirrored = rig.modality("pol").mirrored(planes)
     assert np.array_equal(mirrored[0], -planes[0][:, ::-1])
     assert np.array_equal(mirrored[1:], planes[1:, :, ::-1])
-    assert np.array_equal(mirror(mirrored, rig.modality("pol")), planes)
-    assert np.array_equal(mirror(planes, rig.modality("depth")), planes[..., ::-1])
+    assert np.array_equal(rig.modality("pol").mirrored(mirrored), planes)
+    assert np.array_equal(rig.modality("depth").mirrored(planes), planes[..., ::-1])
 
 
 def test_brightness_changes_light_and_nothing_that_is_measured() -> None:

@@ -27,8 +27,7 @@ from sartm_core.learning.export import export
 from sartm_core.learning.module import SegmentationModule
 from sartm_core.learning.overrides import read_recipe
 from sartm_core.learning.run import train
-from sartm_core.model.build import build_network
-from sartm_core.model.presets import preset
+from sartm_core.model.presets import build_network, preset
 from sartm_core.resources import shipped_weights
 from sartm_core.rig import load_rig
 from sartm_sim.dataset import write_benchmark

@@ -9,8 +9,7 @@ import torch
 
 from sartm_core.errors import SartmError
 from sartm_core.learning.export import write_onnx
-from sartm_core.model.build import build_network
-from sartm_core.model.presets import preset_for_rig
+from sartm_core.model.presets import build_network, preset_for_rig
 from sartm_core.rig import load_rig
 
 RIG = load_rig("simrig5")

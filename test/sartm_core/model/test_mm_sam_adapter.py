@@ -17,10 +17,9 @@ from sartm_core.cli import app
 from sartm_core.deploy import load_segmenter
 from sartm_core.errors import SartmError
 from sartm_core.learning.overrides import read_recipe
-from sartm_core.model.build import build_network
 from sartm_core.model.convnext import CONVNEXTS, ConvNext
 from sartm_core.model.mm_sam_adapter import MMSamAdapter
-from sartm_core.model.presets import mm_sam_adapter, preset_for_rig
+from sartm_core.model.presets import build_network, mm_sam_adapter, preset_for_rig
 from sartm_core.model.road_fusion import RoadFusion
 from sartm_core.model.sam1_weights import load_branches, load_sam
 from sartm_core.model.sam_vit import VITS, SamVit, VitShape

@@ -12,11 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sartm_core.errors import SartmError
 from sartm_core.model import lora
 from sartm_core.model.backbone import BACKBONES, build_image_encoder
-from sartm_core.model.build import build_network
 from sartm_core.model.decoder import ClassTokenDecoder
 from sartm_core.model.info import describe
 from sartm_core.model.network import MultiModalNetwork
-from sartm_core.model.presets import PRESETS, any_sensor, mle_sam, preset, preset_for_rig
+from sartm_core.model.presets import PRESETS, any_sensor, build_network, mle_sam, preset, preset_for_rig
 from sartm_core.model.routing import TopKRouting, agreement, edge_agreement, sum_of_others, weighted_sum
 from sartm_core.rig import load_rig
 

@@ -128,7 +128,7 @@ class TestFit:
         ):
             image[:, rows, columns] = index + 1
         fit = Fit(mode, camera, (256, 320))
-        there = fit.planes(image, "depth")  # nearest neighbour: values survive
+        there = fit.planes(image, sparse=True)  # nearest neighbour: values survive
         assert there.shape == (3, 256, 320)
         back = fit.mask_back(there[0])
         assert back.shape == camera
@@ -140,11 +140,11 @@ class TestFit:
     def test_sparse_kinds_are_not_blended(self) -> None:
         depth = np.zeros((3, 64, 64), np.float32)
         depth[:, ::2, ::2] = 10.0
-        assert set(np.unique(Fit("stretch", (64, 64), (96, 96)).planes(depth, "depth"))) == {0.0, 10.0}
-        assert len(np.unique(Fit("stretch", (64, 64), (96, 96)).planes(depth, "rgb"))) > 2
+        assert set(np.unique(Fit("stretch", (64, 64), (96, 96)).planes(depth, sparse=True))) == {0.0, 10.0}
+        assert len(np.unique(Fit("stretch", (64, 64), (96, 96)).planes(depth, sparse=False))) > 2
 
     def test_letterbox_keeps_the_aspect(self) -> None:
-        fitted = Fit("letterbox", (100, 300), (256, 320)).planes(np.full((3, 100, 300), 9, np.uint8), "rgb")
+        fitted = Fit("letterbox", (100, 300), (256, 320)).planes(np.full((3, 100, 300), 9, np.uint8), sparse=False)
         rows = np.flatnonzero(fitted[0].any(axis=1))
         assert len(rows) == round(100 * 320 / 300)
         assert (rows[0] + rows[-1]) / 2 == pytest.approx(127.5, abs=1)

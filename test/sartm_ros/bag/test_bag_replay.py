@@ -62,14 +62,17 @@ def write_bag(path: Path, messages: list[tuple[str, int, int, int]]) -> Path:
 
 def replayed(path: Path, rig: Rig, faults: tuple = (), **options: Any) -> tuple[list[Any], Replay]:
     with open_bag(path) as bag:
-        replay = Replay(bag, rig, rig.names, rig.dtype, ReplayOptions(**options), BagFaults(faults, rig.names))
+        replay = Replay(bag, rig, rig, ReplayOptions(**options), BagFaults(faults, rig.names))
         return list(replay), replay
 
 
 def told(sets: list[Any]) -> list[tuple[int, dict[str, int]]]:
     """Milliseconds after T0 -> modality -> the value that was written."""
     return [
-        ((found.stamp_ns - T0) // MS, {name: int(found.images[name].flat[0]) for name in sorted(found.images)})
+        (
+            (found.frames.stamp_ns - T0) // MS,
+            {name: int(found.frames.images[name].flat[0]) for name in sorted(found.frames.images)},
+        )
         for found in sets
     ]
 
@@ -118,9 +121,9 @@ class TestMatching:
         path = write_bag(tmp_path / "bag", pairs(5))
         sets, replay = replayed(path, small_rig())
         assert told(sets) == [(1000 + 100 * i, {"rgb": i, "thermal": 100 + i}) for i in range(5)]
-        assert [found.states for found in sets] == [{"rgb": "present", "thermal": "present"}] * 5
+        assert [found.frames.states for found in sets] == [{"rgb": "present", "thermal": "present"}] * 5
         assert [round(found.time_s, 3) for found in sets] == [0.0, 0.1, 0.2, 0.3, 0.4]
-        assert sets[0].frame_id == "rgb"
+        assert sets[0].frames.frame_id == "rgb"
         assert replay.remarks() == []
 
     @pytest.mark.parametrize("seed", range(5))
@@ -155,7 +158,7 @@ class TestMatching:
         sets, _ = replayed(bag, small_rig(tolerance_s=0.101))
         assert [values["thermal"] for _, values in told(sets)] == [100, 100, 102, 102, 104, 104]
         sets, replay = replayed(bag, small_rig(tolerance_s=0.101, encoding="kelvin"))
-        assert [list(found.broken) for found in sets] == [["thermal"]] * 6
+        assert [list(found.frames.broken) for found in sets] == [["thermal"]] * 6
         assert list(replay.report()["modalities"]["thermal"]["broken"].values()) == [3]  # messages, not sets
         alone = small_rig().only(["rgb"])
         sets, _ = replayed(bag, alone, truth_topic="/thermal", truth_tolerance_s=0.101)
@@ -164,9 +167,9 @@ class TestMatching:
     def test_another_sensor_takes_the_lead(self, drive: Path) -> None:
         sets, replay = replayed(drive, load_rig("simrobot"))
         assert len(sets) == 20
-        assert [found.states["rgb"] for found in sets[:12]] == ["present"] * 12
-        assert "rgb" not in sets[-1].images
-        assert sets[-1].states["rgb"] == "stale"
+        assert [found.frames.states["rgb"] for found in sets[:12]] == ["present"] * 12
+        assert "rgb" not in sets[-1].frames.images
+        assert sets[-1].frames.states["rgb"] == "stale"
         assert replay.report()["modalities"]["thermal"]["matched"] == 20
 
 
@@ -189,7 +192,7 @@ class TestClocksAndStamps:
         ]
         path = write_bag(tmp_path / "bag", messages)
         sets, replay = replayed(path, small_rig())
-        assert all("thermal" not in found.images for found in sets)
+        assert all("thermal" not in found.frames.images for found in sets)
         (remark,) = replay.remarks()
         assert "thermal: " in remark
         assert "none matched" in remark
@@ -231,7 +234,7 @@ class TestFaults:
         ]  # fmt: skip
         assert [found.time_s for found in sets] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5], abs=0.01)
         sets, _ = replayed(path, rig, (parse_fault("drop", "thermal"),))
-        assert {*map(tuple, (found.images for found in sets))} == {("rgb",)}
+        assert {*map(tuple, (found.frames.images for found in sets))} == {("rgb",)}
 
     def test_a_delay_shorter_than_max_wait_costs_nothing_a_longer_one_the_sensor(self, tmp_path: Path) -> None:
         path = write_bag(tmp_path / "bag", pairs(8))  # max_wait_s 0.1
@@ -244,12 +247,12 @@ class TestFaults:
         path = write_bag(tmp_path / "bag", [(t, a, s, 128) for t, a, s, _ in pairs(30)])
         fault = (parse_fault("noise", "rgb=20@1:2"),)
         (first, _), (second, _) = (replayed(path, small_rig(), fault) for _ in range(2))
-        assert (first[0].images["rgb"] == 128).all()
-        spoilt = np.stack([found.images["rgb"] for found in first[10:20]]).astype(float)
+        assert (first[0].frames.images["rgb"] == 128).all()
+        spoilt = np.stack([found.frames.images["rgb"] for found in first[10:20]]).astype(float)
         assert spoilt.std() == pytest.approx(20, rel=0.1)
-        assert (first[25].images["rgb"] == 128).all()
+        assert (first[25].frames.images["rgb"] == 128).all()
         for one, two in zip(first, second, strict=True):
-            assert np.array_equal(one.images["rgb"], two.images["rgb"])
+            assert np.array_equal(one.frames.images["rgb"], two.frames.images["rgb"])
 
     @pytest.mark.parametrize(
         ("kind", "text"),
@@ -270,14 +273,14 @@ class TestContent:
         simulated = SimulatedRig(rig, seed=7)
         frame = simulated.capture(1.0, CONDITIONS["day"], events_since_s=0.8)
         sets, _ = replayed(drive, rig, truth_topic="/sim/truth", tags_topic="/sim/phase")
-        found = next(one for one in sets if one.stamp_ns == START_NS + S)
+        found = next(one for one in sets if one.frames.stamp_ns == START_NS + S)
         for name, expected in simulated.registered(frame).items():
             if name == "event":
                 continue
-            assert np.array_equal(found.images[name], expected), name
-            assert np.array_equal(found.planes[name], encode(rig.modality(name), expected, rig.dtype))
+            assert np.array_equal(found.frames.images[name], expected), name
+            assert np.array_equal(found.frames.planes[name], encode(rig.modality(name), expected, rig.dtype))
         window = simulated.capture(1.0, CONDITIONS["day"], events_since_s=0.97)
-        assert found.images["event"].sum() == pytest.approx(simulated.registered(window)["event"].sum(), rel=0.1)
+        assert found.frames.images["event"].sum() == pytest.approx(simulated.registered(window)["event"].sum(), rel=0.1)
         assert np.array_equal(found.truth, frame.truth)
         assert found.tags["condition"] == "day"
 
@@ -301,7 +304,9 @@ class TestContent:
         for name in rig.names:
             if name == "event":
                 continue
-            difference = np.abs(found[0].images[name].astype(float) - expected[0].images[name].astype(float))
+            difference = np.abs(
+                found[0].frames.images[name].astype(float) - expected[0].frames.images[name].astype(float)
+            )
             assert (difference > 1).mean() < 0.001, name
 
     def test_zeros_and_distortion_are_told(self, drive: Path, tmp_path: Path) -> None:
@@ -322,8 +327,8 @@ class TestContent:
                 writer.write(message.topic, message.time_ns, data)
         modalities = tuple(m.model_copy(update={"intrinsics": None, "calibration": "ros"}) for m in rig.modalities)
         sets, replay = replayed(tmp_path / "bag", rig.model_copy(update={"modalities": modalities}))
-        assert sets[0].states["thermal"] == "broken"
-        assert sets[0].states["depth"] == "present"
+        assert sets[0].frames.states["thermal"] == "broken"
+        assert sets[0].frames.states["depth"] == "present"
         told = "\n".join(replay.remarks())
         assert "rgb: its lens distorts" in told
         assert "thermal: its CameraInfo is no calibration (fx 0, fy 0)" in told
@@ -349,16 +354,16 @@ class TestContent:
                 writer.write_message("/thermal", T0 + index * S // 10, thermal)
             writer.write("/rgb", T0 + S, b"\x00\x01\x00\x00broken")
         sets, replay = replayed(tmp_path / "bag", small_rig())
-        assert [sorted(found.planes) for found in sets] == [
+        assert [sorted(found.frames.planes) for found in sets] == [
             ["rgb", "thermal"], ["rgb"], ["thermal"], ["rgb", "thermal"],
         ]  # fmt: skip
-        assert sets[1].states == {"rgb": "present", "thermal": "broken"}
-        assert "encoding 'nonsense'" in sets[1].broken["thermal"]
+        assert sets[1].frames.states == {"rgb": "present", "thermal": "broken"}
+        assert "encoding 'nonsense'" in sets[1].frames.broken["thermal"]
         remarks = "\n".join(replay.remarks())
         assert "thermal: 1 messages cannot be used: encoding 'nonsense'" in remarks
         assert "rgb: 1 messages cannot be used: a message of 10 bytes is too short for a header" in remarks
         again, _ = replayed(tmp_path / "bag", small_rig(), stamps="recorded")
-        assert [sorted(found.planes) for found in again] == [sorted(found.planes) for found in sets]
+        assert [sorted(found.frames.planes) for found in again] == [sorted(found.frames.planes) for found in sets]
 
     @settings(max_examples=15, deadline=None)
     @given(st.data())

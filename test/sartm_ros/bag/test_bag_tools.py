@@ -117,9 +117,7 @@ class TestSegment:
     def test_a_rig_of_another_robot_is_noticed(self, drive: Path) -> None:
         with open_bag(drive) as bag:
             rig = load_rig("simrig5")
-            replay = Replay(
-                bag, rig, rig.names, rig.dtype, faults=BagFaults((parse_fault("drop", "event"),), rig.names)
-            )
+            replay = Replay(bag, rig, rig, faults=BagFaults((parse_fault("drop", "event"),), rig.names))
             list(replay)
             told = "\n".join(replay.remarks())
         assert "thermal: images of /sim/thermal/image are 192x256, rig 'simrig5' says 256x320. Is it this robot" in told

@@ -8,7 +8,7 @@ import pytest
 from slow_evt3 import slow_decoder
 
 from sartm_core.errors import SartmError
-from sartm_core.rig import EventModality
+from sartm_core.kinds import EventModality
 from sartm_core.sensing.events import EVENT, Evt3Decoder, encode_evt3
 from sartm_ros.bag.reader import read_messages
 from sartm_ros.decoding.event_streams import MARK_NS, EventStream

@@ -179,4 +179,4 @@ def test_an_identity_for_a_camera_matrix_does_not_stop_the_node() -> None:
     calibrator.transforms(SimpleNamespace(transforms=[transform("f", "g")]))
     depth = image_message(np.full((12, 16), 2000, np.uint16), "16UC1")
     result = run(Pipeline(calibrator.rig, Stub(UNCALIBRATED)), {"depth": depth})
-    assert "focal length of 1 pixels does not go with" in result.broken["depth"]
+    assert "focal length of 1 pixels does not go with" in result.frames.broken["depth"]

@@ -16,8 +16,7 @@ from sartm_core.deploy import load_segmenter
 from sartm_core.deploy.bundle import WEIGHTS_FILE, NetworkShape
 from sartm_core.files import sha256
 from sartm_core.learning.export import describe, write_onnx
-from sartm_core.model.build import build_network
-from sartm_core.model.presets import preset_for_rig
+from sartm_core.model.presets import build_network, preset_for_rig
 from sartm_core.rig import Rig
 from sartm_ros.decoding.images import raw_array, stamp_ns
 from sartm_sim.simulation import SimulatedFrame

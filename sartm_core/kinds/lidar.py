@@ -1,0 +1,41 @@
+"""LiDARs."""
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import model_validator
+
+from sartm_core.errors import SartmError
+from sartm_core.kinds.pictures import Picture, point_picture
+from sartm_core.kinds.stream import IMAGE, POINT_CLOUD, Planes, Stream, with_message
+
+
+class LidarModality(Stream):
+    """A LiDAR in the reference camera's image. `projected`: range (m), intensity, height (m); `image`: rendered."""
+
+    sparse: ClassVar[bool] = True
+    points: ClassVar[bool] = True
+
+    kind: Literal["lidar"]
+    encoding: Literal["projected", "image"] = "projected"
+    message: Literal["sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_message(cls, fields: Any) -> Any:
+        return with_message(fields, POINT_CLOUD if fields.get("encoding") != "image" else IMAGE)
+
+    def encode(self, raw: NDArray[Any]) -> Planes:
+        """Refuses points [N, C], which look like an image of N x C pixels: they are projected first."""
+        if self.encoding == "projected" and (raw.ndim != 3 or raw.shape[2] < 2):
+            raise SartmError(
+                f"{self.name}: expected an image [H, W, 3] of range, intensity, height, got shape {raw.shape}. Points "
+                "[N, 4] are projected by sartm_core.sensing.encode_frame."
+            )
+        return super().encode(raw)
+
+    def picture(self, image: NDArray[Any]) -> Picture:
+        if self.encoding != "projected":
+            return super().picture(image)
+        return point_picture(image[..., 0].astype(np.float32))

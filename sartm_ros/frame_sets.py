@@ -1,0 +1,176 @@
+"""Messages that belong together become a frame set: planes, faults, states, frame_id. The node and replays share it."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from sartm_core.kinds import EVENT_ARRAY, EVENT_PACKET, EventModality, Planes
+from sartm_core.rig import Rig
+from sartm_core.sensing import encode_frame, reason_of
+from sartm_ros.decoding.event_streams import EventStream
+from sartm_ros.decoding.images import raw_array
+from sartm_ros.decoding.point_clouds import cloud_points
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSet:
+    """What became of the messages of one instant.
+
+    Attributes:
+        stamp_ns: of the anchor's measurement, nanoseconds.
+        frame_id: the reference camera's.
+        images: modality -> registered image.
+        planes: modality -> the same encoded, [3, H, W] of the served rig's dtype; an absent modality is not a key.
+        broken: modality -> why its message could not be used; it counts as absent.
+        newly_broken: those of them whose message was not in the set before: a slow sensor's is in several.
+        states: every modality that is served -> present, absent, stale or broken.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    images: dict[str, NDArray[Any]]
+    planes: dict[str, Planes]
+    broken: dict[str, str]
+    newly_broken: dict[str, str]
+    states: dict[str, str]
+
+
+class FrameSetProcessor:
+    """Decodes, registers and encodes the messages of one rig, and remembers which of them cannot be used.
+
+    Args:
+        rig: what the messages are.
+        served: the bundle's rig, whose modalities have states and whose dtype planes have.
+        stale_after_s: a modality whose messages could not be decoded counts as broken for this long after the last.
+
+    Attributes:
+        rig: may be replaced as calibrations become known.
+    """
+
+    def __init__(self, rig: Rig, served: Rig, stale_after_s: float | None = None) -> None:
+        self.rig = rig
+        self._served = served
+        self.stale_after_s = rig.synchronizer.stale_after_s if stale_after_s is None else stale_after_s
+        self._event_streams = {
+            m.name: EventStream(m)
+            for m in rig.modalities
+            if isinstance(m, EventModality) and m.message in (EVENT_PACKET, EVENT_ARRAY)
+        }
+        self._frame_ids: dict[str, str] = {}
+        self._camera_frame_id = ""
+        self._undecodable_ns: dict[str, int] = {}
+        self._last_broken: dict[str, Any] = {}
+
+    def gathers(self, name: str) -> bool:
+        """Whether every message of this modality is needed on its arrival, matched or not: events."""
+        return name in self._event_streams
+
+    def note_frame_id(self, name: str, frame_id: str) -> None:
+        """Takes the frame_id of a modality's message."""
+        self._frame_ids[name] = frame_id
+
+    def note_camera_info(self, message: Any) -> None:
+        """Takes the reference camera's CameraInfo, whose frame_id counts until the camera itself has one."""
+        self._camera_frame_id = message.header.frame_id
+
+    def arrived(self, name: str, message: Any, stamp_ns: int, now_ns: int = 0) -> bool:
+        """Every message comes by here on its arrival; events are gathered.
+
+        Args:
+            stamp_ns: of the message.
+            now_ns: on the stamps' clock.
+
+        Returns:
+            Whether it is to be matched with those of other sensors; of event packets a few are.
+
+        Raises:
+            SartmError: an event packet that cannot be used; until one can, the modality is broken.
+        """
+        stream = self._event_streams.get(name)
+        try:
+            is_matched = stream is None or stream.add(message, stamp_ns)
+        except Exception:
+            self._undecodable_ns[name] = now_ns
+            raise
+        self._undecodable_ns.pop(name, None)
+        return is_matched
+
+    def undecodable(self, now_ns: int) -> set[str]:
+        """Modalities whose latest messages could not be decoded; the synchroniser never sees them."""
+        silent_ns = round(self.stale_after_s * 1e9)
+        return {name for name, at_ns in tuple(self._undecodable_ns.items()) if now_ns - at_ns <= silent_ns}
+
+    def process(
+        self,
+        stamp_ns: int,
+        messages: Mapping[str, Any],
+        *,
+        offsets_s: Mapping[str, float] | None = None,
+        stale: Collection[str] = (),
+        now_ns: int = 0,
+        load: Callable[[Any], Any] = lambda message: message,
+        change: Callable[[str, NDArray[Any]], NDArray[Any]] | None = None,
+    ) -> FrameSet:
+        """Makes a frame set; never raises for a message that is broken.
+
+        Args:
+            stamp_ns: of the set.
+            messages: by modality.
+            offsets_s: what the synchroniser adds to the stamps of a modality.
+            stale: modalities that have been silent for long.
+            now_ns: on the stamps' clock.
+            load: deserialises a message, where they come serialised.
+            change: see `encode_frame`.
+        """
+        raws: dict[str, NDArray[Any]] = {}
+        broken: dict[str, str] = {}
+        for name, message in messages.items():
+            try:
+                own_stamp = stamp_ns - round((offsets_s or {}).get(name, 0.0) * 1e9)
+                raws[name] = self._measurement(name, load(message), own_stamp)
+            except Exception as error:  # whatever the message holds, it costs this modality only
+                broken[name] = reason_of(error)
+        encoded = encode_frame(self.rig, raws, dtype=self._served.dtype, change=change)
+        broken |= encoded.faults
+        newly_broken = {
+            name: reason for name, reason in broken.items() if messages[name] is not self._last_broken.get(name)
+        }
+        self._last_broken = {name: messages[name] for name in broken}
+        states = modality_states(self._served.names, messages, broken.keys() | self.undecodable(now_ns), stale)
+        frame_id = self._frame_id(messages)
+        return FrameSet(stamp_ns, frame_id, encoded.images, encoded.planes, broken, newly_broken, states)
+
+    def _measurement(self, name: str, message: Any, stamp_ns: int) -> NDArray[Any]:
+        """Events of a window, points [N, 4] of a cloud, pixels of an image."""
+        if name in self._event_streams:
+            return self._event_streams[name].until(stamp_ns)
+        return cloud_points(message) if hasattr(message, "point_step") else raw_array(message)
+
+    def _frame_id(self, names: Collection[str]) -> str:
+        """The reference's; until it is known that of its CameraInfo, then that of a sensor in the set."""
+        own = self._frame_ids.get(self.rig.reference) or self._camera_frame_id
+        return own or next((self._frame_ids[name] for name in names if self._frame_ids.get(name)), "")
+
+
+def modality_states(
+    every: Collection[str], present: Collection[str], broken: Collection[str], stale: Collection[str]
+) -> dict[str, str]:
+    """State of every modality of a bundle in one set: present, absent, stale (silent for long) or broken.
+
+    Args:
+        every: the bundle's modalities.
+        present: those with a message in the set.
+        broken: those whose messages cannot be used.
+        stale: those that have been silent for long.
+    """
+    states = dict.fromkeys(every, "absent")
+    for name in every:
+        if name in broken:
+            states[name] = "broken"
+        elif name in present:
+            states[name] = "present"
+        elif name in stale:
+            states[name] = "stale"
+    return states
