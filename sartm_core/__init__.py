@@ -1,3 +1,30 @@
-"""Multi-modal semantic segmentation that keeps working when sensors don't. Knows no ROS."""
+"""Multi-modal semantic segmentation that keeps working when sensors don't. Knows no ROS.
 
-__version__ = "0.1.0"
+>>> import numpy as np
+>>> import sartm_core as sartm
+>>> model = sartm.load("any_sensor_simrig5")
+>>> result = model({"rgb": np.zeros((480, 640, 3), np.uint8), "thermal": np.full((240, 320), 29500, np.uint16)})
+>>> result.mask.shape, sorted(result.weights)
+((480, 640), ['depth', 'event', 'lidar', 'rgb', 'thermal'])
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from sartm_core.errors import SartmError
+from sartm_core.rig import Rig, load_rig
+from sartm_core.segmentation import Segmentation
+from sartm_core.version import __version__
+
+if TYPE_CHECKING:
+    from sartm_core.predictor import Model, Result, load
+
+__all__ = ["Model", "Result", "Rig", "SartmError", "Segmentation", "__version__", "load", "load_rig"]
+
+
+def __getattr__(name: str) -> Any:
+    """`load`, `Model` and `Result` bring OpenCV: only once they are used."""
+    if name in ("Model", "Result", "load"):
+        from sartm_core import predictor
+
+        return getattr(predictor, name)
+    raise AttributeError(f"module 'sartm_core' has no attribute '{name}'")

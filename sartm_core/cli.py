@@ -4,15 +4,16 @@ from typing import Annotated
 
 import typer
 
-from sartm_core import __version__
 from sartm_core.commands import labels  # noqa: F401 (it adds its commands)
 from sartm_core.commands.data import data_app
 from sartm_core.commands.deployment import bench, engine_app, export
 from sartm_core.commands.evaluation import compare, evaluate, pictures
 from sartm_core.commands.models import model_app
 from sartm_core.commands.rigs import rig_app
+from sartm_core.commands.segmentation import segment
 from sartm_core.commands.training import train
 from sartm_core.commands.weights import weights_app
+from sartm_core.version import __version__
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,6 +43,7 @@ app.add_typer(rig_app, name="rig")
 app.add_typer(data_app, name="data")
 app.add_typer(model_app, name="model")
 app.add_typer(weights_app, name="weights")
+app.command()(segment)
 app.command()(train)
 app.command()(evaluate)
 app.command()(compare)

@@ -8,23 +8,72 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = ("sartm_core", "sartm_ros", "sartm_sim")
 
-# house -> houses whose modules it may import (itself always)
-BASE = {"pretrained", "errors", "files", "resources", "checked_yaml", "calibration", "rig", "frames"}
-ALLOWED = {
-    "sensing": BASE,
-    "simulation": BASE | {"sensing"},
-    "model": BASE,
-    "datasets": BASE | {"sensing", "simulation"},
-    "evaluation": BASE | {"deploy", "datasets", "sensing", "model", "simulation"},
-    "learning": BASE | {"model", "datasets", "evaluation", "sensing", "simulation"},
-    "deploy": BASE | {"model", "sensing", "learning"},
-    "commands": BASE | {"sensing", "simulation", "model", "datasets", "evaluation", "learning", "deploy"},
-    "cli": {"commands"},
-}
+BASE = ("errors", "files", "resources", "checked_yaml", "calibration", "segmentation", "version")
+"""Modules of sartm_core that know no sensor and no network: one house, `base`."""
+
+# house -> the houses that its modules may import, besides `base`; from the bottom to the top: a row names earlier ones
+HOUSES: dict[str, tuple[str, ...]] = {
+    "base": (),
+    "kinds": (),
+    "rig": ("kinds",),
+    "sensing": ("kinds", "rig"),
+    "model": ("rig",),
+    "deploy": ("rig", "sensing", "model"),
+    "datasets": ("rig", "sensing"),
+    "sim.simulation": ("kinds", "rig", "sensing"),
+    "evaluation": ("rig", "sensing", "deploy", "datasets", "sim.simulation"),
+    "learning": ("kinds", "rig", "sensing", "model", "deploy", "datasets", "evaluation", "sim.simulation"),
+    "labels": ("rig", "datasets"),
+    "predictor": ("rig", "sensing", "deploy", "datasets"),
+    "commands": ("rig", "model", "deploy", "datasets", "evaluation", "learning", "labels", "predictor"),
+    "cli": ("commands",),
+    "ros.synchronizer": (),
+    "ros.filter_synchronizer": ("ros.synchronizer",),
+    "ros.explanations": ("ros.synchronizer",),
+    "ros.decoding": ("kinds", "rig", "sensing"),
+    "ros.frame_sets": ("kinds", "rig", "sensing", "ros.decoding"),
+    "ros.pipeline": ("kinds", "rig", "deploy", "ros.frame_sets"),
+    "ros.result_messages": ("rig", "ros.decoding"),
+    "ros.node": (
+        "rig", "sensing", "deploy", "ros.synchronizer", "ros.filter_synchronizer", "ros.explanations", "ros.decoding",
+        "ros.frame_sets", "ros.pipeline", "ros.result_messages",
+    ),
+    "ros.bag": (
+        "kinds", "rig", "sensing", "deploy", "datasets", "evaluation", "ros.synchronizer", "ros.explanations",
+        "ros.decoding", "ros.frame_sets", "ros.pipeline", "ros.result_messages", "ros.node",
+    ),
+    "ros.commands": ("rig", "deploy", "evaluation", "commands", "ros.bag"),
+    "sim.dataset": ("rig", "datasets", "sim.simulation"),
+    "sim.messages": ("kinds", "rig", "sensing", "ros.decoding", "sim.simulation"),
+    "sim.record": ("rig", "ros.decoding", "ros.bag", "sim.simulation", "sim.messages"),
+    "sim.simulator_node": ("rig", "ros.decoding", "ros.node", "sim.simulation", "sim.messages"),
+    "sim.demo": (
+        "rig", "deploy", "evaluation", "ros.decoding", "ros.bag", "ros.node", "sim.simulation", "sim.messages",
+    ),
+    "sim.commands": ("rig", "commands", "sim.simulation", "sim.dataset", "sim.record", "sim.demo"),
+    "ros.cli": ("cli", "ros.commands", "sim.commands"),
+}  # fmt: skip
+
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def house_of(module: str) -> str | None:
+    """`sartm_core.sensing.fit` -> `sensing`; None for the packages themselves, the front door."""
+    package, *rest = module.split(".")
+    if not rest or rest[0].startswith("__"):
+        return None
+    name = "base" if package == "sartm_core" and rest[0] in BASE else rest[0]
+    return name if package == "sartm_core" else f"{package.removeprefix('sartm_')}.{name}"
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
 def imports_of(path: Path) -> set[str]:
+    """Modules, also those that a function imports when it runs; of `from package import name` both."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -32,28 +81,81 @@ def imports_of(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, f"{path}: relative import"
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return {name for name in names if name not in PACKAGES}
 
 
-def house_of(path: Path) -> str:
-    return path.relative_to(ROOT / "sartm_core").with_suffix("").parts[0]
+def cycles(graph: dict[str, set[str]]) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    done: set[str] = set()
+
+    def visit(house: str, way: tuple[str, ...]) -> None:
+        if house in way:
+            found.append(way[way.index(house) :])
+        elif house not in done:
+            for other in sorted(graph.get(house, ())):
+                visit(other, (*way, house))
+            done.add(house)
+
+    for house in graph:
+        visit(house, ())
+    return found
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "sartm_core").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
-def test_core_imports_run_one_way(path: Path) -> None:
-    house = house_of(path)
-    allowed = ALLOWED.get(house, BASE) | {house, "__version__"}
+def drawn() -> str:
+    """The table as docs/architecture.md shows it."""
+    width = max(map(len, HOUSES))
+    rows = [f"{house:<{width}}  {', '.join(lower) or '-'}" for house, lower in HOUSES.items() if house != "base"]
+    return "\n".join(rows)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_one_way(path: Path) -> None:
+    house = house_of(module_of(path))
+    if house is None:
+        return
+    assert house in HOUSES, f"{path}: is in no house of the table"
     for name in imports_of(path):
-        assert not name.startswith(("sartm_ros", "rclpy", "launch")), f"{path} imports {name}: the core knows no ROS"
-        if name.startswith("sartm_core."):
-            assert name.split(".")[1] in allowed, f"{path} imports {name}: against the direction of DESIGN"
+        if name.split(".")[0] in PACKAGES:
+            other = house_of(name)
+            if other in HOUSES and other not in (house, "base"):
+                assert other in HOUSES[house], f"{path} imports {name}: against the direction of the table"
+        if path.is_relative_to(ROOT / "sartm_core"):
+            assert not name.startswith(("sartm_ros", "rclpy", "launch")), (
+                f"{path} imports {name}: the core knows no ROS"
+            )
 
 
-def test_segmenters_need_no_training_code() -> None:
-    files = ("torch_segmenter", "onnx_segmenter", "tensorrt_segmenter", "engine", "cuda", "host", "bundle", "__init__")
-    for name in files:
-        imported = imports_of(ROOT / "sartm_core" / "deploy" / f"{name}.py")
-        assert not {n for n in imported if n.startswith(("sartm_core.learning", "sartm_core.datasets"))}
+def test_the_table_has_no_circle_and_no_arrow_upwards() -> None:
+    rows = list(HOUSES)
+    for number, (house, lower) in enumerate(HOUSES.items()):
+        assert set(lower) <= set(rows[:number]), f"{house}: names a house that stands above it"
+    assert cycles({house: set(lower) for house, lower in HOUSES.items()}) == []
+
+
+def test_the_sources_have_no_circle() -> None:
+    """Independent of the table."""
+    graph: dict[str, set[str]] = {}
+    for path in FILES:
+        house = house_of(module_of(path))
+        others = {house_of(name) for name in imports_of(path) if name.split(".")[0] in PACKAGES}
+        if house is not None:
+            graph.setdefault(house, set()).update({other for other in others if other in HOUSES} - {house})
+    assert cycles(graph) == []
+
+
+def test_a_circle_would_be_found() -> None:
+    assert cycles({"deploy": {"learning"}, "learning": {"evaluation"}, "evaluation": {"deploy"}}) == [
+        ("deploy", "learning", "evaluation")
+    ]
+
+
+def test_the_architecture_page_shows_the_table() -> None:
+    assert drawn() in (ROOT / "docs" / "architecture.md").read_text(), f"docs/architecture.md should show:\n{drawn()}"
+
+
+def test_no_test_of_the_core_imports_ros() -> None:
+    for path in (ROOT / "test" / "sartm_core").rglob("*.py"):
+        assert not {name for name in imports_of(path) if name.startswith(("sartm_ros", "rclpy"))}, path
 
 
 def test_synchroniser_imports_no_ros() -> None:
@@ -67,12 +169,12 @@ def loaded_modules(statement: str) -> set[str]:
     return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
 
 
-def test_inference_loads_neither_peft_nor_lightning_nor_transformers() -> None:
-    loaded = loaded_modules("from sartm_core.deploy import load_segmenter; load_segmenter('any_sensor_simrig5')")
+def test_inference_loads_neither_training_code_nor_the_simulator() -> None:
+    loaded = loaded_modules("import sartm_core; sartm_core.load('any_sensor_simrig5')")
     assert "torch" in loaded
-    assert not {"peft", "lightning", "transformers", "pytorch_lightning"} & loaded
+    assert not {"peft", "lightning", "transformers", "pytorch_lightning", "sartm_sim"} & loaded
 
 
 def test_core_is_light_to_import() -> None:
     loaded = loaded_modules("import sartm_core, sartm_core.rig, sartm_core.deploy, sartm_core.cli")
-    assert not {"torch", "cv2", "rclpy", "sam2", "hydra", "matplotlib"} & loaded
+    assert not {"torch", "cv2", "rclpy", "sam2", "hydra", "matplotlib", "sartm_sim"} & loaded

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-import sartm_core
 from sartm_core.deploy.bundle import (
     DESCRIPTION_FILE,
     FORMAT,
@@ -28,6 +27,7 @@ from sartm_core.learning.checkpoints import load_network
 from sartm_core.model.contract import SIDE_MULTIPLE, Network
 from sartm_core.rig import Size
 from sartm_core.sensing.fit import FitMode
+from sartm_core.version import __version__
 
 Form = Literal["torch", "onnx"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -104,7 +104,7 @@ def export(
             files={path.name: sha256(path) for path in sorted(part.iterdir())},
             recipe=recipe.model_dump(mode="json"),
             figures=json.loads(figures.read_text(encoding="utf-8")) if figures.is_file() else {},
-            versions={"sartm": sartm_core.__version__, "torch": torch.__version__},
+            versions={"sartm": __version__, "torch": torch.__version__},
         )
         describe(part, bundle)
         shutil.rmtree(out, ignore_errors=True)

@@ -18,6 +18,9 @@ from sartm_core.sensing.lidar import project_points
 COARSEST = 16
 """How many pixels of the reference a pixel of a depth camera may cover, in each direction."""
 
+OTHER_ASPECT = 0.03
+"""Images whose aspects differ by more do not show the same view; less is rounding to whole pixels."""
+
 _HALF = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
 """From pixels as OpenCV counts them (centres at integers) to those of `Intrinsics`."""
 
@@ -51,7 +54,10 @@ def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[A
         return project_points(raw, _reference_intrinsics(rig).matrix, pose, size).transpose(1, 2, 0)
     if isinstance(modality, EventModality) and raw.dtype == EVENT:
         raw = count_events(raw, modality.size)
-    if name == rig.reference or (modality.homography is None and modality.intrinsics is None):
+    if name == rig.reference:
+        return raw
+    if modality.homography is None and modality.intrinsics is None:
+        _check_same_view(rig, modality, raw, raws)
         return raw
     _check_size(modality, raw)
     interpolation = cv2.INTER_NEAREST if modality.sparse else cv2.INTER_LINEAR
@@ -91,6 +97,21 @@ def _check_size(modality: Modality, raw: NDArray[Any]) -> None:
         raise SartmError(
             f"{modality.name}: its calibration is for images of {modality.size[0]}x{modality.size[1]} (height x width; "
             f"size: in the rig file), got {raw.shape[0]}x{raw.shape[1]}."
+        )
+
+
+def _check_same_view(rig: Rig, modality: Modality, raw: NDArray[Any], raws: Mapping[str, NDArray[Any]]) -> None:
+    """An image without a calibration is taken to be registered; one of another aspect cannot be."""
+    reference = raws.get(rig.reference)
+    is_image = reference is not None and reference.ndim >= 2 and 0 not in reference.shape
+    size = reference.shape[:2] if reference is not None and is_image else rig.modality(rig.reference).size
+    if raw.ndim < 2 or 0 in raw.shape:
+        return  # named where it is encoded
+    if abs(raw.shape[1] * size[0] / (raw.shape[0] * size[1]) - 1) > OTHER_ASPECT:
+        raise SartmError(
+            f"{modality.name}: its image is {raw.shape[0]}x{raw.shape[1]} (height x width), that of the reference "
+            f"'{rig.reference}' {size[0]}x{size[1]}: with another aspect it does not show the same view. Register it, "
+            "or write its homography, or intrinsics and extrinsics, into the rig file."
         )
 
 

@@ -1,0 +1,56 @@
+"""Raw arrays of one instant to registered planes: every caller comes this way."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+
+from sartm_core.rig import Rig, load_rig
+from sartm_core.sensing import encode, encode_frame
+from sartm_sim.simulation import SimulatedFrame, SimulatedRig
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_it_is_registration_and_then_encoding(sim_rig: Rig, day_frame: SimulatedFrame) -> None:
+    simulated = SimulatedRig(sim_rig, seed=3)
+    found = encode_frame(simulated.rig, day_frame.raw)
+    assert found.faults == {}
+    for name, image in simulated.registered(day_frame).items():
+        assert np.array_equal(found.images[name], image)
+        assert np.array_equal(found.planes[name], encode(sim_rig.modality(name), image, sim_rig.dtype))
+
+
+def test_a_broken_array_costs_its_modality_only(sim_rig: Rig, day_frame: SimulatedFrame) -> None:
+    found = encode_frame(sim_rig, {**day_frame.raw, "rgb": np.zeros(7), "depth": np.zeros((256, 320), np.uint8)})
+    assert set(found.planes) == set(found.images) == {"thermal"}
+    assert "expected an image [H, W]" in found.faults["rgb"]
+    assert "16-bit counts or of float metres" in found.faults["depth"]
+
+
+def test_lidar_points_are_not_taken_for_an_image() -> None:
+    rig = load_rig("simrig5")
+    points = np.array([[10.0, 0.0, 0.5, 42.0]] * 50, np.float32)
+    found = encode_frame(rig, {"lidar": points})
+    if found.faults:  # the rig file itself has no intrinsics: nothing can be projected
+        assert "intrinsics" in found.faults["lidar"]
+    assert "are projected by" in encode_frame(rig, {"lidar": points}, registered=True).faults["lidar"]
+
+
+def test_an_image_of_another_view_is_refused() -> None:
+    """Of another aspect, without a calibration: stretching it would lay it beside what it shows."""
+    rig, rgb = load_rig("rgbt"), np.zeros((480, 640, 3), np.uint8)
+    found = encode_frame(rig, {"rgb": rgb, "thermal": np.zeros((512, 640), np.uint16)})
+    assert "another aspect" in found.faults["thermal"]
+    assert encode_frame(rig, {"rgb": rgb, "thermal": np.full((240, 320), 9, np.uint16)}).faults == {}
+
+
+def test_nobody_else_encodes() -> None:
+    """`encode` is called where a frame is encoded, nowhere else in the packages."""
+    callers = []
+    for package in ("sartm_core", "sartm_ros", "sartm_sim", "training"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "encode":
+                    callers.append(str(path.relative_to(ROOT)))
+    assert callers == ["sartm_core/sensing/encoding.py"]
