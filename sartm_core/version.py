@@ -1,3 +1,3 @@
-"""The version, in one place for the packages; `setup.py`, `package.xml` and `CITATION.cff` repeat it, a test compares."""
+"""The version; `setup.py`, `package.xml` and `CITATION.cff` repeat it, a test compares."""
 
 __version__ = "0.1.0"
