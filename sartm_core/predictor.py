@@ -16,6 +16,7 @@ from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path
 from sartm_core.rig import Rig, load_rig
 from sartm_core.sensing import encode_frame
+from sartm_core.sensing.registration import check_same_view
 
 Raw = NDArray[Any] | str | Path
 """An array, or the path of an image, a `.npy` or a `.npz` file."""
@@ -117,6 +118,7 @@ class Model:
             raise SartmError(f"frame: expected at least one of {', '.join(names)}, got none.")
         raws = {name: _array(name, raw) for name, raw in frame.items()}
         encoded = encode_frame(self.rig, raws, dtype=bundle_rig.dtype)
+        check_same_view(self.rig, {name: raw for name, raw in raws.items() if name in encoded.planes})
         if encoded.faults and not (skip_broken and encoded.planes):
             raise SartmError(" ".join(encoded.faults.values()))
         reference = self.rig.reference

@@ -33,8 +33,15 @@ def export(
         str | None, typer.Option(help="HEIGHTxWIDTH of the input; default: the last training size.")
     ] = None,
     fit: Annotated[
-        str, typer.Option(help="Images of another aspect: stretch, letterbox (padded) or crop (the middle).")
-    ] = "stretch",
+        str | None,
+        typer.Option(
+            help="Images of another aspect: stretch, letterbox, crop (the middle), or window; default: the recipe's."
+        ),
+    ] = None,
+    argmax: Annotated[
+        str,
+        typer.Option(help="frame: scores are interpolated to the frame's size first; network: at the input's size."),
+    ] = "frame",
     precision: Annotated[str, typer.Option(help="Of the graphs: fp32, fp16, or int8 (CPUs).")] = "fp32",
     opset: Annotated[
         str, typer.Option(help="Of the graphs: 20 (any TensorRT from 10.3), 23 (CPUs; TensorRT from 10.14), or auto.")
@@ -44,14 +51,16 @@ def export(
 ) -> None:
     """Turn a checkpoint into a bundle, all that inference needs."""
     _one_of("--to", to, ("torch", "onnx"))
-    _one_of("--fit", fit, ("stretch", "letterbox", "crop"))
+    if fit is not None:
+        _one_of("--fit", fit, ("stretch", "letterbox", "crop", "window"))
+    _one_of("--argmax", argmax, ("frame", "network"))
     _one_of("--precision", precision, ("fp32", "fp16", "int8"))
     _one_of("--opset", opset, ("auto", "20", "23"))
     with user_errors():
         from sartm_core.learning.export import export as run
 
         options: dict[str, Any] = {
-            "size": _size(size), "fit": fit, "form": to, "precision": precision,
+            "size": _size(size), "fit": fit, "argmax": argmax, "form": to, "precision": precision,
             "opset": None if opset == "auto" else int(opset),
         }  # fmt: skip
         if verify is None:
@@ -77,7 +86,7 @@ def _export_verified(checkpoint: Path, out: Path, options: dict[str, Any], where
     work = out.with_name(f".{out.name}.verify")
     shutil.rmtree(work, ignore_errors=True)
     try:
-        run(checkpoint, work / "reference", size=options["size"], fit=options["fit"])
+        run(checkpoint, work / "reference", **{key: options[key] for key in ("size", "fit", "argmax")})
         bundle = run(checkpoint, work / "candidate", **options)
         reference = load_segmenter(work / "reference", "torch", "cpu")
         candidate = load_segmenter(work / "candidate", device="cpu")

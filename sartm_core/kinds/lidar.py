@@ -28,7 +28,7 @@ class LidarModality(Stream):
 
     def encode(self, raw: NDArray[Any]) -> Planes:
         """Refuses points [N, C], which look like an image of N x C pixels: they are projected first."""
-        if self.encoding == "projected" and (raw.ndim != 3 or raw.shape[2] < 2):
+        if self.delivers_points and raw.ndim == 2:
             raise SartmError(
                 f"{self.name}: expected an image [H, W, 3] of range, intensity, height, got shape {raw.shape}. Points "
                 "[N, 4] are projected by sartm_core.sensing.encode_frame."

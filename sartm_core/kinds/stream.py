@@ -70,6 +70,11 @@ class Stream(Checked):
     """A required modality holds frame sets back; the others may be absent."""
 
     @property
+    def delivers_points(self) -> bool:
+        """Whether raw measurements are points [N, >= 4]; a driver may deliver range images of such a sensor."""
+        return self.points and self.message == POINT_CLOUD
+
+    @property
     def eight_bit(self) -> bool:
         """Whether the planes are uint8 without loss; by default where the encoding is `image`."""
         return getattr(self, "encoding", "image") == "image"

@@ -49,15 +49,12 @@ def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[A
     size = rig.modality(rig.reference).size
     if name != rig.reference and modality.homography is None:
         _check_calibrated(rig, modality)
-    if modality.points and not modality.eight_bit and raw.ndim == 2:
+    if modality.delivers_points and raw.ndim == 2:
         pose = (modality.extrinsics or LIDAR_LOOKS_AHEAD).matrix
         return project_points(raw, _reference_intrinsics(rig).matrix, pose, size).transpose(1, 2, 0)
     if isinstance(modality, EventModality) and raw.dtype == EVENT:
         raw = count_events(raw, modality.size)
-    if name == rig.reference:
-        return raw
-    if modality.homography is None and modality.intrinsics is None:
-        _check_same_view(rig, modality, raw, raws)
+    if name == rig.reference or (modality.homography is None and modality.intrinsics is None):
         return raw
     _check_size(modality, raw)
     interpolation = cv2.INTER_NEAREST if modality.sparse else cv2.INTER_LINEAR
@@ -77,7 +74,7 @@ def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[A
 def _check_calibrated(rig: Rig, modality: Modality) -> None:
     reference = rig.modality(rig.reference)
     needed = [modality] if modality.calibration == "file" and modality.intrinsics is None else [reference, modality]
-    for camera in [reference] * (modality.points) + needed:
+    for camera in [reference] * modality.points + needed:
         if camera.calibration == "file":
             continue
         if camera.intrinsics is None and not camera.points:
@@ -100,19 +97,26 @@ def _check_size(modality: Modality, raw: NDArray[Any]) -> None:
         )
 
 
-def _check_same_view(rig: Rig, modality: Modality, raw: NDArray[Any], raws: Mapping[str, NDArray[Any]]) -> None:
-    """An image without a calibration is taken to be registered; one of another aspect cannot be."""
+def check_same_view(rig: Rig, raws: Mapping[str, NDArray[Any]]) -> None:
+    """Images without a calibration are taken to be registered; those of another aspect cannot be.
+
+    Raises:
+        SartmError: an image's aspect is not that of the reference's image; names both.
+    """
     reference = raws.get(rig.reference)
-    is_image = reference is not None and reference.ndim >= 2 and 0 not in reference.shape
-    size = reference.shape[:2] if reference is not None and is_image else rig.modality(rig.reference).size
-    if raw.ndim < 2 or 0 in raw.shape:
-        return  # named where it is encoded
-    if abs(raw.shape[1] * size[0] / (raw.shape[0] * size[1]) - 1) > OTHER_ASPECT:
-        raise SartmError(
-            f"{modality.name}: its image is {raw.shape[0]}x{raw.shape[1]} (height x width), that of the reference "
-            f"'{rig.reference}' {size[0]}x{size[1]}: with another aspect it does not show the same view. Register it, "
-            "or write its homography, or intrinsics and extrinsics, into the rig file."
-        )
+    if reference is None or reference.ndim < 2 or 0 in reference.shape:
+        return
+    height, width = reference.shape[:2]
+    for name, raw in raws.items():
+        modality = rig.modality(name)
+        uncalibrated = modality.homography is None and modality.intrinsics is None
+        is_image = raw.ndim in (2, 3) and 0 not in raw.shape and not (modality.delivers_points and raw.ndim == 2)
+        if uncalibrated and is_image and abs(raw.shape[1] * height / (raw.shape[0] * width) - 1) > OTHER_ASPECT:
+            raise SartmError(
+                f"{name}: its image is {raw.shape[0]}x{raw.shape[1]} (height x width), that of the reference "
+                f"'{rig.reference}' {height}x{width}: with another aspect it does not show the same view. Register it, "
+                "or write its homography, or intrinsics and extrinsics, into the rig file."
+            )
 
 
 def _reference_intrinsics(rig: Rig) -> Intrinsics:

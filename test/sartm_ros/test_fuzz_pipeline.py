@@ -91,11 +91,11 @@ def test_a_broken_message_counts_as_absent(name: str, data: Any) -> None:
         broken = run(Pipeline(RIGS[name], Stub(RIGS[name])), messages)
     except Exception:
         assume(False)  # the test above owns that
-    assume(broken.broken)
-    healthy = {modality: message for modality, message in messages.items() if modality not in broken.broken}
+    assume(broken.frames.broken)
+    healthy = {modality: message for modality, message in messages.items() if modality not in broken.frames.broken}
     alone = run(Pipeline(RIGS[name], Stub(RIGS[name])), healthy)
-    assert alone.broken == {}
-    for modality in broken.broken:
+    assert alone.frames.broken == {}
+    for modality in broken.frames.broken:
         assert modality in run(Pipeline(RIGS[name], Stub(RIGS[name])), {modality: messages[modality]}).frames.broken
     for modality in healthy:
         np.testing.assert_array_equal(broken.frames.planes[modality], alone.frames.planes[modality])

@@ -4,9 +4,12 @@ import ast
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from sartm_core.errors import SartmError
 from sartm_core.rig import Rig, load_rig
 from sartm_core.sensing import encode, encode_frame
+from sartm_core.sensing.registration import check_same_view
 from sartm_sim.simulation import SimulatedFrame, SimulatedRig
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,9 +43,9 @@ def test_lidar_points_are_not_taken_for_an_image() -> None:
 def test_an_image_of_another_view_is_refused() -> None:
     """Of another aspect, without a calibration: stretching it would lay it beside what it shows."""
     rig, rgb = load_rig("rgbt"), np.zeros((480, 640, 3), np.uint8)
-    found = encode_frame(rig, {"rgb": rgb, "thermal": np.zeros((512, 640), np.uint16)})
-    assert "another aspect" in found.faults["thermal"]
-    assert encode_frame(rig, {"rgb": rgb, "thermal": np.full((240, 320), 9, np.uint16)}).faults == {}
+    with pytest.raises(SartmError, match="thermal: its image is 512x640 .* 480x640: with another aspect"):
+        check_same_view(rig, {"rgb": rgb, "thermal": np.zeros((512, 640), np.uint16)})
+    check_same_view(rig, {"rgb": rgb, "thermal": np.full((240, 320), 9, np.uint16)})
 
 
 def test_nobody_else_encodes() -> None:
