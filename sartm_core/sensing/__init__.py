@@ -28,7 +28,7 @@ def encode(modality: Modality, raw: NDArray[Any], dtype: np.dtype[Any] | None = 
     Raises:
         SartmError: shape or dtype do not fit the modality; the message says what was expected.
 
-    Example:
+    Examples:
         >>> from sartm_core.rig import load_rig
         >>> rgb = load_rig("sim").modality("rgb")
         >>> encode(rgb, np.zeros((256, 320, 3), np.uint8)).shape
