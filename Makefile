@@ -12,7 +12,7 @@ export PYTHON TORCH_INDEX
 ISOLATED = env -u PYTHONPATH -u AMENT_PREFIX_PATH -u LD_LIBRARY_PATH -u ROS_DISTRO -u RMW_IMPLEMENTATION \
 	-u FASTDDS_DEFAULT_PROFILES_FILE -u FASTRTPS_DEFAULT_PROFILES_FILE
 
-.PHONY: help setup demo test test-fast coverage test-ros soak lint docs bench clean
+.PHONY: help setup demo test test-fast coverage setup-ros test-ros soak lint docs wheel bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ lint: setup  ## ruff and mypy
 
 docs: setup  ## the documentation as a site, in out/site
 	@NO_MKDOCS_2_WARNING=true $(VENV)/bin/python -m mkdocs build --strict
+
+wheel:  ## the wheel, in out/wheel/dist, and a check of it in an environment of its own
+	@$(ISOLATED) bash requirements/wheel.sh out/wheel
 
 bench: setup  ## speed, as ratios within one run
 	@for script in pipeline encoder simulator training synchronizer node bag; do $(ISOLATED) $(VENV)/bin/python bench/$$script.py || exit 1; done

@@ -24,7 +24,7 @@ def project_points(
     Returns:
         float32 [3, H, W]: range (m, from the LiDAR), intensity, height (m, the LiDAR's z); 0 where no point fell.
 
-    Example:
+    Examples:
         >>> ahead = np.array([[10.0, 0.0, 0.5, 42.0]])
         >>> axes = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
         >>> project_points(ahead, np.array([[100, 0, 50], [0, 100, 50], [0, 0, 1.0]]), axes, (100, 100))[:, 45, 50]

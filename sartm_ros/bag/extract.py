@@ -91,7 +91,7 @@ def split_at(place: float, validation: float) -> str:
         place: in the recording, 0 to 1.
         validation: share, 0 to 1.
 
-    Example:
+    Examples:
         >>> "".join(split_at((second + 0.5) / 20, 0.2)[0] for second in range(20))
         'ttttvvttttttttvvtttt'
     """

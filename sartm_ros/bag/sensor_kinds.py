@@ -47,7 +47,7 @@ _COLOURS = ("rgb", "bgr", "bayer", "yuv", "8UC3", "8UC4", "uyvy", "yuyv")
 def sensor_kinds(topic: str, content: Content) -> tuple[str, ...]:
     """The kinds, the likeliest first; none for masks, labels and the like.
 
-    Example:
+    Examples:
         >>> sensor_kinds("/boson/image_raw", Content("sensor_msgs/msg/Image", (512, 640), "mono16", "1 x uint16"))
         ('thermal', 'nir', 'depth')
     """
