@@ -33,6 +33,9 @@ coverage: setup  ## make test, and how much of the code it runs; leaves out/cove
 	@$(ISOLATED) COVERAGE_FILE="$(CURDIR)/out/coverage/data" $(PYTEST) test --cov \
 		--cov-report=term --cov-report=html:out/coverage/html
 
+setup-ros:  ## with ROS sourced: an environment beside it, and the package built by colcon, in out/ros
+	@bash requirements/install_ros.sh out/ros
+
 test-ros:  ## launch tests, on a machine with ROS sourced and the package built by colcon
 	@python3 -c 'import launch_testing' 2>/dev/null || { echo "make test-ros needs a sourced ROS 2 with launch_testing (apt install ros-\$$ROS_DISTRO-launch-testing-ros)"; exit 1; }
 	launch_test test/launch/demo_launch_test.py
