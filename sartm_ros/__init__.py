@@ -1,1 +1,1 @@
-"""The ROS 2 side: synchroniser, messages, bags, the nodes and the `sartm` command."""
+"""The ROS 2 side: synchroniser, messages, rosbags, the perception node and the `sartm` command."""

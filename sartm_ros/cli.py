@@ -1,10 +1,10 @@
-"""The `sartm` command: the core's commands, recordings, the simulator and the demo."""
+"""The `sartm` command: the core's commands plus rosbags, the simulator and the demo."""
 
 import os
 import signal
 
 from sartm_core.cli import app
-from sartm_ros.commands import replays, rigs  # noqa: F401 (they add their commands)
+from sartm_ros.commands import replays, rigs  # noqa: F401 (imported to register their commands)
 from sartm_ros.commands.bags import bag_app
 from sartm_sim.commands import demo, sim_app
 
@@ -14,10 +14,10 @@ app.command()(demo)
 
 
 def main() -> None:
-    """Entry point. SIGTERM ends a command as Ctrl-C does: children and half-written files go."""
+    """Entry point. SIGTERM ends a command like Ctrl-C: child processes and half-written files are cleaned up."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Threads of torch that wait by spinning starve the loader's processes, and each other on a busy machine. The OpenMP
-    # library reads this when torch is first imported, which is later.
+    # Spin-waiting torch threads starve the loader processes, and each other on a busy machine. The OpenMP library
+    # reads this when torch is first imported, which happens later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()
 

@@ -1,7 +1,7 @@
-"""The policies `exact` and `approximate`: message_filters' synchronisers behind the interface of ours.
+"""The policies `exact` and `approximate`: message_filters' synchronisers behind the interface of `Synchronizer`.
 
-For those who need the behaviour they know. Every enabled stream must speak, or nothing goes out; our own `Synchronizer`
-does without.
+For users who need their familiar behaviour. Nothing is emitted unless every enabled stream sends messages; `Synchronizer`
+has no such requirement.
 """
 
 import threading
@@ -17,13 +17,13 @@ QUEUE_LENGTH = 10
 
 
 class FilterSynchronizer:
-    """See `sartm_ros.synchronizer.Synchronizer`, whose methods it has.
+    """Has the methods of `sartm_ros.synchronizer.Synchronizer`.
 
     Args:
-        streams: the largest tolerance is the slop of `approximate`.
+        streams: the largest tolerance becomes the slop of `approximate`.
         anchor: name of the stream whose stamps the sets carry.
-        max_wait_s: of no use here.
-        stale_after_s: a stream that is silent for this long is called stale.
+        max_wait_s: ignored.
+        stale_after_s: a stream silent for this long is reported as stale.
         on_set: called with the anchor's stamp (nanoseconds) and the messages by name.
         policy: `exact` or `approximate`.
 
@@ -56,7 +56,7 @@ class FilterSynchronizer:
         self._build()
 
     def add(self, name: str, stamp_ns: int, message: Any, now_ns: int) -> None:
-        """Takes one message in; delivers the set that it completes. A zero stamp is refused and counted."""
+        """Adds one message and delivers the set it completes. Zero stamps are refused and counted."""
         stream = self._streams[name]
         with self._lock:
             self._received[name] += 1
@@ -72,21 +72,21 @@ class FilterSynchronizer:
             self._on_set(stamp, messages)
 
     def tick(self, now_ns: int) -> None:
-        """Nothing goes out by time here."""
+        """Does nothing: message_filters has no timeout."""
 
     def update(self, stream: Stream) -> None:
-        """Changes a stream; the queues begin anew."""
+        """Changes a stream; the queues are cleared."""
         with self._lock:
             if self._streams[stream.name] != stream:
                 self._streams[stream.name] = stream
                 self._build()
 
     def set_waits(self, max_wait_s: float, stale_after_s: float) -> None:
-        """Changes what counts as stale."""
+        """Changes the stale threshold."""
         self._stale_after_ns = round(stale_after_s * NS_PER_S)
 
     def state(self, name: str, now_ns: int) -> str:
-        """`disabled`, `absent` (never heard), `stale` (silent for too long) or `present`."""
+        """`disabled`, `absent` (no message yet), `stale` (silent for too long) or `present`."""
         if not self._streams[name].enabled:
             return "disabled"
         if name not in self._last_arrival_ns:
@@ -94,7 +94,7 @@ class FilterSynchronizer:
         return "present" if now_ns - self._last_arrival_ns[name] <= self._stale_after_ns else "stale"
 
     def statistics(self) -> dict[str, Any]:
-        """As far as message_filters lets one see: the anchor, sets, resets, and received and matched per stream."""
+        """What message_filters exposes: the anchor, sets, resets, and per stream received and matched."""
         streams = {
             name: {
                 "received": self._received[name],
@@ -120,7 +120,7 @@ class FilterSynchronizer:
         self._synchronizer.registerCallback(self._matched_set)
 
     def _matched_set(self, *found: Any) -> None:
-        """Called inside the library's lock, which an exception would leave locked for ever: only takes notes."""
+        """Called while holding the library's lock, which an exception would never release: only records the set."""
         messages = {one.name: one.message for one in found}
         leader = next((one for one in found if one.name == self._anchor), found[0])
         self._counts["sets"] += 1

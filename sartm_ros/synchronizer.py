@@ -1,11 +1,10 @@
-"""Which messages belong together, when some of the sensors are late, silent or dead. Pure Python, no ROS import.
+"""Matches messages into frame sets while sensors are late, silent or dead. Pure Python, no ROS import.
 
-For every message of the anchor the nearest message of each other stream within its tolerance, again if it is the
-nearest of several: a slow sensor is in every set of a fast one. The set goes out as soon as all live streams have
-answered, or after `max_wait_s` with what is there. A stream that is silent for
-`stale_after_s` is no longer waited for. When the anchor itself falls silent the next live stream takes over; when it
-returns it gets the lead back. Time comes in as an argument, on the clock of the stamps: the same code serves a live
-node, simulated time and a bag without any clock.
+Each anchor message is matched with the nearest message of every other stream within its tolerance. A message may be
+reused: a slow sensor appears in every set of a fast one. A set is emitted once all live streams have answered, or
+after `max_wait_s` with whatever has arrived. A stream silent for `stale_after_s` is no longer waited for. When the
+anchor itself falls silent, the next live stream takes over until the anchor returns. Time is passed in as an argument,
+on the clock of the stamps: the same code serves a live node, simulated time and clockless bag replay.
 """
 
 import bisect
@@ -17,13 +16,13 @@ from typing import Any
 
 NS_PER_S = 1_000_000_000
 QUEUE_LENGTH = 30
-"""Messages kept per stream; at 30 Hz one second."""
+"""Messages kept per stream; one second at 30 Hz."""
 SLOW_PERIODS = 2.5
-"""A stream that is slower than `stale_after_s` counts as silent after this many of its own periods."""
+"""A stream with a period longer than `stale_after_s` counts as silent after this many of its own periods."""
 YOUNG_NS = 2 * NS_PER_S
-"""How long sets wait (up to max_wait each) for a stream that has spoken only once or twice."""
+"""How long sets wait (up to max_wait each) for a stream that has sent only one or two messages."""
 RESET_AFTER_NS = NS_PER_S
-"""A stamp this far behind the newest one of its stream means that time jumped back (a bag that loops)."""
+"""A stamp this far behind its stream's newest one means that time jumped back (a looping bag)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +31,10 @@ class Stream:
 
     Attributes:
         name: modality name.
-        tolerance_s: largest distance between its stamp and the anchor's.
-        offset_s: added to its stamps, against a constant delay of the driver.
-        required: without it no set goes out.
-        enabled: switched off, it is refused and not waited for.
+        tolerance_s: largest difference between its stamp and the anchor's.
+        offset_s: added to its stamps to compensate a constant driver delay.
+        required: no set is emitted without it.
+        enabled: if False, its messages are refused and not waited for.
     """
 
     name: str
@@ -47,9 +46,9 @@ class Stream:
 
 @dataclass(slots=True)
 class _Queue:
-    """One stream's messages, sorted by stamp, and what happened to it.
+    """One stream's messages, sorted by stamp, and its counters.
 
-    The last one that went out stays: it may be the nearest of the next set, too.
+    The last emitted message is kept: it may be the nearest for the next set, too.
     """
 
     stream: Stream
@@ -76,7 +75,7 @@ class _Queue:
             self.drop_before(self.stamps[1])
 
     def take(self, index: int) -> Any:
-        """The message at an index; removes all older ones: sets go out in the order of their stamps."""
+        """Returns the message at an index and removes all older ones: sets are emitted in stamp order."""
         if index > 0:
             self.drop_before(self.stamps[index])
         if self.stamps[0] != self.used_ns:
@@ -90,7 +89,7 @@ class _Queue:
             self.messages.popleft()
 
     def closest(self, stamp_ns: int) -> int | None:
-        """Index of the message nearest to a stamp, however far."""
+        """Index of the message nearest to a stamp, however far away."""
         if not self.stamps:
             return None
         at = bisect.bisect_left(self.stamps, stamp_ns)
@@ -107,7 +106,7 @@ class _Queue:
     def never_matched(self) -> bool:
         return self.matched == self.matched_before
 
-    def must_come(self) -> bool:
+    def is_required(self) -> bool:
         return self.stream.required and self.stream.enabled
 
     def clear(self) -> None:
@@ -127,11 +126,11 @@ class Synchronizer:
         streams: at least one; `update` changes them later.
         anchor: name of the stream whose stamps the sets carry.
         max_wait_s: how long a set waits for live streams, counted from the arrival of its anchor message.
-        stale_after_s: a stream that is silent for this long (a slow one: for 2.5 of its periods) is not waited for.
+        stale_after_s: a stream silent for this long (a slow one: for 2.5 of its periods) is not waited for.
         on_set: called with the anchor's stamp (nanoseconds) and the messages by name.
 
     Raises:
-        ValueError: the anchor is none of the streams, or a name comes twice.
+        ValueError: the anchor is not one of the streams, or a name is duplicated.
     """
 
     def __init__(
@@ -139,9 +138,9 @@ class Synchronizer:
     ) -> None:
         self._queues: dict[str, _Queue] = {stream.name: _Queue(stream) for stream in streams}
         if len(self._queues) != len(streams):
-            raise ValueError("streams: every name may stand only once")
+            raise ValueError("streams: expected unique names, got a duplicate")
         if anchor not in self._queues:
-            raise ValueError(f"anchor: '{anchor}' is none of the streams {list(self._queues)}")
+            raise ValueError(f"anchor: '{anchor}' is not one of the streams {list(self._queues)}")
         self._first_anchor = self._anchor = anchor
         self.set_waits(max_wait_s, stale_after_s)
         self._on_set = on_set
@@ -154,9 +153,9 @@ class Synchronizer:
         self._lock = threading.Lock()
 
     def add(self, name: str, stamp_ns: int, message: Any, now_ns: int) -> None:
-        """Takes one message in; delivers the sets that it completes.
+        """Adds one message and delivers the sets it completes.
 
-        A zero stamp and a second message with the same stamp are refused and counted.
+        Messages with a zero or repeated stamp are refused and counted.
         """
         with self._lock:
             if self._accept(self._queues[name], stamp_ns, message, now_ns):
@@ -164,14 +163,14 @@ class Synchronizer:
         self._deliver()
 
     def tick(self, now_ns: int) -> None:
-        """Delivers the sets whose time is up; to be called regularly."""
+        """Delivers the sets whose waiting time has expired; call it periodically."""
         with self._lock:
             self._choose_anchor(now_ns)
             self._advance(now_ns)
         self._deliver()
 
     def update(self, stream: Stream) -> None:
-        """Changes the tolerance, offset or the switches of the stream of that name, from the next message on."""
+        """Changes the tolerance, offset or flags of the stream of that name, from the next message on."""
         with self._lock:
             queue = self._queues[stream.name]
             if (stream.offset_s, stream.enabled) != (queue.stream.offset_s, queue.stream.enabled):
@@ -180,10 +179,10 @@ class Synchronizer:
                 if stream.name == self._anchor:
                     self._waiting.clear()
                     if stream.offset_s != queue.stream.offset_s:
-                        self._last_output_ns = None  # shifted back, its next stamps would all be late
+                        self._last_output_ns = None  # with a smaller offset, its next stamps would all count as late
             queue.stream = stream
             if not any(one.stream.enabled for one in self._queues.values()):
-                self._last_output_ns = None  # a pause; what comes after it may be another recording
+                self._last_output_ns = None  # a pause; a different recording may follow
 
     def set_waits(self, max_wait_s: float, stale_after_s: float) -> None:
         """Changes the waiting times."""
@@ -191,7 +190,7 @@ class Synchronizer:
         self._stale_after_ns = round(stale_after_s * NS_PER_S)
 
     def state(self, name: str, now_ns: int) -> str:
-        """`disabled`, `absent` (never heard), `stale` (silent for too long) or `present`."""
+        """`disabled`, `absent` (no message yet), `stale` (silent for too long) or `present`."""
         with self._lock:
             queue = self._queues[name]
             if not queue.stream.enabled:
@@ -201,11 +200,11 @@ class Synchronizer:
             return "present" if self._live(queue, now_ns) else "stale"
 
     def statistics(self) -> dict[str, Any]:
-        """The anchor, counters (sets, incomplete, held_back, late, resets, handovers), and for each stream.
+        """The anchor, the counters (sets, incomplete, held_back, late, resets, handovers), and per-stream figures.
 
-        `streams`: received, matched, unmatched, refused, and `skew_ms`: the stamp of its message that was nearest to
-        the last set, less the set's (None before), and `never_matched`: messages since its offset or switch was last
-        changed, if none of them matched.
+        `streams`: received, matched, unmatched, refused; `skew_ms`: the stamp of the message nearest to the last set
+        minus the set's stamp (None before the first set); `never_matched`: messages since its offset or `enabled` flag
+        last changed, if none of them matched.
         """
         with self._lock:
             streams = {
@@ -225,7 +224,7 @@ class Synchronizer:
         while True:
             with self._lock:
                 if self._delivering or not self._ready:
-                    return  # another thread, or a frame further up this stack, delivers the rest
+                    return  # another thread, or a caller further up this stack, delivers the rest
                 self._delivering = True
                 stamp_ns, messages = self._ready.popleft()
             try:
@@ -254,13 +253,13 @@ class Synchronizer:
             queue.gaps_ns.append(now_ns - queue.last_arrival_ns)
         queue.last_arrival_ns = now_ns
         if queue.stream.name == self._anchor and len(queue.stamps) == QUEUE_LENGTH and self._waiting:
-            self._take(self._waiting.popleft()[0])  # rather early than lost
+            self._take(self._waiting.popleft()[0])  # emit early rather than lose it
         queue.insert(stamp, message)
         self._choose_anchor(now_ns)
         if queue.stream.name == self._anchor and all(stamp != waiting for waiting, _ in self._waiting):
             if self._last_output_ns is not None and stamp <= self._last_output_ns:
                 self._counts["late"] += 1
-            elif stamp >= queue.stamps[0]:  # else the queue was full of newer ones
+            elif stamp >= queue.stamps[0]:  # otherwise the queue was full of newer messages
                 bisect.insort(self._waiting, (stamp, now_ns))
         return True
 
@@ -275,22 +274,22 @@ class Synchronizer:
     def _live(self, queue: _Queue, now_ns: int) -> bool:
         if queue.last_arrival_ns is None:
             return False
-        # A slow sensor is not silent between its messages. Of two gaps the smaller one is its pace; the other may be
-        # an outage that has just ended.
-        pace_ns = min(queue.gaps_ns) if len(queue.gaps_ns) == 2 else 0
-        return now_ns - queue.last_arrival_ns <= max(self._stale_after_ns, SLOW_PERIODS * pace_ns)
+        # A slow sensor is not silent between its messages. The smaller of two gaps is its period; the other may be an
+        # outage that has just ended.
+        period_ns = min(queue.gaps_ns) if len(queue.gaps_ns) == 2 else 0
+        return now_ns - queue.last_arrival_ns <= max(self._stale_after_ns, SLOW_PERIODS * period_ns)
 
     def _expected(self, queue: _Queue, now_ns: int) -> bool:
-        """Whether a message may still come: the stream is live, or so young that its pace is not known yet."""
+        """Whether a message may still arrive: the stream is live, or too new for its period to be known."""
         if not queue.stream.enabled:
             return False
         if queue.last_arrival_ns is None:
             return self._started_ns is not None and now_ns - self._started_ns <= self._stale_after_ns
-        young = len(queue.gaps_ns) < 2 and now_ns - queue.last_arrival_ns <= YOUNG_NS
-        return young or self._live(queue, now_ns)
+        is_new = len(queue.gaps_ns) < 2 and now_ns - queue.last_arrival_ns <= YOUNG_NS
+        return is_new or self._live(queue, now_ns)
 
     def _choose_anchor(self, now_ns: int) -> None:
-        """The first anchor while it is live; else the present one while it is live; else the next live stream."""
+        """The configured anchor while live; else the current one while live; else the next live stream."""
         first = self._queues[self._first_anchor]
         if first.last_arrival_ns is None and self._expected(first, now_ns):
             return
@@ -306,19 +305,19 @@ class Synchronizer:
     def _advance(self, now_ns: int) -> None:
         while self._waiting:
             stamp = self._waiting[0][0]
-            # Sets go out in the order of their stamps: one whose time is up takes the older ones with it.
-            time_is_up = any(now_ns - arrival >= self._max_wait_ns for _, arrival in self._waiting)
-            if not time_is_up and not self._complete(stamp, now_ns):
+            # Sets are emitted in stamp order: one whose waiting time has expired releases the older ones, too.
+            expired = any(now_ns - arrival >= self._max_wait_ns for _, arrival in self._waiting)
+            if not expired and not self._complete(stamp, now_ns):
                 return
             self._waiting.popleft()
             self._take(stamp)
 
     def _complete(self, stamp: int, now_ns: int) -> bool:
-        """Whether nothing better can come: each live stream has passed the stamp, or matches as well as it can."""
+        """Whether no better match can arrive: each live stream has passed the stamp or has its best match."""
         for queue in self._queues.values():
             if queue.stream.name == self._anchor:
                 continue
-            if not queue.must_come() and not self._expected(queue, now_ns):
+            if not queue.is_required() and not self._expected(queue, now_ns):
                 continue
             if queue.newest_ns is not None and queue.newest_ns >= stamp:
                 continue
@@ -328,25 +327,25 @@ class Synchronizer:
 
     @staticmethod
     def _next_is_nearer(queue: _Queue, stamp: int) -> bool:
-        """Whether a stream that has not reached the stamp will, at its present pace, match it better with its next."""
+        """Whether the next message of a stream that has not reached the stamp will, at its period, be a better match."""
         if queue.newest_ns is None:
             return False
         if not queue.periods_ns:
-            return queue.stamps[-1] == queue.used_ns  # the pace is not known, but a second use is the second choice
-        # Of two periods the smaller one is its pace: in the other a message may have been lost.
+            return queue.stamps[-1] == queue.used_ns  # period unknown: avoid reusing a message
+        # The smaller of two periods is the true one: a message may have been lost in the other.
         return abs(queue.newest_ns + min(queue.periods_ns) - stamp) < abs(queue.stamps[-1] - stamp)
 
     def _take(self, stamp: int) -> None:
-        """Hands the set at an anchor stamp to the delivery."""
+        """Queues the set at an anchor stamp for delivery."""
         for queue in self._queues.values():
             closest = queue.closest(stamp)
             queue.skew_ns = queue.skew_ns if closest is None else queue.stamps[closest] - stamp
         matches = {name: queue.nearest(stamp) for name, queue in self._queues.items()}
         found = {name: index for name, index in matches.items() if index is not None}
         self._last_output_ns = stamp
-        if any(queue.must_come() and name not in found for name, queue in self._queues.items()):
+        if any(queue.is_required() and name not in found for name, queue in self._queues.items()):
             self._counts["held_back"] += 1
-            self._queues[self._anchor].drop_before(stamp + 1)  # else its queue fills up with what never goes out
+            self._queues[self._anchor].drop_before(stamp + 1)  # otherwise its queue fills up with messages that are never emitted
             return
         messages = {name: self._queues[name].take(index) for name, index in found.items()}
         for queue in self._queues.values():

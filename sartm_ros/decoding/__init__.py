@@ -1,1 +1,1 @@
-"""From ROS messages to raw sensor arrays. Duck-typed: rclpy's messages and rosbags' alike."""
+"""Decodes ROS messages into raw sensor arrays. Duck-typed: works on rclpy's and rosbags' messages."""

@@ -1,4 +1,4 @@
-"""Calibrations out of CameraInfo and /tf_static, for modalities with `calibration: ros`. Duck-typed, as messages.py."""
+"""Calibration from CameraInfo and /tf_static, for modalities with `calibration: ros`. Duck-typed, like images.py."""
 
 import contextlib
 from collections import deque
@@ -13,10 +13,10 @@ from sartm_core.rig import Rig
 
 
 class Calibrator:
-    """Learns what a rig file leaves to ROS.
+    """Collects the calibration that a rig file leaves to ROS.
 
     Attributes:
-        rig: the rig with all that is known so far filled in.
+        rig: the rig, with everything known so far filled in.
     """
 
     def __init__(self, rig: Rig) -> None:
@@ -30,49 +30,49 @@ class Calibrator:
             if m.calibration == "ros" and m.extrinsics is None and m.name != rig.reference
         }
         self._frames: dict[str, str] = {}
-        self._poses: dict[str, dict[str, Extrinsics]] = {}  # parent -> child -> its pose, and the other way round
+        self._poses: dict[str, dict[str, Extrinsics]] = {}  # parent -> child -> its pose, and vice versa
 
     @property
     def wants_transforms(self) -> bool:
-        """Whether /tf_static is of use."""
+        """Whether /tf_static is needed."""
         return bool(self._wants_extrinsics)
 
     def camera_info(self, name: str, message: Any) -> str | None:
-        """Takes the intrinsics of a camera's rectified images, scaled to the size that the rig file gives them.
+        """Takes the intrinsics of a camera's rectified images, scaled to the size in the rig file.
 
         Returns:
-            What the user should know of it, if anything.
+            A remark for the user, if there is one.
 
         Raises:
-            SartmError: the message is no calibration; drivers of cameras that were not calibrated send zeros.
+            SartmError: the message holds no calibration; drivers of uncalibrated cameras send zeros.
         """
         self.frame(name, message.header.frame_id)
         if name not in self._wants_intrinsics:
             return None
-        k = np.asarray(message.p, np.float64).reshape(3, 4)  # of the rectified image; K is that of the raw one
+        k = np.asarray(message.p, np.float64).reshape(3, 4)  # for the rectified image; K is for the raw one
         if k[0, 0] == 0:
             k = np.asarray(message.k, np.float64).reshape(3, 3)
         size = (int(message.height), int(message.width))
         wanted = self.rig.modality(name).size
         try:
-            # CameraInfo counts pixels by their centres, Intrinsics by the corner of the first.
+            # CameraInfo puts the origin at the centre of the first pixel, Intrinsics at its corner.
             intrinsics = Intrinsics(fx=k[0, 0], fy=k[1, 1], cx=k[0, 2] + 0.5, cy=k[1, 2] + 0.5)
             intrinsics = intrinsics if 0 in size else intrinsics.scaled(size, wanted)
         except ValidationError:
             raise SartmError(
-                f"{name}: its CameraInfo is no calibration (fx {k[0, 0]:g}, fy {k[1, 1]:g}). Calibrate the camera, or "
-                "write intrinsics: into the rig file."
+                f"{name}: its CameraInfo is not a calibration (fx {k[0, 0]:g}, fy {k[1, 1]:g}). Calibrate the camera, or "
+                "add intrinsics: to the rig file."
             ) from None
         self.rig = self.rig.calibrated(name, intrinsics=intrinsics)
         if np.any(np.abs(np.asarray(message.d, np.float64)) > 1e-6) and "rect" not in self.rig.modality(name).topic:
             return (
-                "its lens distorts, says its CameraInfo; the images are taken to be rectified. If they are not, run "
-                "image_proc and name the rectified topic in the rig file."
+                "its CameraInfo reports lens distortion; the images are assumed to be rectified. If they are not, run "
+                "image_proc and set the rectified topic in the rig file."
             )
         return None
 
     def frame(self, name: str, frame_id: str) -> None:
-        """Notes the frame that a modality's messages are in."""
+        """Records the frame_id of a modality's messages."""
         if self._frames.get(name) != frame_id:
             self._frames[name] = frame_id
             self._connect()
@@ -87,7 +87,7 @@ class Calibrator:
                 )
                 inverse = pose.inverse()
             except ValidationError:
-                continue  # no rotation: tf2 ignores such transforms as well
+                continue  # not a valid rotation: tf2 ignores such transforms, too
             parent, child = stamped.header.frame_id.lstrip("/"), stamped.child_frame_id.lstrip("/")
             self._poses.setdefault(parent, {})[child] = pose
             self._poses.setdefault(child, {})[parent] = inverse
@@ -104,7 +104,7 @@ class Calibrator:
                     self.rig = self.rig.calibrated(name, extrinsics=pose)
 
     def _pose(self, origin: str, target: str) -> Extrinsics | None:
-        """The pose of one frame in another, over as few transforms as possible; None where nothing connects them."""
+        """The pose of one frame in another, over as few transforms as possible; None if they are not connected."""
         found = {origin: Extrinsics()}
         pending = deque([origin])
         while pending and target not in found:

@@ -1,4 +1,4 @@
-"""Packets of an event camera, gathered: the events of a window before an instant. ROS and rosbags messages alike."""
+"""Buffers an event camera's packets: the events of a window before an instant. For rclpy and rosbags messages."""
 
 import threading
 from collections import deque
@@ -12,18 +12,18 @@ from sartm_core.kinds import EventModality
 from sartm_core.sensing.events import EVENT, Evt3Decoder
 
 KEPT_S = 1.0
-"""Events older than this, or than the window if that is longer, are forgotten."""
+"""Events older than this, or than twice the window if that is longer, are dropped."""
 KEPT_EVENTS = 4_000_000
-"""Bound of the memory, 60 MB: a burst shortens the past."""
+"""Memory bound, 60 MB: a burst shortens the history."""
 MARK_NS = 10_000_000
-"""Drivers send up to 1000 packets a second; this often one of them is offered to the synchroniser."""
+"""Drivers send up to 1000 packets per second; at most one per this interval is offered to the synchroniser."""
 
 
 class EventStream:
     """Reads `event_camera_msgs/EventPacket` (EVT 3.0) and `dvs_msgs/EventArray`. Thread-safe.
 
-    The sensor's clock has an origin of its own, which wraps: the first event of a packet is taken to have happened at
-    the packet's stamp, the others are counted from it.
+    The sensor's clock has its own origin and wraps: the first event of a packet is assigned the packet's stamp, the
+    others are timed relative to it.
     """
 
     def __init__(self, modality: EventModality) -> None:
@@ -35,13 +35,13 @@ class EventStream:
         self._lock = threading.Lock()
 
     def add(self, message: Any, stamp_ns: int) -> bool:
-        """Takes one packet in.
+        """Adds one packet.
 
         Returns:
-            Whether it is one to be matched with other sensors, see `MARK_NS`.
+            Whether to match it with other sensors; at most one packet per `MARK_NS`.
 
         Raises:
-            SartmError: another size than the rig file says, an encoding that is not decoded, or damaged data.
+            SartmError: a size that differs from the rig file's, an unsupported encoding, or damaged data.
         """
         size = (int(message.height), int(message.width))
         if size != self._modality.size:
@@ -55,7 +55,7 @@ class EventStream:
             times_ns, events = _decode_array(message)
         with self._lock:
             if self._chunks and stamp_ns < int(self._chunks[-1][0][0]) - round(KEPT_S * 1e9):
-                self._forget()  # time jumped back: a recording that loops
+                self._forget()  # time jumped back: a looping recording
             if len(events):
                 self._chunks.append((times_ns, events))
                 self._count += len(events)
@@ -66,7 +66,7 @@ class EventStream:
             return True
 
     def until(self, stamp_ns: int) -> NDArray[Any]:
-        """The events of the modality's window that ends at a stamp: structured array of `EVENT`."""
+        """The events of the modality's window ending at a stamp: structured array of `EVENT`."""
         begin_ns = stamp_ns - round(self._modality.window_s * 1e9)
         with self._lock:
             chunks = [chunk for chunk in self._chunks if chunk[0][0] <= stamp_ns and chunk[0][-1] > begin_ns]
@@ -79,7 +79,7 @@ class EventStream:
     def _decode_packet(self, message: Any, stamp_ns: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
         if message.encoding != "evt3":
             raise SartmError(
-                f"event packet with encoding '{message.encoding}': only evt3 is decoded. Switch the driver to it, or "
+                f"event packet with encoding '{message.encoding}': only evt3 is supported. Switch the driver to it, or "
                 "run event_camera_renderer and set encoding: image in the rig file."
             )
         events = self._decoder.decode(message.events)

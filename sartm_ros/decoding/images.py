@@ -1,4 +1,4 @@
-"""Between ROS messages and raw sensor arrays. Duck-typed: rclpy's messages and rosbags' alike."""
+"""Converts between ROS images and raw sensor arrays. Duck-typed: works on rclpy's and rosbags' messages."""
 
 import array
 import re
@@ -25,25 +25,25 @@ _COLOURS: dict[str, tuple[str, int, Order]] = {
     "bgra16": ("u2", 4, (2, 1, 0)),
     "mono16": ("u2", 1, None),
 }
-"""Encoding: NumPy type of a channel, channels, where red, green and blue are (None: in this order, or no colours)."""
+"""Encoding -> NumPy type of a channel, channels, indices of red, green, blue (None: in this order, or no colours)."""
 _GENERIC = re.compile(r"(8|16|32|64)([USF])C([1-4])")
-"""OpenCV's names of the others: `16UC1`, `32FC3`."""
+"""OpenCV's names for the other encodings: `16UC1`, `32FC3`."""
 _NUMPY_KINDS = {"U": "u", "S": "i", "F": "f"}
 _PACKED_BYTES = {"bayer_": 1, "yuv422": 2}
-"""Bytes per pixel of the encodings that a library turns into colours, by the beginning of their names."""
+"""Bytes per pixel of the encodings that a library converts to RGB, by name prefix."""
 
 
 class MessageFactory(Protocol):
-    """Makes a message of a type such as `sensor_msgs/msg/Image` from its fields; bytes or array.array for `uint8[]`.
+    """Builds a message of a type such as `sensor_msgs/msg/Image` from its fields; bytes or array.array for `uint8[]`.
 
-    `message_types.live_message` makes those of rclpy, `bag.types.bag_message` those of rosbags.
+    `message_types.live_message` builds rclpy messages, `bag.types.bag_message` those of rosbags.
     """
 
     def __call__(self, message_type: str, **fields: Any) -> Any: ...
 
 
 def stamp_ns(message: Any) -> int:
-    """The header's stamp, nanoseconds."""
+    """The header's stamp in nanoseconds."""
     return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
 
 
@@ -62,7 +62,7 @@ def raw_array(message: Any) -> NDArray[Any]:
         [H, W] or [H, W, C]; colours in the order red, green, blue.
 
     Raises:
-        SartmError: the fields contradict each other, or nobody can decode the encoding.
+        SartmError: the fields contradict each other, or the encoding is unsupported.
     """
     if not hasattr(message, "encoding"):
         return decode(message)
@@ -90,20 +90,20 @@ def _layout(encoding: str) -> tuple[str, int, Order] | None:
 
 
 def _rows(message: Any, pixel_bytes: int) -> NDArray[np.uint8]:
-    """The bytes of the pixels, [H, W * pixel_bytes], without what pads the rows; a view where nothing does."""
+    """The bytes of the pixels, [H, W * pixel_bytes], without row padding; a view if there is none."""
     height, width = int(message.height), int(message.width)
     row_bytes, step, size = width * pixel_bytes, int(message.step), len(message.data)
     if height == 0 or width == 0 or step < row_bytes or size < step * height:
         raise SartmError(
             f"image of {width}x{height} {message.encoding}: expected at least {row_bytes} bytes per row and step x "
-            f"height bytes of data, got step {step} and {size} bytes. The driver fills the message wrongly."
+            f"height bytes of data, got step {step} and {size} bytes. The driver fills the message incorrectly."
         )
     rows = np.frombuffer(message.data, np.uint8, count=step * height).reshape(height, step)[:, :row_bytes]
     return rows if step == row_bytes else np.ascontiguousarray(rows)
 
 
 def _decode_with_library(message: Any) -> NDArray[Any]:
-    """Bayer patterns and YUV into red, green and blue."""
+    """Converts Bayer patterns and YUV to RGB."""
     from rosbags.image import image_to_cvimage
 
     what = f"encoding '{message.encoding}'"
@@ -124,12 +124,12 @@ def _decode_with_library(message: Any) -> NDArray[Any]:
 
 
 def _decode_with_cv_bridge(message: Any, failure: str, cause: Exception) -> NDArray[Any]:
-    """Second choice: cv_bridge of Humble and Jazzy crashes beside NumPy 2 (vision_opencv#535)."""
+    """Fallback: cv_bridge of Humble and Jazzy crashes with NumPy 2 (vision_opencv#535)."""
     try:
         from cv_bridge import CvBridge
 
         return np.asarray(CvBridge().imgmsg_to_cv2(message, "rgb8"))
-    except Exception:  # not installed, or as helpless
+    except Exception:  # not installed, or fails as well
         known = f"{', '.join(_COLOURS)}, OpenCV's names such as 16UC1, Bayer patterns and yuv422"
         raise SartmError(f"{failure}. Known encodings: {known}.") from cause
 
@@ -153,12 +153,12 @@ def image_fields(image: NDArray[Any], encoding: str) -> dict[str, Any]:
 
 
 def header(make: MessageFactory, stamp: int, frame_id: str) -> Any:
-    """A std_msgs/Header; the stamp in nanoseconds."""
+    """Builds a std_msgs/Header; the stamp is in nanoseconds."""
     seconds, nanoseconds = divmod(stamp, 1_000_000_000)
     time = make("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
     return make("std_msgs/msg/Header", stamp=time, frame_id=frame_id)
 
 
 def image_message(make: MessageFactory, image: NDArray[Any], encoding: str, stamped: Any) -> Any:
-    """A sensor_msgs/Image for an array [H, W] or [H, W, C]; `stamped` is its header."""
+    """Builds a sensor_msgs/Image from an array [H, W] or [H, W, C]; `stamped` is its header."""
     return make("sensor_msgs/msg/Image", header=stamped, **image_fields(image, encoding))

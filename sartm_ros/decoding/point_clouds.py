@@ -1,4 +1,4 @@
-"""Between sensor_msgs/PointCloud2 and arrays of points. Duck-typed: rclpy's messages and rosbags' alike."""
+"""Converts between sensor_msgs/PointCloud2 and point arrays. Duck-typed: works on rclpy's and rosbags' messages."""
 
 import sys
 from typing import Any
@@ -15,10 +15,10 @@ FLOAT32, COLUMNS = 7, ("x", "y", "z", "intensity", "ring")
 
 
 def cloud_points(message: Any) -> NDArray[np.float32]:
-    """The points of a cloud, organised or not, whatever the layout of its fields.
+    """The points of a cloud, organised or not, with any field layout.
 
     Returns:
-        float32 [N, 4], x, y, z, intensity (0 where the cloud has none); points that are not finite are left out.
+        float32 [N, 4], x, y, z, intensity (0 if the cloud has none); non-finite points are dropped.
 
     Raises:
         SartmError: x, y or z is missing, or the sizes contradict each other.
@@ -26,13 +26,13 @@ def cloud_points(message: Any) -> NDArray[np.float32]:
     fields = {field.name: field for field in message.fields}
     missing = [name for name in "xyz" if name not in fields]
     if missing:
-        raise SartmError(f"point cloud: has no field '{missing[0]}'; its fields are {', '.join(fields) or 'none'}.")
+        raise SartmError(f"point cloud has no field '{missing[0]}'; its fields are {', '.join(fields) or 'none'}.")
     height, width = int(message.height), int(message.width)
     step, row, size = int(message.point_step), int(message.row_step), len(message.data)
     if row < step * width or size < row * height:
         raise SartmError(
             f"point cloud of {width}x{height} points: expected at least point_step x width bytes per row and row_step "
-            f"x height bytes of data, got point_step {step}, row_step {row}, {size} bytes. The driver fills it wrongly."
+            f"x height bytes of data, got point_step {step}, row_step {row}, {size} bytes. The driver fills it incorrectly."
         )
     raw = np.frombuffer(message.data, np.uint8, count=row * height).reshape(height, row)[:, : step * width]
     raw = np.ascontiguousarray(raw).reshape(-1, step) if step else np.zeros((0, 1), np.uint8)
@@ -47,7 +47,7 @@ def cloud_points(message: Any) -> NDArray[np.float32]:
 def _column(raw: NDArray[np.uint8], field: Any, big: bool) -> NDArray[Any]:
     kind = _TYPES.get(int(field.datatype))
     if kind is None:
-        raise SartmError(f"point cloud, field '{field.name}': unknown datatype {field.datatype}; 1 to 8 are known.")
+        raise SartmError(f"point cloud, field '{field.name}': unknown datatype {field.datatype}; expected 1 to 8.")
     dtype = np.dtype((">" if big else "<") + kind)
     end = int(field.offset) + dtype.itemsize
     if end > raw.shape[1]:
@@ -58,7 +58,7 @@ def _column(raw: NDArray[np.uint8], field: Any, big: bool) -> NDArray[Any]:
 
 
 def cloud_fields(points: NDArray[np.float32], point_field: Any) -> dict[str, Any]:
-    """The fields of a PointCloud2 (all but the header and `data`) and its bytes under `data`.
+    """The fields of a PointCloud2 (all but the header).
 
     Args:
         points: float32 [N, 5], x, y, z, intensity, ring.
