@@ -149,7 +149,8 @@ def load(bundle: str | Path, rig: str | Path | Rig | None = None, backend: str =
         bundle: a folder written by `sartm export`, or the name of a shipped one.
         rig: the robot's rig, a rig file or the name of a shipped rig: its calibration registers the sensors. By default
             the bundle's own.
-        backend, device: see `sartm_core.deploy.load_segmenter`.
+        backend: see `sartm_core.deploy.load_segmenter`.
+        device: likewise.
 
     Raises:
         SartmError: no such bundle or rig, or the bundle does not serve the rig.

@@ -345,7 +345,9 @@ class Synchronizer:
         self._last_output_ns = stamp
         if any(queue.is_required() and name not in found for name, queue in self._queues.items()):
             self._counts["held_back"] += 1
-            self._queues[self._anchor].drop_before(stamp + 1)  # otherwise its queue fills up with messages that are never emitted
+            self._queues[self._anchor].drop_before(
+                stamp + 1
+            )  # otherwise its queue fills up with messages that are never emitted
             return
         messages = {name: self._queues[name].take(index) for name, index in found.items()}
         for queue in self._queues.values():
