@@ -1,4 +1,4 @@
-"""The two values that travel through the system: a frame set in, a segmentation out."""
+"""Input and output of every segmenter: a frame set and a segmentation."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ LEVELS = ("FFP", "IFP", "SFM")
 
 @dataclass(frozen=True, slots=True)
 class FrameSet:
-    """The planes of one instant. A modality that is absent is not a key.
+    """The planes of one instant. An absent modality has no key.
 
     Attributes:
         stamp_ns: time of the anchor's measurement, nanoseconds.
@@ -27,7 +27,7 @@ class FrameSet:
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:
-    """What a segmenter answers to one frame set.
+    """The result for one frame set.
 
     Attributes:
         mask: uint8 [H, W], class ids, 255 = unlabelled; geometry of the reference camera.

@@ -368,8 +368,8 @@ class TestLists:
         for lists, message in (
             (["hard"], "--list hard: expected NAME=FILE"),
             ([f"hard={tmp_path / 'missing.txt'}"], "missing.txt: is missing"),
-            ([f"hard={tmp_path / 'other.txt'}"], "none of its 1 lines is a frame of the split; one is"),
-            ([f"a={tmp_path / 'all.txt'}", f"b={tmp_path / 'all.txt'}"], "is in list 'a' as well"),
+            ([f"hard={tmp_path / 'other.txt'}"], "none of its 1 lines is a frame of the split; an id looks like"),
+            ([f"a={tmp_path / 'all.txt'}", f"b={tmp_path / 'all.txt'}"], "is also in list 'a'"),
         ):
             with pytest.raises(SartmError, match=message):
                 evaluate(oracle, data, "test", lists=lists)

@@ -198,7 +198,7 @@ def test_unreadable_files_stop_or_are_skipped(tmp_path: Path, small_recording: P
     changes = [f"data.root={small_recording}", "stages.0.samples=24", "stages.1.samples=4", "statistics_frames=2"]
     try:
         path.write_bytes(b"broken")
-        with pytest.raises(SartmError, match=rf"{path.name}: is no image.*on_unreadable: skip"):
+        with pytest.raises(SartmError, match=rf"{path.name}: is not a readable image.*on_unreadable: skip"):
             train(read_recipe(written(tmp_path), changes), tmp_path / "stop", accelerator="cpu")
         changes.append("data.on_unreadable=skip")
         figures = train(read_recipe(written(tmp_path), changes), tmp_path / "skip", accelerator="cpu")
