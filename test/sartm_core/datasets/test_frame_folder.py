@@ -82,7 +82,7 @@ def test_a_contact_sheet(recorded, tmp_path) -> None:
 
 
 def test_faults_of_a_frame_folder_are_named(recorded, tmp_path) -> None:
-    with pytest.raises(SartmError, match=r"has no manifest\.json"):
+    with pytest.raises(SartmError, match=r"is not a frame folder \(no manifest\.json\)"):
         FrameFolder(tmp_path)
     with pytest.raises(SartmError, match="has no split 'night'. It has: test, train, val"):
         FrameFolder(recorded).frames("night")
