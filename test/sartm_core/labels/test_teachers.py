@@ -233,7 +233,7 @@ class TestCommand:
         with pytest.raises(SartmError, match="no labelled frames in split 'train'"):
             DiskSource(drive, RIG, "train")
         out = run("data", "autolabel", drive.folder, "--teacher", car_teacher, "--mapping", mapping)
-        assert out == f"{drive.folder}: 3 frames labelled, 100 % of their pixels; left as they were: none\n"
+        assert out == f"{drive.folder}: 3 frames labelled, 100 % of their pixels; unchanged: none\n"
         for found in labels(drive):
             assert found.shape == SIZE
             assert (found == CAR).all()
@@ -251,13 +251,13 @@ class TestCommand:
         drive = write_frame_folder(tmp_path / "drive", frames)
         command = ["data", "autolabel", drive.folder, "--teacher", car_teacher, "--mapping", mapping]
         assert run(*command).endswith(
-            ": 1 frames labelled, 100 % of their pixels; left as they were: 2 too dark, 1 over-exposed or clipped, "
-            "1 blurred, 1 without RGB, 1 had labels already\n"
+            ": 1 frames labelled, 100 % of their pixels; unchanged: 2 too dark, 1 over-exposed or clipped, "
+            "1 blurred, 1 without RGB, 1 already labelled\n"
         )
         assert [set(np.unique(found).tolist()) for found in labels(drive)] == [{CAR}, *[{255}] * 5, {SKY}]
         out = run(*command, "--every-frame")
         assert "4 frames labelled" in out
-        assert "left as they were: 1 without RGB, 2 had labels already" in out
+        assert "unchanged: 1 without RGB, 2 already labelled" in out
         assert [set(np.unique(found).tolist()) for found in labels(drive)] == [*[{CAR}] * 5, {255}, {SKY}]
         assert "2 frames labelled" in run(*command, "--overwrite")
         assert set(np.unique(labels(drive)[6]).tolist()) == {CAR}
@@ -266,7 +266,7 @@ class TestCommand:
         drive = write_frame_folder(tmp_path / "drive", [(with_thermal(scene(seed)), EMPTY) for seed in range(2)])
         command = ["data", "autolabel", drive.folder, "--teacher", car_teacher, "--mapping", mapping]
         out = run(*command, "--min-confidence", 0.9)
-        assert ": 0 frames labelled, 0 % of their pixels; 2 without a certain pixel; left as they were: none" in out
+        assert ": 0 frames labelled, 0 % of their pixels; 2 without a confident pixel; unchanged: none" in out
         assert not any(is_labelled(drive.path(frame, TRUTH)) for frame in drive.frames())
         assert "2 frames labelled" in run(*command, "--min-confidence", 0.8)
         run(*command, "--min-confidence", 0.9, "--overwrite")  # labels that are no longer certain must not stay
