@@ -1,4 +1,4 @@
-"""Recordings on one core: reading, matching and encoding RGB and thermal at 640x480, and the memory that it takes.
+"""Recordings on one core: reading, matching and encoding RGB and thermal at 640x480, and the memory used.
 
 `python bench/bag.py [--sets 300]`
 """
@@ -30,7 +30,7 @@ LONGER = 4
 
 
 def write(path: Path, sets: int) -> None:
-    """A recording of textured images, colour and 16-bit thermal, at 30 Hz."""
+    """Writes a recording of textured images, colour and 16-bit thermal, at 30 Hz."""
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (60, 80, 3), np.uint8)
     colour = cv2.resize(small, (640, 480), interpolation=cv2.INTER_CUBIC)
@@ -50,7 +50,7 @@ def write(path: Path, sets: int) -> None:
 
 
 def replay(path: Path) -> None:
-    """Prints frame sets, seconds of reading alone, seconds of everything, peak memory in MB; alone in a process."""
+    """Prints frame sets, seconds of reading, seconds in total, peak memory in MB; runs in its own process."""
     cv2.setNumThreads(1)
     rig = load_rig("rgbt")
     with open_bag(path) as bag:
@@ -76,7 +76,7 @@ def main() -> None:
         replay(arguments.replay)
         return
     table = Table(title="RGB and thermal, 640x480, one core")
-    for column in ("frame sets", "reading alone, per second", "matched and encoded, per second", "peak memory, MB"):
+    for column in ("frame sets", "reading only, per second", "matched and encoded, per second", "peak memory, MB"):
         table.add_column(column, justify="right")
     one_core = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
@@ -84,8 +84,8 @@ def main() -> None:
             path = Path(folder) / str(count)
             write(path, count)
             command = [sys.executable, __file__, "--replay", str(path)]
-            told = subprocess.run(command, env=one_core, capture_output=True, text=True, check=True).stdout
-            sets, reading, whole, peak = (float(part) for part in told.split())
+            output = subprocess.run(command, env=one_core, capture_output=True, text=True, check=True).stdout
+            sets, reading, whole, peak = (float(part) for part in output.split())
             table.add_row(f"{sets:.0f}", f"{count / reading:.0f}", f"{sets / whole:.0f}", f"{peak:.0f}")
     Console().print(table)
 

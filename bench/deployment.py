@@ -1,4 +1,4 @@
-"""What the backends make of one network: torch eager, ONNX opset 20 and 23, one pass or one per modality, int8.
+"""Compares backends on one network: torch eager, ONNX opset 20 and 23, one pass or one per modality, int8.
 
 `python bench/deployment.py --backbone tiny --size 448x640 --modalities 2`; random weights, ratios within this run.
 """
@@ -30,7 +30,7 @@ REPETITIONS, WARM_UP = 12, 3
 
 
 def median_ms(work: Callable[[], object]) -> float:
-    """Median of some calls after some to warm up."""
+    """Median time of a call after a warm-up, milliseconds."""
     times = []
     for _ in range(WARM_UP + REPETITIONS):
         started = time.perf_counter()
@@ -49,7 +49,7 @@ def described(rig: Rig, backbone: str, size: tuple[int, int], graphs: Graphs | N
 
 
 def network_of(rig: Rig, backbone: str) -> Network:
-    """Random weights of a trained network's scale."""
+    """Random weights at the scale of a trained network."""
     torch.manual_seed(0)
     network = build_network(preset_for_rig("any_sensor", backbone, rig, 8, {}), form="inference").eval()
     for name, parameter in network.named_parameters():
@@ -63,7 +63,7 @@ def network_of(rig: Rig, backbone: str) -> Network:
 
 
 def as_published(rig: Rig, backbone: str, size: tuple[int, int], device: str = "cpu") -> Callable[[], object]:
-    """The way of the papers' code: float32, one pass after another, each through its LoRA layers."""
+    """As in the papers' code: float32, one pass after another, each through its LoRA layers."""
     network = build_network(preset_for_rig("any_sensor", backbone, rig, 8, {})).eval().to(device)
     count = len(rig.names)
     planes, modality = torch.rand(count, 3, *size, device=device) * 255, torch.arange(count, device=device)
@@ -80,7 +80,7 @@ def as_published(rig: Rig, backbone: str, size: tuple[int, int], device: str = "
 
 
 def quantized(folder: Path) -> Path:
-    """The encoder's linear layers in int8, the head as it is."""
+    """A copy with the encoder's linear layers in int8 and the head unchanged."""
     out = Path(shutil.copytree(folder, folder.with_name("int8")))
     quantize(out / "encoder.onnx")
     return out
@@ -89,10 +89,10 @@ def quantized(folder: Path) -> Path:
 def add_gpu_rows(
     table: Table, network: Network, rig: Rig, backbone: str, size: tuple[int, int], folder: Path, planes: Any
 ) -> None:
-    """Captured passes against the way of the papers' code on the same GPU; frame rates in the last column."""
+    """Captured graphs against the papers' code on the same GPU; frame rates in the last column."""
     published_ms = median_ms(as_published(rig, backbone, size, "cuda"))
     table.add_row(
-        "cuda: eager float32, a pass each, LoRA unmerged", f"{published_ms:.1f}", "", f"{1e3 / published_ms:.0f} Hz"
+        "cuda: eager float32, one pass each, LoRA unmerged", f"{published_ms:.1f}", "", f"{1e3 / published_ms:.0f} Hz"
     )
     for precision in ("fp16", "bf16"):
         segmenter = TorchSegmenter(described(rig, backbone, size, None), folder, "cuda", precision)
@@ -130,7 +130,7 @@ def main() -> None:
         table.add_row("torch eager, one pass", f"{eager_ms:.0f}", "1.00", "")
         published_ms = median_ms(as_published(rig, options.backbone, (height, width)))
         table.add_row(
-            "torch eager, a pass each, LoRA unmerged", f"{published_ms:.0f}", f"{eager_ms / published_ms:.2f}", ""
+            "torch eager, one pass each, LoRA unmerged", f"{published_ms:.0f}", f"{eager_ms / published_ms:.2f}", ""
         )
 
         def row(name: str, segmenter: Any, run: Callable[[], object]) -> None:
@@ -149,7 +149,7 @@ def main() -> None:
             segmenter = OnnxSegmenter(bundle, folder, "cpu")
             row(f"onnx {opset}, one pass", segmenter, lambda s=segmenter: s.segment(planes))  # type: ignore[misc]
         alone = [{name: planes[name]} for name in rig.names]
-        row("onnx 23, a pass each (with a head each)", segmenter, lambda: [segmenter.segment(one) for one in alone])
+        row("onnx 23, one pass each (with its own head)", segmenter, lambda: [segmenter.segment(one) for one in alone])
         row("onnx 23, encoder's linear layers in int8", int8 := OnnxSegmenter(bundle, quantized(folder), "cpu"),
             lambda: int8.segment(planes))  # fmt: skip
         if torch.cuda.is_available():

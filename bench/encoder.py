@@ -21,7 +21,7 @@ NAMES = ("rgb", "thermal", "depth", "event")
 
 
 def medians_ms(functions: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median time of each, milliseconds; they take turns, so that a noisy machine is noisy to all."""
+    """Median time of each, milliseconds; calls alternate, so that noise affects all alike."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for round_number in range(REPETITIONS + 2):
         for name, function in functions.items():

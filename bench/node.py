@@ -1,7 +1,7 @@
-"""What the node costs beside the network: two 640x480 streams at 30 Hz, a segmenter that answers at once.
+"""Overhead of the node without the network: two 640x480 streams at 30 Hz, a segmenter that returns at once.
 
-Compared, in the same run, with a bare rclpy node that receives the same images and sends one of the mask's size as soon
-as both are there. `python bench/node.py`; `--seconds`, `--memory-frames` for longer runs.
+Compared in the same run with a bare rclpy node that receives the same images and publishes one of the mask's size as
+soon as both have arrived. `python bench/node.py`; `--seconds`, `--memory-frames` for longer runs.
 """
 
 import argparse
@@ -38,7 +38,7 @@ SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class InstantSegmenter:
-    """Answers at once."""
+    """Returns a constant segmentation immediately."""
 
     def __init__(self) -> None:
         self.bundle = read_bundle(resolve_bundle("any_sensor_simrig5"))
@@ -52,14 +52,14 @@ class InstantSegmenter:
 
 
 def serve() -> None:
-    """The real node with the instant segmenter."""
+    """Runs the real node with the instant segmenter."""
     arguments = ["node", "--ros-args", "-p", f"rig:={RIG}"]
     with ros_process("perception", arguments):
         run(PerceptionNode(load=lambda *_, **__: InstantSegmenter()))
 
 
 def echo() -> None:
-    """The bare loopback."""
+    """Runs the bare loopback node."""
     with ros_process("echo", ["echo"]):
         node = rclpy.create_node("echo")
         publisher = node.create_publisher(Image, MASK, 1)
@@ -85,7 +85,7 @@ def echo() -> None:
 
 
 class Robot:
-    """Publishes the two cameras and hears the masks, in this process."""
+    """Publishes both cameras and receives the masks, in this process."""
 
     def __init__(self) -> None:
         self.node = rclpy.create_node("robot")
@@ -113,7 +113,7 @@ class Robot:
         deadline = time.monotonic() + 60
         while any(publisher.get_subscription_count() == 0 for publisher in self.publishers.values()):
             if time.monotonic() > deadline:
-                raise SystemExit("the other process does not listen")
+                raise SystemExit("the other process does not subscribe")
             self.spin_until(time.monotonic() + 0.1)
         self.spin_until(time.monotonic() + 1.0)
 
@@ -136,7 +136,7 @@ class Robot:
 
 @contextlib.contextmanager
 def process(role: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """This script in another process, in one of its roles."""
+    """Runs this script in another process, in one of its roles."""
     popen = subprocess.Popen([sys.executable, __file__, role], env=environment)
     try:
         yield popen
@@ -146,13 +146,13 @@ def process(role: str, environment: dict[str, str]) -> Iterator[subprocess.Popen
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory of a process."""
+    """Resident memory of a process, MB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
 
 
 def measure(robot: Robot, seconds: float) -> dict[str, float]:
-    """Latency and losses after a second to warm up."""
+    """Latency and losses after a one-second warm-up."""
     robot.wait_for_listeners()
     robot.drive(round(RATE_HZ), RATE_HZ)
     stamps = robot.drive(round(seconds * RATE_HZ), RATE_HZ)

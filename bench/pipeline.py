@@ -1,4 +1,4 @@
-"""Where the time of one frame goes, and what each modality adds; ratios within this run. `make bench`."""
+"""Time spent per frame and per modality; ratios within this run. `make bench`."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ REPETITIONS = 30
 
 
 def median_ms(function: Callable[[], object]) -> float:
-    """Median time of a call after three to warm up, milliseconds."""
+    """Median time of a call after three warm-up calls, milliseconds."""
     times = []
     for _ in range(REPETITIONS + 3):
         started = time.perf_counter()
@@ -36,8 +36,8 @@ def main() -> None:
 
     steps = {
         "simulate all sensors": median_ms(lambda: simulated.capture(3.0, CONDITIONS["day"])),
-        "raw arrays into the reference's image": median_ms(lambda: simulated.registered(frame)),
-        "these to planes": median_ms(lambda: [encode(m, raws[m.name], rig.dtype) for m in rig.modalities]),
+        "register raw arrays to the reference": median_ms(lambda: simulated.registered(frame)),
+        "encode planes": median_ms(lambda: [encode(m, raws[m.name], rig.dtype) for m in rig.modalities]),
     }
     subsets = [rig.names[:count] for count in range(1, len(rig.names) + 1)]
     for names in subsets:

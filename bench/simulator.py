@@ -1,4 +1,4 @@
-"""How many frame sets the simulated rig renders per second on one core. `make bench`."""
+"""Frame sets rendered per second by the simulated rig on one core. `make bench`."""
 
 import time
 
@@ -13,7 +13,7 @@ FRAMES = 24
 
 
 def sets_per_second(rig: Rig) -> float:
-    """Over streets and all conditions, after one to warm up."""
+    """Frame sets per second over streets and all conditions, after a warm-up."""
     SimulatedRig(rig, seed=0).capture(1.0, CONDITIONS["day"])
     conditions = list(CONDITIONS.values())
     started = time.perf_counter()

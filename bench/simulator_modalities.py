@@ -1,7 +1,7 @@
-"""What each simulated modality is worth under each condition, and that none gives the answer away.
+"""How useful each simulated modality is per condition, and a check that none gives the labels away.
 
-For every modality alone, and for RGB with thermal: a small U-Net, trained from nothing; mIoU per condition on streets
-that it never saw. Besides, a logistic classifier of single pixels. About half an hour on two cores:
+For every modality alone, and for RGB with thermal: a small U-Net trained from scratch; mIoU per condition on unseen
+streets. Also a logistic classifier of single pixels. About half an hour on two cores:
 
     python bench/simulator_modalities.py --out bench/results/simulator_modalities.json
 """
@@ -29,7 +29,7 @@ INPUTS = ("rgb", "thermal", "depth", "lidar", "event", "rgb+thermal")
 
 
 class SmallUNet(nn.Module):
-    """Four levels from half the resolution on, 0.5 M parameters."""
+    """Four levels, starting at half resolution; 0.5 M parameters."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""The synchroniser's speed, and what it delivers beside message_filters' ApproximateTimeSynchronizer.
+"""Speed and yield of the synchroniser, compared with message_filters' ApproximateTimeSynchronizer.
 
-`python bench/synchronizer.py`; the peer's rows need message_filters, which a sourced ROS 2 has.
+`python bench/synchronizer.py`; the peer's rows need message_filters, part of a sourced ROS 2.
 """
 
 import time
@@ -19,19 +19,19 @@ SLOP_S, QUEUE = 0.05, 30
 START_NS, PERIOD_NS, NS = 10**12, 33_333_333, 10**9
 
 Arrival = tuple[int, str, int]
-"""When (ns), which stream, its stamp (ns)."""
+"""Arrival time (ns), stream, stamp (ns)."""
 Add = Callable[[str, int, int], None]
 
 
 def ours(counts: list[int]) -> Add:
-    """A synchroniser of ours as `add(name, stamp, now)`; `counts` gets the size of each set."""
+    """Our synchroniser as `add(name, stamp, now)`; appends the size of each set to `counts`."""
     streams = [Stream(name, SLOP_S) for name in NAMES]
     synchronizer = Synchronizer(streams, "rgb", 0.1, 0.5, lambda _, messages: counts.append(len(messages)))
     return lambda name, stamp, now: synchronizer.add(name, stamp, None, now)
 
 
 def peer(counts: list[int]) -> Add | None:
-    """message_filters', the same way; None where it is not installed."""
+    """That of message_filters, likewise; None if it is not installed."""
     try:
         import message_filters
     except ImportError:
@@ -60,7 +60,7 @@ def steady(frames: int, names: tuple[str, ...] = NAMES) -> list[Arrival]:
 
 
 def apart() -> list[Arrival]:
-    """Rows of 30 whose clocks are 80 ms apart wait for the fourth stream, which lies between: nothing fits together."""
+    """Streams whose clocks are 80 ms apart queue 30 messages each; the fourth lies between, so nothing matches."""
     arrivals: list[Arrival] = []
     for frame in range(QUEUE):
         now = START_NS + frame * 400_000
@@ -83,7 +83,7 @@ def main() -> None:
     """Prints the table."""
     cases = {
         "4 streams, steady, 30 Hz": steady(5000),
-        "one of 4 never speaks": steady(500, NAMES[:3]),
+        "one of 4 is silent": steady(500, NAMES[:3]),
         "clocks 80 ms apart": apart(),
     }
     table = Table(title=f"{len(NAMES)} streams, tolerance {SLOP_S} s, queue {QUEUE}")

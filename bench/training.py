@@ -1,4 +1,4 @@
-"""How fast the loader feeds RGB-T at 480x640, and what memory a training step of `tiny` takes.
+"""Loader throughput for RGB-T at 480x640, and memory of a training step of `tiny`.
 
 python bench/training.py
 """
@@ -28,7 +28,7 @@ SIZE, FRAMES, WORKERS = (480, 640), 40, 2
 
 
 def write_mfnet(root: Path) -> None:
-    """Pictures with about the detail of real ones, in MFNet's layout."""
+    """Writes images with realistic detail, in MFNet's layout."""
     rng = np.random.default_rng(0)
     for folder in ("images", "labels"):
         (root / folder).mkdir(parents=True)
@@ -47,7 +47,7 @@ def write_mfnet(root: Path) -> None:
 
 
 def sets_per_second(root: Path) -> float:
-    """Read, augmented, collated; after two batches to warm up."""
+    """Frame sets per second, read, augmented and collated, after two warm-up batches."""
     data = open_data(root)
     frames = TrainingFrames(DiskSource(data, data.rig, "train"), "stretch", Augmentation(), seed=0)
     sampler = RunSampler([StagePlan(SIZE, 52, 4)], len(frames), 0, 1, 0, 1, 0)
@@ -59,7 +59,7 @@ def sets_per_second(root: Path) -> float:
 
 
 def step_memory(result: "multiprocessing.Queue[tuple[float, float]]") -> None:
-    """Peak resident memory in GiB before and after two training steps, in a process of its own."""
+    """Peak resident memory in GiB before and after two training steps, in its own process."""
     network = MultiModalNetwork(any_sensor("tiny", ("rgb", "thermal"), 9, 16))
     network.freeze_pretrained(True)
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=1e-4)

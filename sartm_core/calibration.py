@@ -1,4 +1,4 @@
-"""Where a sensor sits and how it projects: the part of a rig file that geometry needs."""
+"""Pose and projection of a sensor: the geometric part of a rig file."""
 
 from functools import cached_property
 from typing import Annotated
@@ -16,13 +16,13 @@ Homography = Annotated[
     tuple[Row, Row, Row],
     AfterValidator(lambda rows: _invertible(rows)),
 ]
-"""Three rows of three numbers; takes pixels of the sensor's image to the reference's, as
-`cv2.findHomography(sensor_points, reference_points)` gives it."""
+"""Three rows of three numbers; maps pixels of the sensor's image to the reference's, as returned by
+`cv2.findHomography(sensor_points, reference_points)`."""
 
 
 def _invertible(rows: tuple[Row, Row, Row]) -> tuple[Row, Row, Row]:
     if abs(np.linalg.det(np.array(rows))) < 1e-12:
-        raise ValueError("expected a matrix that can be inverted")
+        raise ValueError("expected an invertible matrix")
     return rows
 
 
@@ -31,7 +31,7 @@ class _Finite(Checked):
 
 
 class Intrinsics(_Finite):
-    """A pinhole camera without distortion (rectified images); CameraInfo's cx and cy are half a pixel less.
+    """A pinhole camera without distortion (rectified images); CameraInfo's cx and cy are half a pixel smaller.
 
     Attributes:
         fx, fy: focal lengths, pixels.
@@ -50,15 +50,15 @@ class Intrinsics(_Finite):
 
     @classmethod
     def from_field_of_view(cls, horizontal_rad: float, size: tuple[int, int]) -> "Intrinsics":
-        """Square pixels, the axis through the image's centre; `size` is (height, width)."""
+        """Square pixels, principal point at the image centre; `size` is (height, width)."""
         height, width = size
         focal = float(width / 2 / np.tan(horizontal_rad / 2))
         return cls(fx=focal, fy=focal, cx=width / 2, cy=height / 2)
 
     def scaled(self, before: tuple[int, int], after: tuple[int, int]) -> "Intrinsics":
         """The same camera with images resized from one (height, width) to another."""
-        down, across = after[0] / before[0], after[1] / before[1]
-        return Intrinsics(fx=self.fx * across, fy=self.fy * down, cx=self.cx * across, cy=self.cy * down)
+        scale_y, scale_x = after[0] / before[0], after[1] / before[1]
+        return Intrinsics(fx=self.fx * scale_x, fy=self.fy * scale_y, cx=self.cx * scale_x, cy=self.cy * scale_y)
 
 
 class Extrinsics(_Finite):
@@ -66,8 +66,8 @@ class Extrinsics(_Finite):
 
     Attributes:
         translation_m: position of the sensor, as `tf2_echo <reference> <sensor>` prints it.
-        rotation_xyzw: unit quaternion that turns the sensor's axes into the reference's; a LiDAR whose own axes are
-            x ahead, y left, z up has (0.5, -0.5, 0.5, 0.5) when it looks along with the camera.
+        rotation_xyzw: unit quaternion that rotates the sensor's axes into the reference's; a LiDAR whose own axes are
+            x ahead, y left, z up has (0.5, -0.5, 0.5, 0.5) when it faces the same way as the camera.
     """
 
     translation_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -83,7 +83,7 @@ class Extrinsics(_Finite):
 
     @cached_property
     def matrix(self) -> NDArray[np.float64]:
-        """T_reference_sensor, float64 [4, 4]: takes points of the sensor to the reference camera."""
+        """T_reference_sensor, float64 [4, 4]: maps points of the sensor to the reference camera."""
         x, y, z, w = np.array(self.rotation_xyzw) / np.linalg.norm(self.rotation_xyzw)
         result = np.eye(4)
         result[:3, :3] = [
@@ -95,10 +95,10 @@ class Extrinsics(_Finite):
         return result
 
     def then(self, inner: "Extrinsics") -> "Extrinsics":
-        """The pose of something whose pose in this sensor's frame is `inner`."""
+        """Composes two poses: `inner` is given in this sensor's frame, the result in the reference's."""
         x, y, z = self.matrix[:3] @ [*inner.translation_m, 1.0]
-        turn = np.array(_product(self.rotation_xyzw, inner.rotation_xyzw))
-        qx, qy, qz, qw = turn / np.linalg.norm(turn)
+        rotation = np.array(_product(self.rotation_xyzw, inner.rotation_xyzw))
+        qx, qy, qz, qw = rotation / np.linalg.norm(rotation)
         return Extrinsics(translation_m=(x, y, z), rotation_xyzw=(qx, qy, qz, qw))
 
     def inverse(self) -> "Extrinsics":
@@ -112,7 +112,7 @@ Quaternion = tuple[float, float, float, float]
 
 
 def _product(first: Quaternion, second: Quaternion) -> Quaternion:
-    """Hamilton's product of quaternions x, y, z, w."""
+    """Hamilton product of quaternions x, y, z, w."""
     ax, ay, az, aw = first
     bx, by, bz, bw = second
     return (
@@ -124,4 +124,4 @@ def _product(first: Quaternion, second: Quaternion) -> Quaternion:
 
 
 LIDAR_LOOKS_AHEAD = Extrinsics(rotation_xyzw=(0.5, -0.5, 0.5, 0.5))
-"""A LiDAR in the reference camera's place, with the axes of REP-103 (x ahead, y left, z up)."""
+"""A LiDAR at the reference camera's position, with the axes of REP-103 (x ahead, y left, z up)."""

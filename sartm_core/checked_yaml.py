@@ -1,4 +1,4 @@
-"""YAML files into typed, frozen values, with errors that name the file and the field."""
+"""Reads YAML files into typed, frozen values, with errors that name the file and the field."""
 
 import difflib
 from collections.abc import Hashable
@@ -12,7 +12,7 @@ from sartm_core.errors import SartmError
 
 
 class Checked(BaseModel):
-    """A frozen value that refuses unknown keys: the base of everything that is read from a file."""
+    """A frozen value that rejects unknown keys: the base of everything read from a file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -21,37 +21,37 @@ ModelT = TypeVar("ModelT", bound=Checked)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys without a word; a sensor would vanish from the rig."""
+    """PyYAML silently keeps the last of two equal keys; a sensor would vanish from the rig."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [key_node.value for key_node, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.MarkedYAMLError(problem=f"the key '{key}' stands here twice", problem_mark=node.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"duplicate key '{key}'", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path, model: type[ModelT]) -> ModelT:
-    """Reads a YAML file and checks it.
+    """Reads and validates a YAML file.
 
     Raises:
-        SartmError: unreadable, no YAML, or a field that is missing, unknown or wrong; all faults at once.
+        SartmError: unreadable, not YAML, or a field is missing, unknown or invalid; lists all faults at once.
     """
     return check(load_yaml(path), model, str(path))
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """The mapping at the top of a YAML file, not checked further.
+    """The top-level mapping of a YAML file, not validated further.
 
     Raises:
-        SartmError: unreadable, no YAML, or no mapping.
+        SartmError: unreadable, not YAML, or not a mapping.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
     except OSError as error:
         raise SartmError(f"{path.absolute()}: cannot be read: {error.strerror}. Is the path right?") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SartmError(f"{path}: is no YAML file: {error}") from error
+        raise SartmError(f"{path}: is not a YAML file: {error}") from error
     if content is None:
         raise SartmError(f"{path}: the file is empty.")
     if not isinstance(content, dict):
@@ -60,16 +60,16 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def check(content: dict[str, Any], model: type[ModelT], source: str) -> ModelT:
-    """Checks values that were read from `source` (named in the error message).
+    """Validates values read from `source` (named in the error message).
 
     Raises:
-        SartmError: a field is missing, unknown or wrong; lists all of them.
+        SartmError: a field is missing, unknown or invalid; lists all of them.
     """
     try:
         return model.model_validate(content)
     except ValidationError as error:
         found = error.errors()
-        # A list whose members are all wrong is reported as empty besides: that is no fault of its own.
+        # A list whose items are all invalid is also reported as empty; that is not a separate fault.
         deeper = {fault["loc"][:depth] for fault in found for depth in range(1, len(fault["loc"]))}
         own = [fault for fault in found if not (fault["type"] == "too_short" and fault["loc"] in deeper)]
         faults = "\n".join(f"  {_describe(fault, model)}" for fault in own)
@@ -84,7 +84,7 @@ def _describe(fault: Any, model: type[BaseModel]) -> str:
     if fault["type"] in ("tuple_type", "list_type"):
         message = "expected a list [...]"
     if fault["type"] == "missing":
-        return f"{location}: this field is required and missing."
+        return f"{location}: this required field is missing."
     if fault["type"] == "extra_forbidden":
         return f"{location}: unknown field.{_suggestion(str(fault['loc'][-1]), model)}"
     value = repr(fault["input"])

@@ -1,9 +1,9 @@
-"""The one error that is meant for the user's eyes."""
+"""The error whose message is written for the user."""
 
 
 class SartmError(Exception):
-    """Something the user can mend.
+    """An error the user can fix.
 
-    The message names the file, topic or field, says what was expected and what came, and how to mend it.
+    The message names the file, topic or field, says what was expected and what came, and how to fix it.
     The command line prints it without a traceback and exits with status 1.
     """

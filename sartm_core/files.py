@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Atomic file writes, checksums and natural sorting."""
 
 import contextlib
 import hashlib
@@ -14,12 +14,12 @@ _FILE_MODE = 0o666 & ~_UMASK
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; renames it to `path` when the block ends well, removes it otherwise."""
+    """Yields a temporary path beside `path`; renames it to `path` on success, removes it otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
-        temporary.chmod(_FILE_MODE)  # some writers make private files
+        temporary.chmod(_FILE_MODE)  # some writers create private files
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -38,7 +38,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, hexadecimal."""
+    """SHA-256 of a file, as hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -47,6 +47,6 @@ def sha256(path: Path) -> str:
 
 
 def natural_key(text: str) -> list[tuple[int, float, str]]:
-    """Sorts names by the numbers in them: `drive_10` comes after `drive_9`."""
+    """Sort key that orders names by the numbers in them: `drive_10` comes after `drive_9`."""
     parts = re.findall(r"\d+|\D+", text)
     return [(0, float(part), "") if part.isdecimal() else (1, 0.0, part) for part in parts]

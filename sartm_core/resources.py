@@ -1,4 +1,4 @@
-"""Where configuration and weights lie: in the checkout, or installed by pip or colcon."""
+"""Locates configuration and weights: in the checkout, or installed by pip or colcon."""
 
 import os
 from pathlib import Path
@@ -20,15 +20,15 @@ def find_config(relative: str) -> Path:
     """The path of a shipped configuration file, such as `rigs/sim.yaml` or `fastdds_shm.xml`.
 
     Raises:
-        SartmError: it is in none of the known places.
+        SartmError: it is in none of the known locations.
     """
     candidates = [directory / "config" / relative for directory in share_directories()]
     for path in candidates:
         if path.is_file():
             return path
-    looked = ", ".join(str(path.parent) for path in candidates)
+    searched = ", ".join(str(path.parent) for path in candidates)
     raise SartmError(
-        f"config/{relative} was not found in {looked}. Install the package with `pip install .` or `colcon build`."
+        f"config/{relative} was not found in {searched}. Install the package with `pip install .` or `colcon build`."
     )
 
 
@@ -40,7 +40,7 @@ def config_names(folder: str) -> list[str]:
 
 
 def resolve_config(name_or_path: str, folder: str) -> Path:
-    """A path as it is given, or the name of a shipped file in `config/<folder>/`.
+    """A path as given, or the name of a shipped file in `config/<folder>/`.
 
     Raises:
         SartmError: neither a file nor a shipped name; the message lists the names that exist.
@@ -48,7 +48,7 @@ def resolve_config(name_or_path: str, folder: str) -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
-    if path.is_dir() and name_or_path not in config_names(folder):  # a folder may bear a shipped file's name
+    if path.is_dir() and name_or_path not in config_names(folder):  # a folder may have a shipped file's name
         raise SartmError(f"{path}: is a folder; expected a YAML file.")
     if path.suffix or len(path.parts) > 1:
         raise SartmError(
@@ -63,7 +63,7 @@ def resolve_config(name_or_path: str, folder: str) -> Path:
 
 
 def resolve_bundle(name_or_path: str) -> Path:
-    """A bundle folder as it is given, or the name of a bundle that is shipped with the package.
+    """A bundle folder as given, or the name of a bundle shipped with the package.
 
     Raises:
         SartmError: neither a folder nor a shipped name.
@@ -82,5 +82,5 @@ def resolve_bundle(name_or_path: str) -> Path:
 
 
 def shipped_weights(name: str) -> Path:
-    """Where a file of weights lies that is shipped with the package; it may not exist."""
+    """The path of a weights file shipped with the package; it may not exist."""
     return _PACKAGE / "weights" / name

@@ -17,7 +17,7 @@ SCORE_STRIDE = 4
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:
-    """The answer of a segmenter to one frame set.
+    """The result for one frame set.
 
     Attributes:
         mask: uint8 [H, W], class ids, 255 = unlabelled; geometry of the reference camera.

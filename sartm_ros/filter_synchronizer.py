@@ -1,7 +1,7 @@
 """The policies `exact` and `approximate`: message_filters' synchronisers behind the interface of `Synchronizer`.
 
-For users who need their familiar behaviour. Nothing is emitted unless every enabled stream sends messages; `Synchronizer`
-has no such requirement.
+For users who need their familiar behaviour. Nothing is emitted unless every enabled stream sends messages;
+`Synchronizer` has no such requirement.
 """
 
 import threading

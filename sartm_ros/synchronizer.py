@@ -327,7 +327,7 @@ class Synchronizer:
 
     @staticmethod
     def _next_is_nearer(queue: _Queue, stamp: int) -> bool:
-        """Whether the next message of a stream that has not reached the stamp will, at its period, be a better match."""
+        """Whether the next message of a stream that has not reached the stamp will be a better match, at its period."""
         if queue.newest_ns is None:
             return False
         if not queue.periods_ns:

@@ -1,1 +1,1 @@
-"""The commands of the core, one file per group; `sartm_core.cli` puts them together."""
+"""The commands of the core, one file per group; `sartm_core.cli` assembles them."""

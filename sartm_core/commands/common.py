@@ -1,4 +1,4 @@
-"""What all commands share: where they write, and what becomes of errors."""
+"""Shared by all commands: consoles, JSON output and error handling."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Turns what the user can mend into a message and exit status 1."""
+    """Turns errors the user can fix into a message and exit status 1."""
     try:
         yield
     except (SartmError, OSError) as error:
@@ -33,12 +33,12 @@ def user_errors() -> Iterator[None]:
 
 
 def print_json(content: Any) -> None:
-    """Plain JSON on stdout, unwrapped."""
+    """Prints plain, unwrapped JSON on stdout."""
     sys.stdout.write(json.dumps(content, indent=2) + "\n")
 
 
 def log_to_stderr() -> None:
-    """Progress messages of the libraries and ours."""
+    """Logs progress messages, ours and the libraries', to stderr."""
     logging.basicConfig(
         level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=stderr, show_path=False)]
     )

@@ -11,10 +11,10 @@ from rich.table import Table
 from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
 
 data_app = typer.Typer(
-    no_args_is_help=True, help="Data sets on disk: MFNet, PST900, FMB, DELIVER, MUSES, MCubeS, rig recordings."
+    no_args_is_help=True, help="Data sets on disk: MFNet, PST900, FMB, DELIVER, MUSES, MCubeS, frame folders."
 )
 
-DataArgument = Annotated[Path, typer.Argument(help="Root of the data set; which one it is, is found out.")]
+DataArgument = Annotated[Path, typer.Argument(help="Root of the data set; its layout is detected.")]
 
 SHOWN_FAULTS = 50
 
@@ -26,7 +26,7 @@ def _bar(what: str) -> Progress:
 
 @data_app.command("check")
 def data_check(folder: DataArgument, json_output: JsonOption = False) -> None:
-    """Read every file: partners, sizes, labels. Exit status 1 when something must be mended."""
+    """Read every file; check completeness, sizes and labels. Exit status 1 if faults are found."""
     with user_errors(), _bar("checking") as bar:
         from sartm_core.datasets.check import check_data
         from sartm_core.datasets.layouts import open_data
@@ -60,7 +60,7 @@ def data_check(folder: DataArgument, json_output: JsonOption = False) -> None:
 def data_stats(
     folder: DataArgument,
     split: Annotated[str, typer.Option(help="Usually train.")] = "train",
-    count: Annotated[int, typer.Option(help="At most so many frames, at equal distances.", min=1)] = 500,
+    count: Annotated[int, typer.Option(help="Maximum number of frames, evenly spaced.", min=1)] = 500,
     json_output: JsonOption = False,
 ) -> None:
     """Measure mean and standard deviation of each modality's planes, as the network sees them."""
@@ -92,12 +92,12 @@ def data_stats(
 @data_app.command("preview")
 def data_preview(
     folder: DataArgument,
-    out: Annotated[Path, typer.Option(help="The picture to write, PNG.")] = Path("preview.png"),
+    out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("preview.png"),
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
-    count: Annotated[int, typer.Option(help="At most so many rows.", min=1, max=60)] = 6,
+    count: Annotated[int, typer.Option(help="Maximum number of rows.", min=1, max=60)] = 6,
     each: Annotated[str | None, typer.Option(help="One row per value of this tag, such as condition or fault.")] = None,
 ) -> None:
-    """Draw a contact sheet: each modality in the field's usual colours, the truth, a legend."""
+    """Draw a contact sheet: each modality in conventional colours, the truth, a legend."""
     with user_errors():
         from sartm_core.datasets.layouts import open_data
         from sartm_core.datasets.preview import contact_sheet, spread_out
@@ -114,7 +114,7 @@ def data_rgb_lists(
     out: Annotated[Path, typer.Option(help="Folder for the two lists.")],
     split: Annotated[str, typer.Option(help="Usually test.")] = "test",
 ) -> None:
-    """List the frames whose RGB shows enough (rgb-easy) and the others (rgb-hard), for `sartm evaluate --list`."""
+    """List frames with usable RGB (rgb-easy) and the others (rgb-hard), for `sartm evaluate --list`."""
     with user_errors():
         from sartm_core.datasets.frame_lists import write_rgb_lists
         from sartm_core.datasets.layouts import open_data

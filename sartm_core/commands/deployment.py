@@ -21,13 +21,13 @@ VerifyOption = Annotated[
         help="Compare masks on a data set's test (else val) split, or 'simulated' frames.",
     ),
 ]
-FramesOption = Annotated[int, typer.Option("--verify-frames", help="How many frames --verify takes.", min=1)]
-BundleArgument = Annotated[str, typer.Argument(help="A bundle's folder, or the name of a shipped one.")]
+FramesOption = Annotated[int, typer.Option("--verify-frames", help="Number of frames for --verify.", min=1)]
+BundleArgument = Annotated[str, typer.Argument(help="A bundle folder, or the name of a shipped bundle.")]
 
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="best.ckpt or last.ckpt, written by `sartm train`.")],
-    out: Annotated[Path, typer.Option(help="The bundle's folder; a bundle that is there is replaced.")],
+    out: Annotated[Path, typer.Option(help="The bundle folder; an existing bundle is replaced.")],
     to: Annotated[str, typer.Option(help="torch: weights; onnx: graphs for ONNX Runtime and TensorRT.")] = "torch",
     size: Annotated[
         str | None, typer.Option(help="HEIGHTxWIDTH of the input; default: the last training size.")
@@ -49,7 +49,7 @@ def export(
     verify: VerifyOption = None,
     verify_frames: FramesOption = 24,
 ) -> None:
-    """Turn a checkpoint into a bundle, all that inference needs."""
+    """Turn a checkpoint into a bundle, which holds everything inference needs."""
     _one_of("--to", to, ("torch", "onnx"))
     if fit is not None:
         _one_of("--fit", fit, ("stretch", "letterbox", "crop", "window"))
@@ -76,7 +76,7 @@ def export(
 
 
 def _export_verified(checkpoint: Path, out: Path, options: dict[str, Any], where: str, count: int) -> Any:
-    """Exports beside `out`, compares with the checkpoint's own network, and only then gives the bundle its name."""
+    """Exports beside `out`, compares with the checkpoint's own network, then renames the bundle to `out`."""
     from sartm_core.deploy import load_segmenter
     from sartm_core.evaluation.parity import check, compare, frames_of
     from sartm_core.learning.export import describe, free_folder
@@ -107,7 +107,7 @@ def _export_verified(checkpoint: Path, out: Path, options: dict[str, Any], where
 
 
 def _print_parity(results: list[Any]) -> None:
-    table = Table(title="beside the checkpoint's own network, float32 on a CPU")
+    table = Table(title="compared with the checkpoint's own network, float32 on a CPU")
     table.add_column("modalities", overflow="fold", min_width=14)
     for column in ("equal pixels", "confidence", "routing", "mIoU", "before"):
         table.add_column(column, justify="right")
@@ -120,12 +120,12 @@ def _print_parity(results: list[Any]) -> None:
 @engine_app.command("build")
 def engine_build(
     bundle: BundleArgument,
-    workspace_mb: Annotated[int, typer.Option(help="Limit of TensorRT's scratch memory.", min=64)] = 4096,
-    check: Annotated[bool, typer.Option("--check", help="Only say whether, and why, engines would be built.")] = False,
+    workspace_mb: Annotated[int, typer.Option(help="Limit of TensorRT's scratch memory, MB.", min=64)] = 4096,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether engines would be built, and why.")] = False,
     verify: VerifyOption = None,
     verify_frames: FramesOption = 24,
 ) -> None:
-    """Build the bundle's TensorRT engines on this machine, for later starts; once for each GPU and TensorRT."""
+    """Build the bundle's TensorRT engines on this machine, for later starts; once per GPU and TensorRT version."""
     with user_errors():
         from sartm_core.deploy.bundle import read_bundle
         from sartm_core.deploy.cuda import Cuda
@@ -137,7 +137,7 @@ def engine_build(
         directory = resolve_bundle(bundle)
         described = read_bundle(directory)
         if described.graphs is None:
-            raise SartmError(f"{directory}: holds weights, no graphs. Export the checkpoint again with --to onnx.")
+            raise SartmError(f"{directory}: holds weights, not graphs. Export the checkpoint again with --to onnx.")
         cache = EngineCache(cache_directory())
         if check:
             cuda = Cuda()
@@ -151,7 +151,7 @@ def engine_build(
                     highlight=False,
                 )
             return
-        if verify is not None:  # before the minutes that building takes
+        if verify is not None:  # before the build, which takes minutes
             from sartm_core.deploy.onnx_segmenter import OnnxSegmenter
             from sartm_core.evaluation.parity import check as check_parity
             from sartm_core.evaluation.parity import compare, frames_of
@@ -176,22 +176,22 @@ def engine_build(
 
 @engine_app.callback()
 def _group() -> None:
-    """Keeps `build` a command of its own while it is the only one."""
+    """Keeps `build` a subcommand while it is the only one."""
 
 
 def bench(
     bundle: BundleArgument,
     backend: Annotated[str, typer.Option(help="auto, torch, onnx or tensorrt.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or tensorrt (ONNX Runtime's).")] = "auto",
-    threads: Annotated[int, typer.Option(help="Of the CPU; 0: all cores.", min=0)] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.", min=0)] = 0,
     subsets: Annotated[
-        bool, typer.Option("--subsets", help="Every choice of modalities, not only 1, 2, ... of them.")
+        bool, typer.Option("--subsets", help="Every subset of modalities, not only the first 1, 2, ...")
     ] = False,
-    repetitions: Annotated[int, typer.Option(help="Timed calls of each.", min=3)] = 30,
+    repetitions: Annotated[int, typer.Option(help="Timed calls per subset.", min=3)] = 30,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Measure a bundle on this machine: stages, frame rate, share of the peak, cost of each modality."""
+    """Measure a bundle on this machine: stages, frame rate, share of peak performance, cost per modality."""
     with user_errors():
         import json
 

@@ -23,15 +23,15 @@ def evaluate(
     split: Annotated[str, typer.Option(help="test, val or train.")] = "test",
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json, metrics.csv, report.html.")] = None,
     classes: Annotated[str | None, typer.Option(help="Class-mapping file or name, for another data set.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first frames.", min=1)] = None,
+    limit: Annotated[int | None, typer.Option(help="Maximum number of frames.", min=1)] = None,
     frame_list: Annotated[
         list[str] | None,
-        typer.Option("--list", help="NAME=FILE: frames to score apart, such as rgb-hard=hard.txt; may be repeated."),
+        typer.Option("--list", help="NAME=FILE: frames to score separately, as rgb-hard=hard.txt; may be repeated."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     json_output: JsonOption = False,
 ) -> None:
-    """Score a model: all sensors, every subset of them, noise, conditions, faults. Runs under torchrun as well."""
+    """Score a model: all sensors, every subset of them, noise, conditions, faults. Also runs under torchrun."""
     with user_errors():
         from sartm_core.datasets.layouts import open_data
         from sartm_core.evaluation.class_map import load_class_map
@@ -41,7 +41,7 @@ def evaluate(
         protocols = PROTOCOLS if "all" in chosen else tuple(chosen)
         opened = open_data(data)
         mapping = None if classes is None else load_class_map(classes)
-        # Torch loads for seconds: only once what was given is known to be there.
+        # Importing torch takes seconds: deferred until the arguments are known to be valid.
         from sartm_core.commands.opening import open_model
         from sartm_core.evaluation.evaluate import evaluate as run
         from sartm_core.evaluation.results import as_csv, as_dict
@@ -74,7 +74,7 @@ def evaluate(
 
 
 def print_tables(figures: dict[str, Any]) -> None:
-    """The figures of `evaluation.results.as_dict`."""
+    """Prints the figures of `evaluation.results.as_dict`."""
     clean = figures["clean"]
     stdout.print(
         f"{figures['model']} on {figures['data']} {figures['split']}, {clean['frames']} frames, "
@@ -124,12 +124,12 @@ def _percent(value: float | None) -> str:
 
 def pictures(
     models: Annotated[
-        list[str], typer.Argument(help="A bundle or checkpoint; with several, the similarity is drawn for each.")
+        list[str], typer.Argument(help="A bundle or checkpoint; with several, similarity is drawn for each.")
     ],
     data: Annotated[Path, typer.Option(help="Root of the data set.")],
     out: Annotated[Path, typer.Option(help="Folder for the PNG files.")],
     split: Annotated[str, typer.Option(help="test, val or train.")] = "test",
-    count: Annotated[int, typer.Option(help="At most so many frames.", min=4)] = 60,
+    count: Annotated[int, typer.Option(help="Maximum number of frames.", min=4)] = 60,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Draw what a network has learned: overlays, features, t-SNE and similarity of class prototypes."""
@@ -137,7 +137,7 @@ def pictures(
         from sartm_core.datasets.layouts import open_data
 
         opened = open_data(data)
-        # Torch loads for seconds: only once what was given is known to be there.
+        # Importing torch takes seconds: deferred until the arguments are known to be valid.
         from sartm_core.commands.opening import open_model
         from sartm_core.deploy.torch_segmenter import TorchSegmenter
         from sartm_core.evaluation import feature_pictures as drawing
@@ -165,7 +165,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="metrics.json files of `sartm evaluate`, or their folders.")],
     json_output: JsonOption = False,
 ) -> None:
-    """Put several evaluations side by side."""
+    """Compare several evaluations side by side."""
     with user_errors():
         from sartm_core.evaluation.comparison import compare_runs
 

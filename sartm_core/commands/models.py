@@ -1,4 +1,4 @@
-"""`sartm model`: what networks are made of."""
+"""`sartm model`: parameters and cost of networks."""
 
 from dataclasses import replace
 from typing import Annotated
@@ -9,7 +9,7 @@ from rich.table import Table
 from sartm_core.commands.common import JsonOption, print_json, stdout, user_errors
 from sartm_core.model.presets import PRESETS, NetworkConfig, preset
 
-model_app = typer.Typer(no_args_is_help=True, help="Networks: what they are made of, what they cost.")
+model_app = typer.Typer(no_args_is_help=True, help="Networks: parameters and cost.")
 
 
 @model_app.command("info")
@@ -22,10 +22,10 @@ def model_info(
         ),
     ],
     backbone: Annotated[
-        str, typer.Option(help="nano, tiny, small, base_plus, large; of mm_sam_adapter nano, base, large.")
+        str, typer.Option(help="nano, tiny, small, base_plus, large; for mm_sam_adapter nano, base, large.")
     ] = "base_plus",
     modalities: Annotated[str, typer.Option(help="Names, separated by commas.")] = "rgb,thermal",
-    half_size: Annotated[str, typer.Option(help="Those of them that pass the encoder at half size.")] = "",
+    half_size: Annotated[str, typer.Option(help="Modalities that are encoded at half size.")] = "",
     classes: Annotated[int, typer.Option(help="Number of classes.")] = 9,
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the input.")] = "448x640",
     lora_rank: Annotated[int, typer.Option(help="Rank of every expert.")] = 16,
@@ -44,7 +44,7 @@ def model_info(
         config = preset(preset_name, backbone, names, classes, lora_rank)
         halved = tuple(name.strip() for name in half_size.split(",") if name.strip())
         if halved and not isinstance(config, NetworkConfig):
-            raise SartmError(f"--half-size: {preset_name} has no modalities of half size.")
+            raise SartmError(f"--half-size: {preset_name} does not support half-size modalities.")
         if isinstance(config, NetworkConfig):
             config = replace(config, half_size=halved)
         info = describe(config, (height, width))
@@ -59,17 +59,17 @@ def model_info(
         table.add_row(name.replace("_", " "), f"{count:,}")
     stdout.print(table)
     frozen = ", ".join(f"{part} ({count:,})" for part, count in info["frozen"].items())
-    stdout.print(f"frozen where it keeps its pre-training: {frozen}")
+    stdout.print(f"frozen when pre-trained weights are kept: {frozen}")
     costs = Table(title=f"GFLOP at {height}x{width} (1 multiply-add = 2), experts merged")
     costs.add_column("part")
     costs.add_column("", justify="right")
-    costs.add_row("encoder, the first modality", f"{info['gflop']['encoder_per_modality']:.1f}")
+    costs.add_row("encoder, per modality", f"{info['gflop']['encoder_per_modality']:.1f}")
     costs.add_row("routing and decoders", f"{info['gflop']['after_the_encoder']:.1f}")
     for count, cost in enumerate(info["gflop"]["whole"], start=1):
-        costs.add_row(f"whole, {count} present", f"{cost:.1f}  ({cost / info['gflop']['whole'][0]:.2f} x one)")
+        costs.add_row(f"total, {count} present", f"{cost:.1f}  ({cost / info['gflop']['whole'][0]:.2f} x one)")
     stdout.print(costs)
 
 
 @model_app.callback()
 def _group() -> None:
-    """Keeps `info` a command of its own while it is the only one."""
+    """Keeps `info` a subcommand while it is the only one."""

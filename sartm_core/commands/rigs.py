@@ -1,4 +1,4 @@
-"""`sartm rig show`; `sartm_ros.commands.rigs` adds the commands that look into recordings."""
+"""`sartm rig show`; `sartm_ros.commands.rigs` adds the commands that read recordings."""
 
 from typing import Annotated
 
@@ -44,15 +44,15 @@ def rig_show(rig: RigArgument, json_output: JsonOption = False) -> None:
 
 
 def _alignment(rig: Rig, modality: Modality) -> str:
-    """How a modality is brought to the reference, in words."""
+    """Describes how a modality is aligned to the reference."""
     if modality.name == rig.reference:
         return "the reference"
     if modality.homography is not None:
-        return "by its homography"
+        return "by homography"
     source = "CameraInfo and /tf_static" if modality.calibration == "ros" else "the rig file"
     if modality.points and not modality.eight_bit:
         return f"projected, calibration from {source}"
     if modality.calibration == "file" and modality.intrinsics is None:
         return "by the driver"
-    way = f"plane at {modality.plane_m:g} m" if modality.depth_from is None else f"what {modality.depth_from} measures"
+    way = f"plane at {modality.plane_m:g} m" if modality.depth_from is None else f"depth from {modality.depth_from}"
     return f"by {way}, calibration from {source}"

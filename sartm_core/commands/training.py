@@ -12,22 +12,22 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe file, such as training/recipes/smoke.yaml.")],
     out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, figures, logs.")],
     data: Annotated[Path | None, typer.Option(help="Root of the data set, in place of the recipe's.")] = None,
-    modalities: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    modalities: Annotated[str | None, typer.Option(help="Use only these, separated by commas.")] = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="a.b=value changes a field of the recipe; may be repeated.")
     ] = None,
     devices: Annotated[int, typer.Option(help="Processes (GPUs) on this machine.", min=1)] = 1,
     nodes: Annotated[int, typer.Option(help="Machines.", min=1)] = 1,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
-    resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option(help="Resume the run in --out.")] = False,
 ) -> None:
-    """Train a network as a recipe says."""
+    """Train a network by a recipe."""
     with user_errors():
         from sartm_core.errors import SartmError
         from sartm_core.learning.overrides import read_recipe
 
         if not recipe.is_file():
-            raise SartmError(f"{recipe}: no such recipe file. Those of the checkout lie in training/recipes.")
+            raise SartmError(f"{recipe}: no such recipe file. Recipes are in training/recipes of the checkout.")
         changes = list(change or [])
         if data is not None:
             changes.append(f"data.root={data}")

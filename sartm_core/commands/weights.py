@@ -9,12 +9,12 @@ from rich.table import Table
 from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
 from sartm_core.errors import SartmError
 
-weights_app = typer.Typer(no_args_is_help=True, help="Weights to begin with: SAM2's official ones, and ours.")
+weights_app = typer.Typer(no_args_is_help=True, help="Initial weights: SAM2's official ones, and ours.")
 
 
 @weights_app.command("list")
 def weights_list(json_output: JsonOption = False) -> None:
-    """List the official checkpoints, their addresses, and which are here."""
+    """List the official checkpoints, their addresses, and which are downloaded."""
     from sartm_core.model.download import CHECKPOINTS, local_path
 
     rows = {name: (official, local_path(name)) for name, official in CHECKPOINTS.items()}
@@ -33,7 +33,7 @@ def weights_list(json_output: JsonOption = False) -> None:
         )
         return
     table = Table()
-    for column in ("name", "backbone", "here", "address"):
+    for column in ("name", "backbone", "downloaded", "address"):
         table.add_column(column, overflow="fold")
     for name, (official, path) in rows.items():
         table.add_row(name, official.backbone, "yes" if path.is_file() else "", official.url)
@@ -45,7 +45,7 @@ def weights_pull(
     name: Annotated[str, typer.Argument(help="Such as sam2.1_tiny; see `sartm weights list`.")],
     url: Annotated[str | None, typer.Option(help="Another address of the same file.")] = None,
 ) -> None:
-    """Download a checkpoint to the cache folder ($SARTM_CACHE); goes on where it was interrupted."""
+    """Download a checkpoint to the cache folder ($SARTM_CACHE); resumes if interrupted."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     from sartm_core.model.download import pull
@@ -59,10 +59,10 @@ def weights_pull(
 
 @weights_app.command("extract")
 def weights_extract(
-    checkpoint: Annotated[Path, typer.Argument(help="A .ckpt of `sartm train`, made with train_experts: false.")],
+    checkpoint: Annotated[Path, typer.Argument(help="A .ckpt of `sartm train`, trained with train_experts: false.")],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
 ) -> None:
-    """Take encoder and transformer out of a checkpoint: what a recipe's initial_weights can name."""
+    """Extract encoder and transformer of a checkpoint, for a recipe's initial_weights."""
     with user_errors():
         from sartm_core.learning.checkpoints import extract_pretrained
 
@@ -76,7 +76,7 @@ def weights_check(
     backbone: Annotated[str | None, typer.Option(help="tiny, small, base_plus or large; for a path.")] = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Load a checkpoint into a network and say what matched, was missing, left out or unknown."""
+    """Load a checkpoint into a network and report matched, missing, unused and unknown entries."""
     with user_errors():
         from sartm_core.model.download import CHECKPOINTS, local_path
         from sartm_core.model.network import MultiModalNetwork
@@ -89,15 +89,13 @@ def weights_check(
             path = Path(name)
         report = load_sam2(MultiModalNetwork(any_sensor(backbone, ("rgb",), 1, 1)), path)
         if report.missing:
-            raise SartmError(
-                f"{path}: has nothing for {len(report.missing)} parameters, the first is {report.missing[0]}."
-            )
+            raise SartmError(f"{path}: lacks {len(report.missing)} parameters, the first is {report.missing[0]}.")
     if json_output:
         counts = {field: len(getattr(report, field)) for field in ("matched", "missing", "left_out")}
         print_json({"path": str(path), "backbone": backbone, **counts, "unexpected": list(report.unexpected)})
         return
     stdout.print(
-        f"{path}: {backbone}, {len(report.matched)} entries fit, {len(report.left_out)} belong to parts of SAM2 that "
-        f"are not used, {len(report.unexpected)} are unknown",
+        f"{path}: {backbone}, {len(report.matched)} entries fit, {len(report.left_out)} belong to unused parts of "
+        f"SAM2, {len(report.unexpected)} are unknown",
         soft_wrap=True,
     )

@@ -1,1 +1,1 @@
-"""Labelled frame sets to learn from."""
+"""Labelled data sets."""

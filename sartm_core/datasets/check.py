@@ -1,4 +1,4 @@
-"""Looks at every file of a data set before hours of training do."""
+"""Checks every file of a data set before training spends hours on it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from sartm_core.segmentation import UNLABELLED
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a check found.
+    """Result of `check_data`.
 
     Attributes:
         counts: split -> frames.
         sizes: modality -> how many frames have which (height, width).
         pixels: class name -> labelled pixels.
-        faults: what must be mended, each naming its file.
-        remarks: what may be as it should.
+        faults: must be fixed; each names its file.
+        remarks: worth checking, possibly intended.
     """
 
     counts: dict[str, int]
@@ -30,10 +30,10 @@ class Findings:
 
 
 def check_data(data: DataSet, progress: Callable[[int, int], None] = lambda done, total: None) -> Findings:
-    """Reads every file: partners, readability, sizes, labels.
+    """Reads every file; checks completeness, readability, sizes and labels.
 
     Args:
-        progress: called with frames done, frames in all.
+        progress: called with frames done, frames in total.
     """
     frames = list(data.frames())
     counts: dict[str, int] = {}
@@ -69,7 +69,7 @@ def check_data(data: DataSet, progress: Callable[[int, int], None] = lambda done
                 )
         progress(done, len(frames))
     for split, missing in without_truth.items():
-        if len(missing) < counts[split]:  # where all are missing they are hidden, or not made yet
+        if len(missing) < counts[split]:  # if all are missing, they are withheld or not made yet
             faults += [f"{path}: is missing, though other frames of {split} have labels." for path in missing]
     remarks = _remarks(data, counts, sizes, without_truth, empty, labelled)
     names = data.rig.class_names
@@ -97,19 +97,19 @@ def _remarks(
     for splits, expected in data.expected.items():
         found = sum(counts.get(split, 0) for split in splits.split("+"))
         if found != expected:
-            remarks.append(f"{splits}: {found} frames; the published data set has {expected}. Is this a part of it?")
+            remarks.append(f"{splits}: {found} frames; the published data set has {expected}. Is this a subset?")
     for split, count in empty.items():
         remarks.append(f"{split}: {count} of its {counts[split]} label images are empty (255): not labelled yet.")
     for name, measured in sizes.items():
         if len(measured) > 1:
             listed = ", ".join(f"{_text(size)} ({count})" for size, count in measured.items())
-            remarks.append(f"{name}: images of several sizes: {listed}. Training brings them to one.")
+            remarks.append(f"{name}: images of several sizes: {listed}. Training resizes them to one.")
     for split, missing in without_truth.items():
         if missing and len(missing) == counts[split]:
-            remarks.append(f"{split}: none of its {counts[split]} frames has labels: no training, no scores.")
+            remarks.append(f"{split}: none of its {counts[split]} frames has labels to train on or to score.")
     absent = [name for name, count in zip(data.rig.class_names, labelled, strict=True) if not count]
     if absent:
-        remarks.append(f"no pixel is labelled {', '.join(absent)}.")
+        remarks.append(f"no pixel is labelled as {', '.join(absent)}.")
     return remarks
 
 

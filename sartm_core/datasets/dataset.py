@@ -1,4 +1,4 @@
-"""One labelled or unlabelled frame set of a data set, and what every data set can be asked."""
+"""A labelled or unlabelled frame set, and the interface of every data set."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from sartm_core.rig import Rig
 from sartm_core.sensing import EncodedFrame, encode_frame
 
 TRUTH = "truth"
-"""Names the labels where modalities are named."""
+"""Stands for the labels wherever a modality is named."""
 
 
 class Frame(Checked):
@@ -23,8 +23,8 @@ class Frame(Checked):
     Attributes:
         split: `train`, `val` or `test`.
         id: unique within the split.
-        modalities: those that are present, in rig order.
-        tags: what is known about it, such as condition and fault.
+        modalities: those present, in rig order.
+        tags: metadata, such as condition and fault.
     """
 
     split: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
@@ -34,7 +34,7 @@ class Frame(Checked):
 
 
 class DataSet(Protocol):
-    """A data set on disk: the published layouts and rig recordings."""
+    """A data set on disk: a published layout or a frame folder."""
 
     @property
     def name(self) -> str: ...
@@ -42,15 +42,15 @@ class DataSet(Protocol):
     def rig(self) -> Rig: ...
     @property
     def expected(self) -> dict[str, int]:
-        """Split -> how many frames the published data set has; empty where nothing is known."""
+        """Split -> number of frames in the published data set; empty if unknown."""
         ...
 
     def frames(self, split: str | None = None) -> Sequence[Frame]:
-        """The frames of a split, by default of all; raises SartmError when there are none."""
+        """The frames of a split, by default of all; raises SartmError if there are none."""
         ...
 
     def image(self, frame: Frame, modality: str) -> NDArray[Any]:
-        """What a modality measured, as `sensing.encode` takes it; raises SartmError that names the file."""
+        """A modality's measurement, as `sensing.encode` takes it; raises SartmError that names the file."""
         ...
 
     def truth(self, frame: Frame) -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@
 
 weather: cloud, fog, night, rain, sun; case: motionblur, overexposure, underexposure, lidarjitter, eventlowres; kind:
 rgb, depth (in hha/ too), event, lidar, semantic. The first channel of the labels holds 1 to 25; 0 and 255 are
-unlabelled. Weather and case are read from whole path components below the root: `rain` is no part of `train`.
+unlabelled. Weather and case are read from whole path components below the root: `train` does not match `rain`.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ FAULTS = {
     "lidarjitter": ("lidar", "lidar_jitter"),
     "eventlowres": ("event", "event_low_resolution"),
 }
-"""Case -> the modality that suffers, and our name of the fault."""
+"""Case -> the affected modality, and our name for the fault."""
 
 
 class Deliver:

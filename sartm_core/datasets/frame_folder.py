@@ -1,8 +1,8 @@
-"""A rig recording: labelled or unlabelled frame sets of one rig in a folder, in the reference's geometry.
+"""A frame folder: labelled or unlabelled frame sets of one rig, in the reference's geometry.
 
 DIR/manifest.json                 format, name, generator, one entry per frame
-DIR/rig.yaml                      the rig; gives the classes
-DIR/<split>/<modality>/<id>.png   8 or 16 bit as the driver delivered it; .npz (`image`) for other types
+DIR/rig.yaml                      the rig, with its classes
+DIR/<split>/<modality>/<id>.png   8 or 16 bit, as delivered by the driver; .npz (`image`) for other types
 DIR/<split>/truth/<id>.png        uint8 class ids, 255 = unlabelled
 """
 
@@ -38,23 +38,23 @@ class Manifest(Checked):
 
 
 class FrameFolder:
-    """Reads a rig recording.
+    """Reads a frame folder.
 
     Args:
         folder: holds manifest.json.
 
     Raises:
-        SartmError: no recording, or one of another format.
+        SartmError: not a frame folder, or one of another format.
     """
 
     def __init__(self, folder: Path) -> None:
         path = folder / "manifest.json"
         if not path.is_file():
-            raise SartmError(f"{folder}: is no rig recording: it has no manifest.json. `sartm sim dataset` writes one.")
+            raise SartmError(f"{folder}: is not a frame folder (no manifest.json). `sartm sim dataset` writes one.")
         try:
             content = json.loads(path.read_text())
         except json.JSONDecodeError as error:
-            raise SartmError(f"{path}: is no JSON ({error}). Write the recording anew.") from error
+            raise SartmError(f"{path}: is not valid JSON ({error}). Write the frame folder again.") from error
         self.folder = folder
         self.manifest = check(content, Manifest, str(path))
         if self.manifest.format != FORMAT:
@@ -64,7 +64,7 @@ class FrameFolder:
             for name in frame.modalities:
                 if name not in self.rig.names:
                     raise SartmError(
-                        f"{path}, frame {frame.split}/{frame.id}: names a modality '{name}'; the rig has "
+                        f"{path}, frame {frame.split}/{frame.id}: has a modality '{name}'; the rig has "
                         f"{', '.join(self.rig.names)}."
                     )
 
@@ -72,12 +72,12 @@ class FrameFolder:
         """The frames of a split, by default all.
 
         Raises:
-            SartmError: there are none; says which splits there are.
+            SartmError: there are none; lists the existing splits.
         """
         chosen = [frame for frame in self.manifest.frames if split in (None, frame.split)]
         if not chosen:
             splits = ", ".join(sorted({frame.split for frame in self.manifest.frames}))
-            raise SartmError(f"{self.folder}: has no split '{split}'. It has: {splits}; --split names one.")
+            raise SartmError(f"{self.folder}: has no split '{split}'. It has: {splits}; choose one with --split.")
         return chosen
 
     @property
@@ -102,10 +102,10 @@ class FrameFolder:
 
 
 def write_frame(folder: Path, frame: Frame, images: dict[str, NDArray[Any]], truth: NDArray[np.uint8] | None) -> None:
-    """Writes the files of one frame, where `FrameFolderWriter.part` says; may be called in another process.
+    """Writes the files of one frame into `FrameFolderWriter.part`; may be called in another process.
 
     Args:
-        images: modality -> what it measured, in the reference's geometry.
+        images: modality -> its measurement, in the reference's geometry.
         truth: uint8 [H, W], class ids; None for a frame without labels.
 
     Raises:
@@ -125,13 +125,13 @@ def write_frame(folder: Path, frame: Frame, images: dict[str, NDArray[Any]], tru
 
 
 class FrameFolderWriter:
-    """Writes a rig recording, whose folder gets its name when all is written.
+    """Writes a frame folder, which gets its final name once it is complete.
 
     Args:
         folder: must not exist.
-        rig: whose frames they are; may be replaced until it is closed.
-        name: of the recording.
-        generator: what made it; goes into the manifest.
+        rig: of the frames; may be replaced until `close`.
+        name: of the data set.
+        generator: what created it, for the manifest.
 
     Raises:
         SartmError: the folder exists.
@@ -142,18 +142,18 @@ class FrameFolderWriter:
             raise SartmError(f"{folder}: exists already and is not overwritten. Remove it, or choose another folder.")
         self.folder, self.rig = folder, rig
         self.part = folder.with_name(f".{folder.name}.part")
-        """Where the files lie until the recording is complete."""
+        """Where the files are until the folder is complete."""
         shutil.rmtree(self.part, ignore_errors=True)
         self.part.mkdir(parents=True)
         self._content = {"format": FORMAT, "name": name, "generator": generator}
         self._frames: list[Frame] = []
 
     def add(self, frame: Frame) -> None:
-        """Enters a frame, whose files `write_frame` has written, into the manifest."""
+        """Adds a frame, whose files `write_frame` has written, to the manifest."""
         self._frames.append(frame)
 
     def close(self) -> None:
-        """Writes rig and manifest and gives the folder its name."""
+        """Writes rig and manifest and gives the folder its final name."""
         content = self.rig.model_dump(mode="json", exclude_none=True)
         content["modalities"] = {entry.pop("name"): entry for entry in content["modalities"]}
         write_text(self.part / "rig.yaml", yaml.safe_dump(content, sort_keys=False))

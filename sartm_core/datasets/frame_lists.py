@@ -1,6 +1,6 @@
-"""Lists of frames that are scored apart, such as RGB-easy and RGB-hard (MM SAM-adapter, arXiv 2509.10408).
+"""Lists of frames that are scored separately, such as RGB-easy and RGB-hard (MM SAM-adapter, arXiv 2509.10408).
 
-A list is a text file with a frame per line: its id, or the path of one of its files as the authors' lists have it.
+A list is a text file with one frame per line: its id, or the path of one of its files as in the authors' lists.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ def read_frame_lists(lists: Iterable[str], frames: Iterable[Frame]) -> dict[str,
     """Frame id -> name of its list, for `NAME=FILE` each.
 
     Raises:
-        SartmError: no such file, a list of which no frame is in the split, a frame in two lists.
+        SartmError: no such file, a list without a frame of the split, or a frame in two lists.
     """
     known = {frame.id: _ends(frame.id) for frame in frames}
     named: dict[str, str] = {}
@@ -33,24 +33,24 @@ def read_frame_lists(lists: Iterable[str], frames: Iterable[Frame]) -> dict[str,
         if not members:
             example = next(iter(known), "")
             raise SartmError(
-                f"{file}: none of its {len(wanted)} lines is a frame of the split; one is called {example}."
+                f"{file}: none of its {len(wanted)} lines is a frame of the split; an id looks like {example}."
             )
         for identity in members:
             if named.setdefault(identity, name) != name:
-                raise SartmError(f"{file}: frame {identity} is in list '{named[identity]}' as well.")
+                raise SartmError(f"{file}: frame {identity} is also in list '{named[identity]}'.")
     return named
 
 
 def write_rgb_lists(data: DataSet, split: str, out: Path) -> dict[str, int]:
-    """Splits by the RGB images themselves: hard are those that are too dark, over-exposed, clipped or blurred.
+    """Splits by the RGB images themselves: those too dark, over-exposed, clipped or blurred are hard.
 
-    For data whose authors' lists are not at hand; what the paper's rule is, it does not say in numbers.
+    For data whose authors' lists are unavailable; the paper gives no thresholds for its rule.
 
     Returns:
         List -> number of frames; the files are `<split>_rgb-easy.txt` and `<split>_rgb-hard.txt`.
 
     Raises:
-        SartmError: the data have no RGB camera.
+        SartmError: the data set has no RGB camera.
     """
     rgb = next((m.name for m in data.rig.modalities if m.kind == "rgb"), None)
     if rgb is None:
@@ -71,5 +71,5 @@ def _ends(text: str) -> tuple[str, ...]:
 
 
 def _is_member(ends: tuple[str, ...], wanted: set[tuple[str, ...]], stems: set[str]) -> bool:
-    """Ids of one part are found by their name alone; longer ones by their folder as well."""
+    """Ids of one part match by name alone, longer ones by folder as well."""
     return ends[-1] in stems if len(ends) == 1 else ends in wanted

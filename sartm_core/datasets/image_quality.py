@@ -1,15 +1,15 @@
-"""Whether an RGB image shows enough: for teachers that know RGB alone, and for the split into RGB-easy and RGB-hard."""
+"""Whether an RGB image is usable: for RGB-only teachers, and for the split into RGB-easy and RGB-hard."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 DARKEST, BRIGHTEST = 35.0, 220.0
-"""Mean brightness, 0 to 255, between which an RGB image shows enough."""
+"""Limits of the mean brightness, 0 to 255, of a usable image."""
 CLIPPED_SHARE = 0.35
-"""Of pixels at either end of the scale."""
+"""Largest share of pixels at either end of the scale."""
 LEAST_SHARPNESS = 15.0
-"""Variance of the Laplacian of a picture of 320 columns (Pech-Pacheco et al. 2000)."""
+"""Least variance of the Laplacian at a width of 320 pixels (Pech-Pacheco et al. 2000)."""
 
 
 def why_poor(image: NDArray[np.uint8]) -> str | None:

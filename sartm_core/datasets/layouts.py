@@ -1,4 +1,4 @@
-"""Finds out which data set lies in a folder."""
+"""Detects which data set a folder holds."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from sartm_core.errors import SartmError
 _PUBLISHED = (MFNet, PST900, FMB, Deliver, Muses, MCubeS)
 _ROSBAGS = (".mcap", ".db3")
 _MARKS = {
-    "rig recording": "manifest.json",
+    "frame folder": "manifest.json",
     "mfnet": "images (or rgb and ther) and labels",
     "pst900": "train/rgb and train/thermal",
     "fmb": "train/Visible",
@@ -26,10 +26,10 @@ _MARKS = {
 
 
 def open_data(root: Path) -> DataSet:
-    """Opens the data set of a folder: a rig recording, or one of the six published layouts.
+    """Opens the data set in a folder: a frame folder, or one of the six published layouts.
 
     Raises:
-        SartmError: none of them; says what each is recognised by.
+        SartmError: none of them; lists what each is recognised by.
     """
     if root.is_file() and root.suffix in _ROSBAGS:
         raise _rosbag(root)
@@ -45,12 +45,12 @@ def open_data(root: Path) -> DataSet:
     marks = "; ".join(f"{name}: {mark}" for name, mark in _MARKS.items())
     inside = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
     raise SartmError(
-        f"{root}: is no data set that is known; it holds {inside}. A data set's root is recognised by its folders "
+        f"{root}: is not a known data set; it holds {inside}. A data set's root is recognised by its folders "
         f"({marks}). Give the folder that holds them."
     )
 
 
 def _rosbag(path: Path) -> SartmError:
     return SartmError(
-        f"{path}: is a recording of ROS. Make a data set of it: sartm bag extract {path} --rig RIG --out FOLDER."
+        f"{path}: is a rosbag. Extract a data set from it: sartm bag extract {path} --rig RIG --out FOLDER."
     )

@@ -5,7 +5,7 @@
     root/{train,val,test}.txt
 
 The repack of RGBX and CMNeXt has rgb/<id>.jpg (or .png) and ther/<id>.jpg in place of images/. Ids end with D (day) or
-N (night). Lists circulate that name frames of another repack (mirrored copies): those without a file are left out.
+N (night). Some circulating lists name frames of another repack (mirrored copies); those without a file are skipped.
 """
 
 from pathlib import Path
@@ -61,7 +61,7 @@ class MFNet:
         if not self._repacked and (image.ndim != 3 or image.shape[2] != 4):
             raise SartmError(
                 f"{self.path(frame, modality)}: expected four channels (red, green, blue, thermal), got shape "
-                f"{image.shape}. For separate files the folders are rgb and ther."
+                f"{image.shape}. Separate files belong in the folders rgb and ther."
             )
         if modality == "rgb":
             return colour(image)

@@ -1,14 +1,14 @@
 """MUSES (Brodermann et al. 2024): RGB, events, LiDAR in all weathers; 1080x1920, Cityscapes classes.
 
     root/frame_camera/<split>/<weather>/<day|night>/REC<n>_frame_<n>_frame_camera.png
-    root/gt_semantic/.../..._gt_labelTrainIds.png        not for test: its labels are hidden
+    root/gt_semantic/.../..._gt_labelTrainIds.png        not for test: its labels are withheld
     root/lidar/.../..._lidar.bin                         float64 [N, 6]: x, y, z, intensity, ring, time
     root/event_camera/.../..._event_camera.h5            events/{x,y,t,p}; needs h5py and hdf5plugin
-    root/projected_to_rgb/{lidar,event_camera}/...       by the MUSES SDK: .npz, .npy or .png; used where it is there
+    root/projected_to_rgb/{lidar,event_camera}/...       by the MUSES SDK: .npz, .npy or .png; used if present
     root/calib.json
 
-Raw LiDAR is projected by `sensing.lidar.project_points`; events of the last 30 ms are taken to the colour camera by the
-rotation between the two, as the SDK does it. Without a dilation or a correction of the ego motion.
+Raw LiDAR is projected by `sensing.lidar.project_points`; events of the last 30 ms are mapped to the colour camera by
+the rotation between the two, as in the SDK, without dilation or ego-motion correction.
 """
 
 import json
@@ -92,7 +92,7 @@ class Muses:
     def truth(self, frame: Frame) -> NDArray[np.uint8]:
         path = self.path(frame, TRUTH)
         if frame.split == "test" and not path.is_file():
-            raise SartmError(f"{path}: is missing. MUSES keeps the labels of test hidden; score on val.")
+            raise SartmError(f"{path}: is missing. MUSES withholds the labels of test; score on val.")
         return class_ids(path, first_channel(read_image(path)), len(self.rig.classes))
 
     @cached_property
@@ -108,7 +108,7 @@ class Muses:
         value: Any = self._calibration
         for key in keys:
             if not isinstance(value, dict) or key not in value:
-                raise SartmError(f"{self.root / 'calib.json'}: has no {'.'.join(keys)}. Take MUSES' own.")
+                raise SartmError(f"{self.root / 'calib.json'}: has no {'.'.join(keys)}. Use the file of MUSES.")
             value = value[key]
         side = 4 if keys[0] == "extrinsics" else 3
         try:
@@ -117,7 +117,7 @@ class Muses:
             matrix = np.zeros(0)
         if matrix.shape != (side, side):
             raise SartmError(
-                f"{self.root / 'calib.json'}: {'.'.join(keys)} is no {side}x{side} matrix. Take MUSES' own."
+                f"{self.root / 'calib.json'}: {'.'.join(keys)} is not a {side}x{side} matrix. Use the file of MUSES."
             )
         return matrix
 
@@ -134,14 +134,14 @@ class Muses:
     def _count(self, path: Path) -> NDArray[np.float32]:
         raw = _read_events(path)
         recent = raw[raw["t"] >= raw["t"].max(initial=0) - WINDOW_US]
-        turn = self._matrix("extrinsics", "event2rgb")[:3, :3]
-        through = (
-            self._matrix("intrinsics", "rgb", "K") @ turn @ np.linalg.inv(self._matrix("intrinsics", "event", "K"))
+        rotation = self._matrix("extrinsics", "event2rgb")[:3, :3]
+        to_rgb = (
+            self._matrix("intrinsics", "rgb", "K") @ rotation @ np.linalg.inv(self._matrix("intrinsics", "event", "K"))
         )
-        seen = through @ np.stack([recent["x"], recent["y"], np.ones(len(recent))])
-        pixel = np.round(seen[:2] / seen[2])
+        projected = to_rgb @ np.stack([recent["x"], recent["y"], np.ones(len(recent))])
+        pixel = np.round(projected[:2] / projected[2])
         size = self.rig.modality("rgb").size
-        inside = (pixel >= 0).all(axis=0) & (pixel[0] < size[1]) & (pixel[1] < size[0]) & (seen[2] > 0)
+        inside = (pixel >= 0).all(axis=0) & (pixel[0] < size[1]) & (pixel[1] < size[0]) & (projected[2] > 0)
         moved = recent[inside].copy()
         moved["x"], moved["y"] = pixel[:, inside]
         return count_events(moved, size)
@@ -153,7 +153,7 @@ def _read_events(path: Path) -> NDArray[Any]:
         import hdf5plugin  # noqa: F401  registers the compression
     except ImportError as error:
         raise SartmError(
-            f"{path}: reading raw events needs h5py and hdf5plugin (pip install h5py hdf5plugin); or make "
+            f"{path}: reading raw events needs h5py and hdf5plugin (pip install h5py hdf5plugin); or create "
             "projected_to_rgb with the MUSES SDK."
         ) from error
     if not path.is_file():

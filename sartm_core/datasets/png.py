@@ -1,4 +1,4 @@
-"""PNG files."""
+"""Writes PNG files."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from sartm_core.files import write_bytes
 
 
 def png_bytes(image: NDArray[np.uint8]) -> bytes:
-    """The file's content of [H, W] or [H, W, 3] (red, green, blue)."""
+    """Encodes [H, W] or [H, W, 3] (red, green, blue)."""
     stored = np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image
     done, data = cv2.imencode(".png", stored)
     assert done

@@ -1,4 +1,4 @@
-"""The contact sheet of a rig recording: each modality in the field's usual colours, the truth, a legend."""
+"""Contact sheet of a data set: each modality in conventional colours, the truth, a legend."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def contact_sheet(data: DataSet, frames: list[Frame], out: Path) -> None:
 
 
 def spread_out(frames: list[Frame], count: int, tag: str | None) -> list[Frame]:
-    """`count` frames at equal distances; or, with the name of a tag, the first frame of each of its values."""
+    """`count` evenly spaced frames; or, given a tag, the first frame of each of its values."""
     if tag is not None:
         first = {frame.tags.get(tag, "none"): frame for frame in reversed(frames)}
         return [first[value] for value in sorted(first)][:count]

@@ -1,4 +1,4 @@
-"""The few calls of CUDA's runtime that an engine needs, so that a robot with TensorRT needs no torch.
+"""The few CUDA runtime calls an engine needs, so that a robot with TensorRT does not need torch.
 
 Names and signatures are those of CUDA 11.4 to 13; every call is checked.
 """
@@ -32,27 +32,27 @@ def _library() -> Any:
 
 
 def why_unusable() -> str | None:
-    """Why there is no GPU to use; None where there is one."""
+    """Why no GPU can be used; None if one can."""
     library = _library()
     if library is None:
-        return f"CUDA's runtime was not found ({', '.join(LIBRARIES)})"
+        return f"the CUDA runtime was not found ({', '.join(LIBRARIES)})"
     count = ctypes.c_int()
     if library.cudaGetDeviceCount(ctypes.byref(count)) != 0 or count.value == 0:
-        return "no NVIDIA GPU answers"
+        return "no NVIDIA GPU responds"
     return None
 
 
-def _give_back(library: Any, owned: list[tuple[str, ctypes.c_void_p]]) -> None:
-    """The youngest first; while the process ends the driver may be gone already, and nobody can mend a failure."""
+def _free_all(library: Any, owned: list[tuple[str, ctypes.c_void_p]]) -> None:
+    """Frees in reverse order; failures are ignored, since the driver may be gone at exit."""
     for free, pointer in reversed(owned):
         getattr(library, free)(pointer)
 
 
 class Cuda:
-    """The first GPU and one stream. What is allocated is given back when this object and every pinned array are gone.
+    """The first GPU and one stream. Allocations are freed once this object and all pinned arrays are gone.
 
     Raises:
-        SartmError: there is none.
+        SartmError: there is no usable GPU.
     """
 
     def __init__(self) -> None:
@@ -60,14 +60,14 @@ class Cuda:
         if reason is not None:
             raise SartmError(f"backend 'tensorrt': {reason}. Use backend onnx with device cpu.")
         self._library = _library()
-        self._owned: list[tuple[str, ctypes.c_void_p]] = []  # what frees it, and it
-        weakref.finalize(self, _give_back, self._library, self._owned)
+        self._owned: list[tuple[str, ctypes.c_void_p]] = []  # (function that frees it, pointer)
+        weakref.finalize(self, _free_all, self._library, self._owned)
         self.stream = ctypes.c_void_p()
         self.call("cudaStreamCreateWithFlags", ctypes.byref(self.stream), ctypes.c_uint(_NON_BLOCKING))
         self._owned.append(("cudaStreamDestroy", self.stream))
 
     def call(self, name: str, *arguments: Any) -> None:
-        """Calls a function of the runtime; raises SartmError with its name and CUDA's words when it fails."""
+        """Calls a runtime function; raises SartmError with its name and CUDA's message if it fails."""
         status = getattr(self._library, name)(*arguments)
         if status != 0:
             explain = self._library.cudaGetErrorString
@@ -76,8 +76,8 @@ class Cuda:
 
     @property
     def device_name(self) -> str:
-        """As the driver calls the GPU."""
-        properties = ctypes.create_string_buffer(1 << 14)  # cudaDeviceProp begins with char name[256]
+        """The driver's name of the GPU."""
+        properties = ctypes.create_string_buffer(1 << 14)  # cudaDeviceProp starts with char name[256]
         version_2 = hasattr(self._library, "cudaGetDeviceProperties_v2")
         name = "cudaGetDeviceProperties_v2" if version_2 else "cudaGetDeviceProperties"
         self.call(name, properties, ctypes.c_int(0))
@@ -92,20 +92,20 @@ class Cuda:
         return f"{major.value}.{minor.value}"
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """A zeroed array in page-locked memory, which copies without the driver's own staging."""
+        """A zeroed array in page-locked memory, copied without staging by the driver."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         pointer = ctypes.c_void_p()
         self.call("cudaHostAlloc", ctypes.byref(pointer), ctypes.c_size_t(size), ctypes.c_uint(0))
         assert pointer.value is not None
         self._owned.append(("cudaFreeHost", pointer))
         memory = (ctypes.c_byte * size).from_address(pointer.value)
-        memory.owner = self  # the array keeps its memory
+        memory.owner = self  # the array keeps its memory alive
         array = np.frombuffer(memory, dtype).reshape(shape)
         array[...] = 0
         return array
 
     def device_memory(self, size: int) -> int:
-        """The address of so many bytes on the GPU."""
+        """Allocates `size` bytes on the GPU; returns the address."""
         pointer = ctypes.c_void_p()
         self.call("cudaMalloc", ctypes.byref(pointer), ctypes.c_size_t(size))
         assert pointer.value is not None
@@ -131,11 +131,11 @@ class Cuda:
         self.call("cudaStreamSynchronize", self.stream)
 
     def begin_capture(self) -> None:
-        """From now on the stream's work is written down, not done."""
+        """From now on the stream's work is captured, not executed."""
         self.call("cudaStreamBeginCapture", self.stream, ctypes.c_int(_RELAXED))
 
     def end_capture(self) -> ctypes.c_void_p:
-        """What was written down, ready to `launch`."""
+        """Returns the captured work, ready to `launch`."""
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
         self.call("cudaStreamEndCapture", self.stream, ctypes.byref(graph))
         self.call("cudaGraphInstantiateWithFlags", ctypes.byref(executable), graph, ctypes.c_ulonglong(0))
@@ -144,5 +144,5 @@ class Cuda:
         return executable
 
     def launch(self, executable: ctypes.c_void_p) -> None:
-        """Does the written-down work in the stream."""
+        """Executes captured work in the stream."""
         self.call("cudaGraphLaunch", executable, self.stream)

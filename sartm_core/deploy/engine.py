@@ -1,8 +1,7 @@
-"""TensorRT engines: built on the machine that runs them, cached under everything that they depend on.
+"""TensorRT engines: built on the machine that runs them, cached under a key of everything they depend on.
 
-TensorRT 8.6, 10 and 11: only names that all of them have, but where the versions part (`_network_flags`). A plan is
-never loaded unless its side file says that this TensorRT made it for this GPU from this graph, and its bytes are what
-was written.
+Supports TensorRT 8.6, 10 and 11 by their common names, except where they differ (`_network_flags`). A plan is only
+loaded if its side file says that this TensorRT built it for this GPU from this graph, and its bytes are unchanged.
 """
 
 import dataclasses
@@ -31,7 +30,7 @@ DEFAULT_WORKSPACE_MB = 4096
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EngineKey:
-    """All that a plan depends on. The fields' names are used in explanations.
+    """Everything a plan depends on. The field names appear in messages.
 
     Attributes:
         graph: SHA-256 of the ONNX file.
@@ -64,7 +63,7 @@ def tensorrt() -> Any:
     """
     try:
         import tensorrt as package
-    except Exception as error:  # libraries of another CUDA raise whatever they like
+    except Exception as error:  # libraries of another CUDA may raise anything
         raise SartmError(
             f"TensorRT's Python package cannot be imported ({error}). On a Jetson it comes with JetPack: use a virtual "
             "environment with --system-site-packages. On a desktop: pip install tensorrt. Or use backend onnx."
@@ -76,18 +75,18 @@ class EngineCache:
     """Plans and their side files in one folder.
 
     Args:
-        directory: made where needed.
+        directory: created if needed.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def path(self, name: str, key: EngineKey) -> Path:
-        """Of the plan; the side file has `.json` in place of `.engine`."""
+        """Path of the plan; the side file has `.json` in place of `.engine`."""
         return self.directory / f"{name}-{key.digest}.engine"
 
     def why_rebuild(self, name: str, key: EngineKey) -> str | None:
-        """Why there is no plan to load; None where there is one."""
+        """Why there is no plan to load; None if there is one."""
         try:
             return self._why_rebuild(name, key)
         except OSError as error:
@@ -106,11 +105,11 @@ class EngineCache:
         if described.get("key") != dataclasses.asdict(key):
             return f"{side} describes another engine"
         if sha256(path) != expected:
-            return f"{path} is damaged: its SHA-256 is not the one that was written"
+            return f"{path} is damaged: its SHA-256 differs from the recorded one"
         return None
 
     def _what_changed(self, name: str, key: EngineKey) -> str:
-        """What differs from the newest engine of that name."""
+        """Describes the difference from the newest engine of that name."""
         sides = sorted(self.directory.glob(f"{name}-*.json"), key=lambda side: side.stat().st_mtime, reverse=True)
         wanted = dataclasses.asdict(key)
         for side in sides:
@@ -121,12 +120,12 @@ class EngineCache:
                 continue
             if not changed:
                 return "its file is gone"
-            told = ", ".join(f"{field} was {_told(field, before)}, is {_told(field, wanted)}" for field in changed)
-            return f"the newest cached engine of '{name}' is another one: {told}"
+            shown = (f"{field} was {_display(field, before)}, is {_display(field, wanted)}" for field in changed)
+            return f"the newest cached engine of '{name}' differs: {', '.join(shown)}"
         return f"no engine of '{name}' is cached in {self.directory}"
 
     def check_writable(self) -> None:
-        """Raises SartmError when nothing can be stored: better now than after minutes of building."""
+        """Raises SartmError if nothing can be stored, before minutes of building."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with atomic_path(self.directory / ".writable") as probe:
@@ -142,7 +141,7 @@ class EngineCache:
         )
 
     def remove(self, name: str, key: EngineKey) -> None:
-        """Takes an engine away, so that nobody loads it."""
+        """Removes an engine, so that it is not loaded."""
         for path in (self.path(name, key).with_suffix(".json"), self.path(name, key)):
             path.unlink(missing_ok=True)
 
@@ -171,12 +170,12 @@ def key_of(graph: Path, shapes: Shapes, cuda: Cuda) -> EngineKey:
 
 
 def load_or_build(graph: Path, shapes: Shapes, cuda: Cuda, cache: EngineCache, workspace_mb: int, say: Say) -> Any:
-    """The engine of a graph: the cached one, or a new one.
+    """The engine of a graph, cached or newly built.
 
     Args:
         graph: ONNX file; its stem names the engine.
         shapes: of its inputs.
-        say: gets a line for each step that takes time.
+        say: called with a line for each slow step.
 
     Raises:
         SartmError: TensorRT refuses the graph, or the cache cannot be written.
@@ -190,9 +189,9 @@ def load_or_build(graph: Path, shapes: Shapes, cuda: Cuda, cache: EngineCache, w
         engine = runtime.deserialize_cuda_engine(cache.path(name, key).read_bytes())
         if engine is not None:
             return engine
-        reason = f"TensorRT {key.tensorrt} does not load the cached one"
+        reason = f"TensorRT {key.tensorrt} cannot load the cached one"
     cache.check_writable()
-    say(f"building TensorRT's engine of '{name}' (minutes): {reason}")
+    say(f"building the TensorRT engine of '{name}' (minutes): {reason}")
     started = time.monotonic()
     timings = cache.directory / f"timing-{_digest([key.tensorrt, key.gpu])}.cache"
     plan = build(trt, logger, graph, shapes, workspace_mb, timings, say)
@@ -204,7 +203,7 @@ def load_or_build(graph: Path, shapes: Shapes, cuda: Cuda, cache: EngineCache, w
         say(f"engine of '{name}' built, but not stored ({error.strerror}): the next start builds it again")
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise SartmError(f"TensorRT {key.tensorrt} does not load the engine that it has just built from {graph}.")
+        raise SartmError(f"TensorRT {key.tensorrt} cannot load the engine it has just built from {graph}.")
     return engine
 
 
@@ -213,7 +212,7 @@ def build(trt: Any, logger: Any, graph: Path, shapes: Shapes, workspace_mb: int,
 
     Args:
         trt: the package.
-        timing_cache: what earlier builds have measured; read and written.
+        timing_cache: measurements of earlier builds; read and written.
 
     Raises:
         SartmError: TensorRT cannot parse or build the graph.
@@ -237,7 +236,7 @@ def build(trt: Any, logger: Any, graph: Path, shapes: Shapes, workspace_mb: int,
     config.add_optimization_profile(profile)
     known = timing_cache.read_bytes() if timing_cache.is_file() else b""
     if not config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False):
-        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)  # of another driver, perhaps
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)  # possibly of another driver
     if hasattr(trt, "IProgressMonitor"):
         config.progress_monitor = _progress(trt, say)
     plan = builder.build_serialized_network(network, config)
@@ -258,12 +257,12 @@ def build(trt: Any, logger: Any, graph: Path, shapes: Shapes, workspace_mb: int,
 
 @functools.cache
 def _logger(trt: Any) -> Any:
-    """One for the whole process: TensorRT keeps the first that it gets and complains about others."""
+    """One for the whole process: TensorRT keeps the first logger and complains about others."""
     return trt.Logger(trt.Logger.WARNING)
 
 
 def _is_strongly_typed(trt: Any) -> bool:
-    """TensorRT 10 and 11 take the precision from the graph; 8.6 wants a flag."""
+    """TensorRT 10 and 11 take the precision from the graph; 8.6 needs a flag."""
     return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
 
 
@@ -273,7 +272,7 @@ def _network_flags(trt: Any) -> int:
 
 
 def _progress(trt: Any, say: Say) -> Any:
-    """Says each tenth of the outermost phase."""
+    """Reports each tenth of the outermost phase."""
 
     class Monitor(trt.IProgressMonitor):
         def __init__(self) -> None:
@@ -300,6 +299,6 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _told(field: str, key: dict[str, Any]) -> str:
+def _display(field: str, key: dict[str, Any]) -> str:
     value = str(key.get(field))
     return f"{value[:12]}..." if field == "graph" else value

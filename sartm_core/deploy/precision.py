@@ -1,7 +1,7 @@
-"""An ONNX graph in half precision, with float32 islands where half would overflow or lose what matters; or in int8.
+"""Converts ONNX graphs to half precision, with float32 islands where it is too coarse or overflows; or to int8.
 
 The precision is in the graph, so TensorRT 10 and 11 and ONNX Runtime compute the same. (ONNX Runtime's own converter
-writes the casts of shared weights twice and out of order, which its checker refuses.)
+writes the casts of shared weights twice and out of order, which its checker rejects.)
 """
 
 import logging
@@ -15,16 +15,16 @@ FLOAT32_OPERATORS = frozenset({
     "Softmax", "ReduceMean", "ReduceSum", "ReduceL2", "Sqrt", "Pow", "ArgMax",  # and the statistics that routing reads
 })  # fmt: skip
 UNTOUCHED_INPUTS = {"Resize": (1, 2)}
-"""Inputs that ONNX wants in float32 whatever the data are: Resize's region and scales."""
+"""Inputs that ONNX requires in float32 for any data: Resize's region and scales."""
 ATTENTION_IN_FLOAT32 = 1
 """`softmax_precision` of ONNX's Attention operator: onnx.TensorProto.FLOAT."""
 LARGEST = float(np.finfo(np.float16).max)
 
 
 def quantize(path: Path) -> None:
-    """Rewrites a graph in place: the linear layers whose weights are constants in int8, for CPUs.
+    """Rewrites a graph in place, for CPUs: linear layers with constant weights become int8.
 
-    Activations are quantised as they come. The projections of the experts are gathered at run time and stay float32.
+    Activations are quantised dynamically. The experts' projections are gathered at run time and stay float32.
 
     Args:
         path: of the ONNX file.
@@ -32,7 +32,7 @@ def quantize(path: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantized = path.with_suffix(".int8")
-    logging.disable(logging.WARNING)  # it recommends what the exporter has done already
+    logging.disable(logging.WARNING)  # it recommends what the exporter has already done
     try:
         quantize_dynamic(
             path, quantized, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"], per_channel=True
@@ -43,12 +43,12 @@ def quantize(path: Path) -> None:
 
 
 def halve(path: Path, float32_inputs: set[str], float32_outputs: set[str]) -> None:
-    """Rewrites a graph in place: weights and most operators in fp16.
+    """Rewrites a graph in place: weights and most operators become fp16.
 
     Args:
         path: of the ONNX file.
         float32_inputs: stay float32 (or integers), with everything up to the first learned filters: the normalisation
-            of kelvin and metres needs more digits than fp16 has.
+            of kelvin and metres needs more precision than fp16 has.
         float32_outputs: stay float32.
     """
     import onnx
@@ -61,7 +61,7 @@ def halve(path: Path, float32_inputs: set[str], float32_outputs: set[str]) -> No
 
 
 class _Converter:
-    """One pass over the nodes, which ONNX keeps in order."""
+    """One pass over the nodes, which ONNX keeps topologically sorted."""
 
     def __init__(self, model: Any, islands: set[str], float32_inputs: set[str], float32_outputs: set[str]) -> None:
         import onnx
@@ -77,7 +77,7 @@ class _Converter:
         self._weights = {weight.name: weight for weight in model.graph.initializer}
         self._type |= {name: weight.data_type for name, weight in self._weights.items()}
         self._floats = {name for name, kind in self._type.items() if kind == self._float}
-        self._copies: dict[tuple[str, int], str] = {}  # (tensor, type) -> the name of it in that type
+        self._copies: dict[tuple[str, int], str] = {}  # (tensor, type) -> its name in that type
         self._nodes: list[Any] = []
 
     def convert(self) -> None:
@@ -96,7 +96,7 @@ class _Converter:
 
     def _convert_node(self, node: Any) -> None:
         is_float32 = node.op_type in FLOAT32_OPERATORS or node.name in self._islands
-        # Constants keep the type that they were written in.
+        # Constants keep their type.
         is_float32 = is_float32 or node.op_type in ("Constant", "ConstantOfShape")
         wanted = self._float if is_float32 else self._half
         untouched = UNTOUCHED_INPUTS.get(node.op_type, ())
@@ -112,7 +112,7 @@ class _Converter:
         self._nodes.append(node)
 
     def _as(self, name: str, wanted: int) -> str:
-        """The tensor in a type: itself, a converted weight, or what a Cast makes of it."""
+        """The tensor in a type: itself, a converted weight, or the output of a Cast."""
         if self._type[name] == wanted:
             return name
         if (name, wanted) not in self._copies:
@@ -142,13 +142,13 @@ class _Converter:
 
 
 def _until_filters(graph: Any, inputs: set[str]) -> set[str]:
-    """Names of the nodes between inputs and the first convolution or product, and of all that these nodes need."""
+    """Names of the nodes between inputs and the first convolution or product, and of their ancestors."""
     made_by = {output: node for node in graph.node for output in node.output}
     reached, kept = set(inputs), []
     for node in graph.node:
         if node.op_type not in ("Conv", "MatMul", "Gemm") and reached.intersection(node.input):
             reached.update(node.output)
             kept.append(node)
-    for node in kept:  # grows while it is walked: the ancestors of what is kept
+    for node in kept:  # grows during iteration: the ancestors of kept nodes
         kept.extend(made_by[name] for name in node.input if name in made_by and made_by[name] not in kept)
     return {node.name for node in kept}

@@ -1,4 +1,4 @@
-"""The classes of one data set in terms of another's: evaluation across data sets."""
+"""Maps the classes of one data set to another's, for cross-dataset evaluation."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ class ClassMap(Checked):
     """A class-mapping file.
 
     Attributes:
-        classes: the model's class -> the data's; null for one that the data do not have. Several may share one.
+        classes: the model's class -> the data's, null for none. Several may share one.
     """
 
     classes: dict[str, str | None] = Field(min_length=1)
@@ -43,14 +43,14 @@ class ClassMap(Checked):
             SartmError: a class of the model is missing, or a name is unknown.
         """
         missing = [name for name in model.class_names if name not in self.classes]
-        strange = [name for name in self.classes if name not in model.class_names]
-        if missing or strange:
-            what = f"says nothing about '{missing[0]}'" if missing else f"names '{strange[0]}'"
+        unknown = [name for name in self.classes if name not in model.class_names]
+        if missing or unknown:
+            what = f"lacks '{missing[0]}'" if missing else f"names '{unknown[0]}'"
             raise SartmError(f"class map: {what}; the model's classes are {', '.join(model.class_names)}.")
         ids = {name: index for index, name in enumerate(data.class_names)}
         wrong = [name for name in self.classes.values() if name is not None and name not in ids]
         if wrong:
-            raise SartmError(f"class map: '{wrong[0]}' is no class of '{data.name}': {', '.join(data.class_names)}.")
+            raise SartmError(f"class map: '{wrong[0]}' is not a class of '{data.name}': {', '.join(data.class_names)}.")
         table = np.full(256, UNLABELLED, np.uint8)
         for index, name in enumerate(model.class_names):
             target = self.classes[name]

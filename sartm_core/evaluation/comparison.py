@@ -1,4 +1,4 @@
-"""Several evaluations side by side."""
+"""Compares several evaluations."""
 
 import json
 from pathlib import Path
@@ -14,16 +14,16 @@ def compare_runs(paths: list[Path]) -> tuple[list[str], dict[str, list[float | N
         paths: the files, or the folders that hold them.
 
     Returns:
-        One label per run, and name of a figure -> mean IoU of each run, None where a run lacks it.
+        One label per run, and name of a metric -> mean IoU of each run, None if a run lacks it.
 
     Raises:
-        SartmError: a file that is none, or runs on different data.
+        SartmError: not a `metrics.json`, or runs on different data.
     """
     contents = [_read(path / "metrics.json" if path.is_dir() else path) for path in paths]
-    places = {(c["data"], c["split"], c["clean"]["frames"], len(c["clean"]["classes"])) for c in contents}
-    if len(places) > 1:
-        listed = "; ".join(f"{data} {split}, {n} frames, {k} classes" for data, split, n, k in sorted(places))
-        raise SartmError(f"the runs were scored on different data: {listed}. Only the same data compare.")
+    setups = {(c["data"], c["split"], c["clean"]["frames"], len(c["clean"]["classes"])) for c in contents}
+    if len(setups) > 1:
+        listed = "; ".join(f"{data} {split}, {n} frames, {k} classes" for data, split, n, k in sorted(setups))
+        raise SartmError(f"the runs were scored on different data: {listed}. Compare runs on the same data.")
     labels = [content["model"] for content in contents]
     if len(set(labels)) < len(labels):
         labels = [f"{label} ({path})" for label, path in zip(labels, paths, strict=True)]
@@ -48,5 +48,5 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         _figures(content)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SartmError(f"{path}: is no metrics.json of `sartm evaluate` ({error}).") from error
+        raise SartmError(f"{path}: is not a metrics.json of `sartm evaluate` ({error}).") from error
     return dict(content)

@@ -1,4 +1,4 @@
-"""A recording's mIoU and routing weights over time."""
+"""Plots a recording's mIoU and routing weights over time."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -7,12 +7,12 @@ from matplotlib.figure import Figure
 from sartm_core.evaluation.outcome import Instant
 
 BREAK_PERIODS = 3.0
-"""Where instants are this many times farther apart than usual, lines are interrupted."""
+"""Lines are broken at gaps this many times longer than the usual period."""
 _STATE_COLOURS = {"broken": "#c1121f", "absent": "#e9ecef", "stale": "#e9ecef"}
 
 
 def by_recording(course: list[Instant]) -> dict[str, list[Instant]]:
-    """The instants of each recording, in their order."""
+    """The instants of each recording, in order."""
     parts: dict[str, list[Instant]] = {}
     for one in course:
         parts.setdefault(one.moment.recording, []).append(one)
@@ -23,7 +23,7 @@ def draw_course(course: list[Instant], colours: dict[str, str]) -> Figure:
     """Draws one recording: mIoU, routing weights, states.
 
     Args:
-        course: its instants, in the order of time.
+        course: its instants, in chronological order.
         colours: of each modality of the model.
     """
     times = np.array([one.moment.time_s for one in course])
@@ -49,7 +49,7 @@ def draw_course(course: list[Instant], colours: dict[str, str]) -> Figure:
 
 
 def _smooth(values: np.ndarray, reach: int = 4) -> np.ndarray:
-    """Mean of each value and its neighbours."""
+    """Moving average that ignores NaN."""
     reach = min(reach, (len(values) - 1) // 2)
     kernel = np.ones(2 * reach + 1)
     known = np.where(np.isnan(values), 0.0, values)
@@ -58,7 +58,7 @@ def _smooth(values: np.ndarray, reach: int = 4) -> np.ndarray:
 
 
 def _broken_line(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Not-a-number goes where nothing was measured for long: no line is drawn there."""
+    """Inserts NaN at long gaps, where no line is drawn."""
     if len(times) < 3:
         return times, values
     gaps = np.flatnonzero(np.diff(times) > BREAK_PERIODS * np.median(np.diff(times))) + 1

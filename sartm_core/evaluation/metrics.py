@@ -1,4 +1,4 @@
-"""Scores out of a confusion matrix, accumulated over frames and processes."""
+"""Scores from a confusion matrix, accumulated over frames and processes."""
 
 import torch
 import torch.distributed as distributed
@@ -11,9 +11,9 @@ from sartm_core.segmentation import UNLABELLED
 class SegmentationScore:
     """Accumulates a confusion matrix; pixels whose truth is 255 do not count.
 
-    The field has two habits for classes that occur neither in the truth nor in a mask: leave them out of a mean
-    (`absent="skip"`, torchmetrics and most of the field), or count them 0 (`absent="zero"`, the lineage of DELIVER's
-    code: it matters for conditions and small subsets).
+    Two conventions exist for classes that occur neither in the truth nor in a mask: exclude them from the mean
+    (`absent="skip"`, torchmetrics and most papers), or count them as 0 (`absent="zero"`, code derived from DELIVER's).
+    The choice matters for conditions and small subsets.
 
     Args:
         classes: number of classes, C.
@@ -22,32 +22,32 @@ class SegmentationScore:
     def __init__(self, classes: int) -> None:
         self.confusion = torch.zeros(classes, classes, dtype=torch.int64)
         """Rows: truth, columns: mask."""
-        self.strangers = torch.zeros(classes, dtype=torch.int64)
-        """Pixels of each class whose mask is a class that the truth's list does not have."""
+        self.unmapped = torch.zeros(classes, dtype=torch.int64)
+        """Pixels of each true class whose predicted class has no counterpart in the data."""
 
     def reset(self) -> None:
-        """Forgets all frames."""
+        """Discards all frames."""
         self.confusion.zero_()
-        self.strangers.zero_()
+        self.unmapped.zero_()
 
     def update(self, mask: Tensor, truth: Tensor) -> None:
         """Adds frames: integer class ids of equal shape."""
         classes = self.confusion.shape[0]
         nowhere = (mask == UNLABELLED) & (truth != UNLABELLED)  # what a fit that crops did not see: never right
         if nowhere.any():
-            self.strangers += torch.bincount(truth[nowhere].long(), minlength=classes).cpu()
+            self.unmapped += torch.bincount(truth[nowhere].long(), minlength=classes).cpu()
             mask, truth = mask.where(~nowhere, 0), truth.where(~nowhere, UNLABELLED)
         self.confusion += multiclass_confusion_matrix(
             mask.long(), truth.long(), num_classes=classes, ignore_index=UNLABELLED, validate_args=False
         ).cpu()
 
     def reduce(self) -> None:
-        """Adds up the matrices of all processes: exact, they are integers."""
+        """Sums the matrices of all processes; exact, since they are integers."""
         if distributed.is_available() and distributed.is_initialized():
             device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-            total = torch.cat([self.confusion, self.strangers[:, None]], dim=1).to(device)
+            total = torch.cat([self.confusion, self.unmapped[:, None]], dim=1).to(device)
             distributed.all_reduce(total)
-            self.confusion, self.strangers = total[:, :-1].cpu(), total[:, -1].cpu()
+            self.confusion, self.unmapped = total[:, :-1].cpu(), total[:, -1].cpu()
 
     def iou(self) -> Tensor:
         """float64 [C]; NaN for a class that is neither in the truth nor in a mask."""
@@ -56,7 +56,7 @@ class SegmentationScore:
         return hit / union
 
     def accuracy(self) -> Tensor:
-        """float64 [C], share of each class's pixels that were found (recall); NaN for a class that has none."""
+        """float64 [C], recall of each class; NaN for a class without pixels."""
         return self.confusion.diagonal().double() / self._pixels()
 
     def f1(self) -> Tensor:
@@ -77,11 +77,11 @@ class SegmentationScore:
         return _mean(self.f1(), absent)
 
     def pixel_accuracy(self) -> float:
-        """Share of all labelled pixels that are right."""
+        """Share of all labelled pixels that are correct."""
         return float(self.confusion.diagonal().sum() / self._pixels().sum())
 
     def _pixels(self) -> Tensor:
-        return self.confusion.sum(1) + self.strangers
+        return self.confusion.sum(1) + self.unmapped
 
 
 def _mean(values: Tensor, absent: str) -> float:

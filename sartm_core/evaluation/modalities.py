@@ -1,14 +1,14 @@
-"""Which of its sensors a model finds in other data."""
+"""Modalities shared by a model and a data set."""
 
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig
 
 
 def common_modalities(model: Rig, data: Rig) -> tuple[str, ...]:
-    """The modalities that both have under the same name, kind and encoding, in the model's order.
+    """The modalities of equal name, kind and encoding, in the model's order.
 
     Raises:
-        SartmError: none.
+        SartmError: there are none.
     """
     shared = tuple(
         own.name
@@ -20,6 +20,6 @@ def common_modalities(model: Rig, data: Rig) -> tuple[str, ...]:
     if not shared:
         raise SartmError(
             f"the model's modalities ({', '.join(model.names)}) and those of '{data.name}' ({', '.join(data.names)}) "
-            "have none in common: name, kind and encoding must agree."
+            "have none in common: name, kind and encoding must match."
         )
     return shared

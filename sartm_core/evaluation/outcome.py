@@ -1,4 +1,4 @@
-"""What goes into an evaluation and what comes out of it."""
+"""Inputs and results of an evaluation."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,7 @@ from sartm_core.rig import Rig
 WINDOW = "window"
 """The tag that holds the time window of a recording's sample."""
 LIST = "list"
-"""The tag that holds the list of frames that a sample is in, such as rgb-hard."""
+"""The tag that holds the name of a sample's frame list, such as rgb-hard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Moment:
 
     Attributes:
         recording: its name.
-        time_s: seconds since its beginning.
+        time_s: seconds since its start.
         states: modality -> present, absent, stale or broken.
     """
 
@@ -36,11 +36,11 @@ class LabelledSet:
 
     Attributes:
         id: unique.
-        images: modality -> what it measured, as `sensing.encode` takes it; for pictures.
-        planes: modality -> the same encoded, of the modalities that the model knows.
+        images: modality -> its measurement, as `sensing.encode` takes it; for pictures.
+        planes: modality -> the same encoded, for the model's modalities.
         truth: uint8 [H, W], the data's class ids, 255 = unlabelled.
-        tags: what is known about it, such as condition and fault.
-        moment: of a recording.
+        tags: metadata, such as condition and fault.
+        moment: when it was taken; None outside of recordings.
     """
 
     id: str
@@ -62,7 +62,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Instant:
-    """What one sample of a recording contributes to the course over time.
+    """One sample of a recording in the plot over time.
 
     Attributes:
         id, moment: the sample's.
@@ -78,21 +78,21 @@ class Instant:
 
 @dataclass(slots=True)
 class Evaluation:
-    """What was measured.
+    """Results of an evaluation.
 
     Attributes:
         data, split, model: names.
         rig: the data's.
-        network: what the bundle says of it: size, preset, backbone.
+        network: from the bundle: size, preset, backbone.
         modalities: those that data and model share, in the model's order.
         model_modalities: all of the model's.
-        protocols: that were asked for.
+        protocols: as requested.
         variations: (group, name) -> tally.
         tags: (tag, value) -> tally of the clean variation.
         frame_scores: (sample id, mean IoU) of the clean variation, best first.
-        best, worst: some of them, to be shown.
-        course: the samples that have a time, in its order.
-        latency_s: variation's (group, name) -> median seconds of a `segment` call.
+        best, worst: examples to show.
+        course: samples with a time, in chronological order.
+        latency_s: (group, name) -> median duration of a `segment` call, seconds.
     """
 
     data: str
@@ -113,5 +113,5 @@ class Evaluation:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Of the data."""
+        """The data's classes."""
         return self.rig.class_names

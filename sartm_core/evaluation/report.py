@@ -18,14 +18,14 @@ from sartm_core.segmentation import UNLABELLED
 
 COLOURS = ("#d1495b", "#e39b23", "#2a6f97", "#5b8e3e", "#7b4ea3", "#444444", "#00a6a6")
 """One per modality, in the model's order."""
-UNTOLD_TAGS = {"faulty", WINDOW}
+HIDDEN_TAGS = {"faulty", WINDOW}
 
 
 def write_report(evaluation: Evaluation, figures: dict[str, Any], out: Path) -> None:
     """Writes the page: tables, confusion matrix, best and worst frames, routing weights per condition and over time.
 
     Args:
-        figures: `results.as_dict`, and what else the page shall tell: `recordings`, `configuration`.
+        figures: `results.as_dict`, optionally with `recordings`, `bundle` and `configuration`.
         out: the HTML file.
     """
     e = evaluation
@@ -90,7 +90,7 @@ def _frames(evaluation: Evaluation, chosen: list[Scored]) -> str:
                 axis.set_title(name, fontsize=10)
             if name in shown:
                 axis.imshow(shown[name], interpolation="nearest")
-        told = [value for key, value in sample.tags.items() if value != "none" and key not in UNTOLD_TAGS]
+        tags = [value for key, value in sample.tags.items() if value != "none" and key not in HIDDEN_TAGS]
         name = sample.id.rsplit("/", 1)[-1] if sample.moment is None else f"{sample.moment.time_s:.2f} s"
-        axes[row][0].set_ylabel(f"{name}\n{', '.join(dict.fromkeys(told))}\nmIoU {scored.miou:.2f}", fontsize=8)
+        axes[row][0].set_ylabel(f"{name}\n{', '.join(dict.fromkeys(tags))}\nmIoU {scored.miou:.2f}", fontsize=8)
     return _png(figure, 80)

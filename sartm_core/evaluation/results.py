@@ -1,4 +1,4 @@
-"""An evaluation as plain values: what `metrics.json` holds, the CSV, the terminal's tables."""
+"""An evaluation as plain values: the content of `metrics.json`, the CSV and the terminal's tables."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from sartm_core.evaluation.tally import Tally
 
 
 def as_dict(evaluation: Evaluation) -> dict[str, Any]:
-    """All figures. Means are told in both habits of the field: absent classes skipped, and counted 0."""
+    """All metrics. Means are reported under both conventions: absent classes skipped, and counted as 0."""
     e = evaluation
     names = e.class_names
     result: dict[str, Any] = {
@@ -29,7 +29,7 @@ def as_dict(evaluation: Evaluation) -> dict[str, Any]:
         result[group] = entries
         if group in ("drop", "zero"):
             # The full set counts as a subset, as in the papers' tables.
-            # A recording may never have had some of the subsets' sensors.
+            # A recording may lack all sensors of some subsets.
             scored = [entry for entry in (*entries.values(), result["clean"]) if entry["frames"]]
             result[f"{group}_mean"] = {
                 "miou": _rounded(np.mean([entry["miou"] for entry in scored])),
@@ -95,7 +95,7 @@ def _classes(tally: Tally, names: tuple[str, ...]) -> dict[str, dict[str, float 
 
 
 def _rounded(value: Any) -> float | None:
-    """Five digits; None for not-a-number, which JSON does not know."""
+    """Five digits; None for NaN, which JSON cannot represent."""
     number = float(value)
     return None if number != number else round(number, 5)
 

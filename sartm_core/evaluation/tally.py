@@ -1,4 +1,4 @@
-"""What is counted while frames go by. Integers only: any number of processes gives the same sums to the bit."""
+"""Counts accumulated over frames. Integers only, so sums are bit-exact for any number of processes."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from sartm_core.evaluation.metrics import SegmentationScore
 from sartm_core.segmentation import UNLABELLED
 
 BINS = 15
-"""Of the calibration error."""
+"""Number of bins of the calibration error."""
 _FIXED = 1 << 16
 
 
@@ -22,9 +22,9 @@ class Tally:
     """
 
     def __init__(self, classes: int, modalities: int) -> None:
-        # The last column holds masks of classes that the data do not have; it is never right.
+        # The last column counts predicted classes without a counterpart in the data; never correct.
         self._score = SegmentationScore(classes + 1)
-        self._bins = np.zeros((3, BINS), np.int64)  # pixels, right ones, sum of confidence
+        self._bins = np.zeros((3, BINS), np.int64)  # pixels, correct pixels, sum of confidence
         self._routing = np.zeros(modalities, np.int64)
         self.frames = 0
 
@@ -35,23 +35,23 @@ class Tally:
         confidence: NDArray[np.float32],
         routing: NDArray[np.float32],
     ) -> None:
-        """One frame: class ids [H, W] of the data, 255 in the mask for a class that they do not have."""
+        """Adds a frame: class ids [H, W] of the data; 255 in the mask for a class they do not have."""
         classes = self._score.confusion.shape[0]
-        shown = np.where(mask == UNLABELLED, classes - 1, mask)
-        self._score.update(torch.from_numpy(shown.astype(np.int64)), torch.from_numpy(truth.astype(np.int64)))
+        predicted = np.where(mask == UNLABELLED, classes - 1, mask)
+        self._score.update(torch.from_numpy(predicted.astype(np.int64)), torch.from_numpy(truth.astype(np.int64)))
         labelled = truth != UNLABELLED
         sure = np.clip(confidence[labelled], 0, 1)
         index = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
-        right = (mask == truth)[labelled]
+        correct = (mask == truth)[labelled]
         self._bins[0] += np.bincount(index, minlength=BINS)
-        self._bins[1] += np.bincount(index[right], minlength=BINS)
+        self._bins[1] += np.bincount(index[correct], minlength=BINS)
         fixed = np.round(sure * _FIXED).astype(np.int64)
         self._bins[2] += np.bincount(index, weights=fixed, minlength=BINS).astype(np.int64)
         self._routing += np.round(routing.mean(axis=0) * _FIXED).astype(np.int64)
         self.frames += 1
 
     def reduce(self) -> None:
-        """Adds up all processes."""
+        """Sums over all processes."""
         if not (distributed.is_available() and distributed.is_initialized()):
             return
         self._score.reduce()
@@ -63,17 +63,17 @@ class Tally:
 
     @property
     def score(self) -> SegmentationScore:
-        """Over the data's classes."""
+        """The score over the data's classes."""
         result = SegmentationScore(self._score.confusion.shape[0] - 1)
         result.confusion = self._score.confusion[:-1, :-1].clone()
-        result.strangers = self._score.confusion[:-1, -1].clone()
+        result.unmapped = self._score.confusion[:-1, -1].clone()
         return result
 
     def calibration_error(self) -> float:
         """Expected calibration error (Guo et al. 2017): mean over pixels of |confidence - accuracy| of their bin."""
-        pixels, right, confidence = self._bins.astype(np.float64)
+        pixels, correct, confidence = self._bins.astype(np.float64)
         used = pixels > 0
-        gap = np.abs(confidence[used] / _FIXED - right[used])
+        gap = np.abs(confidence[used] / _FIXED - correct[used])
         return float(gap.sum() / max(pixels.sum(), 1))
 
     def routing(self) -> list[float]:

@@ -1,7 +1,7 @@
-"""The ways in which one frame is shown to a model: all sensors, some of them, broken ones.
+"""Variations of a frame presented to a model: all sensors, subsets, broken sensors.
 
 Two protocols for missing sensors exist in the literature and are never mixed: DROP, the sensor is absent (what a robot
-sees when a topic dies), and ZERO, it delivers blank images (a dead camera that goes on publishing).
+sees when a topic dies), and ZERO, it delivers blank images (a dead camera that keeps publishing).
 """
 
 from collections.abc import Callable, Iterable
@@ -22,12 +22,12 @@ GAUSSIAN_SIGMA, UNIFORM_REACH = 50.0, 100.0
 
 @dataclass(frozen=True, slots=True)
 class Variation:
-    """One way.
+    """One variation of the input.
 
     Attributes:
         group: `clean`, `drop`, `zero` or `noise`.
         name: `rgb+depth` for subsets, `rgb gaussian` for noise.
-        change: planes, generator -> planes; what it leaves out is absent.
+        change: planes, generator -> planes; modalities it omits are absent.
     """
 
     group: str
@@ -36,12 +36,12 @@ class Variation:
 
 
 def subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Every choice of at least one, in order, all of them last."""
+    """Every non-empty subset, by size; the full set comes last."""
     return [kept for size in range(1, len(names) + 1) for kept in combinations(names, size)]
 
 
 def variations(names: tuple[str, ...], protocols: Iterable[str], eight_bit: frozenset[str]) -> list[Variation]:
-    """All that a choice of protocols asks for; the clean one always comes first.
+    """All variations of the chosen protocols; the clean one always comes first.
 
     Args:
         names: the modalities that data and model share.
@@ -83,9 +83,9 @@ def with_noise(image: NDArray[Any], noise: NDArray[np.float64], eight_bit: bool)
     """Adds noise.
 
     Args:
-        image: of any number type, which it keeps.
+        image: of any numeric dtype, which is preserved.
         noise: of its shape, on the scale 0 to 255.
-        eight_bit: whether the image is on that scale; else (metres, counts) the scale is what the image holds.
+        eight_bit: whether the image is on that scale; otherwise (metres, counts) noise is scaled to the image's range.
     """
     if eight_bit:
         return np.clip(image + noise, 0, 255).astype(image.dtype)

@@ -1,1 +1,1 @@
-"""Where labels come from: annotation tools and segmentation models that know RGB."""
+"""Sources of labels: annotation tools and RGB segmentation models."""

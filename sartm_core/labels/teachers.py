@@ -1,4 +1,4 @@
-"""First labels without a person: a segmentation model of `transformers` on the RGB of good frames."""
+"""Automatic first labels: a `transformers` segmentation model on the RGB of good frames."""
 
 import difflib
 from collections.abc import Callable
@@ -24,10 +24,10 @@ from sartm_core.segmentation import UNLABELLED
 
 
 class TeacherMap(Checked):
-    """A mapping file.
+    """A class mapping file.
 
     Attributes:
-        classes: the teacher's class -> the rig's, null for none; what is not named counts as null.
+        classes: the teacher's class -> the rig's, null for none; unlisted classes count as null.
     """
 
     classes: dict[str, str | None] = Field(min_length=1)
@@ -35,7 +35,7 @@ class TeacherMap(Checked):
 
 @dataclass(frozen=True, slots=True)
 class AutoLabels:
-    """What was done.
+    """Outcome of `autolabel`.
 
     Attributes:
         labelled: frames that got labels.
@@ -43,7 +43,7 @@ class AutoLabels:
         kept: frames that had labels already.
         without_rgb: frames without RGB.
         poor: reason -> frames whose RGB was too poor.
-        share: of the pixels of labelled frames that got a class.
+        share: of pixels that got a class, over the labelled frames.
     """
 
     labelled: int
@@ -59,12 +59,12 @@ class Teacher:
 
     Args:
         name: a local folder, or a name on the Hugging Face hub.
-        mapping: its classes in terms of the rig's.
-        rig: whose classes are wanted.
+        mapping: maps its classes to the rig's.
+        rig: gives the target classes.
         device: `cpu` or `cuda`.
 
     Raises:
-        SartmError: the model or the device is not there, the model crops its input, or the mapping names an unknown
+        SartmError: the model or the device is not available, the model crops its input, or the mapping names an unknown
             class.
     """
 
@@ -77,14 +77,14 @@ class Teacher:
         self._model.to(device).eval()
         for option in ("do_center_crop", "do_pad"):
             if getattr(self._processor, option, False):
-                raise SartmError(f"teacher '{name}': its preprocessing has {option}; masks would not fit the images.")
+                raise SartmError(f"teacher '{name}': its preprocessing sets {option}; masks would not fit the images.")
         self._device = device
         names = [self._model.config.id2label[index] for index in range(len(self._model.config.id2label))]
         self._sums = _sums(mapping, names, rig.class_names, name)
 
     @torch.no_grad()
     def probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probability of each class of the rig, and last of none of them.
+        """Probabilities of the rig's classes, then of none of them.
 
         Args:
             image: uint8 [H, W, 3], red, green, blue.
@@ -99,46 +99,46 @@ class Teacher:
 
 
 def autolabel(
-    recording: FrameFolder,
+    folder: FrameFolder,
     teacher: Teacher,
     min_confidence: float,
     overwrite: bool = False,
     every_frame: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> AutoLabels:
-    """Writes labels; pixels that the teacher is not sure of stay 255.
+    """Writes labels; pixels below `min_confidence` stay 255.
 
     Args:
-        recording: its frames without labels get some.
-        teacher: see there.
+        folder: the frames to label.
+        teacher: the model that labels.
         min_confidence: least probability of the class.
-        overwrite: also frames that have labels.
-        every_frame: also those whose RGB is too dark, too bright or blurred.
-        progress: called with frames done, frames in all.
+        overwrite: also relabels frames that have labels.
+        every_frame: also labels frames whose RGB is too dark, too bright or blurred.
+        progress: called with frames done, frames in total.
 
     Raises:
         SartmError: the rig has no RGB camera.
     """
-    rgb = _rgb_of(recording.rig)
-    frames = recording.frames()
+    rgb = _rgb_of(folder.rig)
+    frames = folder.frames()
     labelled = unsure = kept = without_rgb = 0
     poor: dict[str, int] = {}
     known = pixels = 0
     for done, frame in enumerate(frames, start=1):
         progress(done, len(frames))
-        if not overwrite and is_labelled(recording.path(frame, TRUTH)):
+        if not overwrite and is_labelled(folder.path(frame, TRUTH)):
             kept += 1
             continue
         if rgb not in frame.modalities:
             without_rgb += 1
             continue
-        image = _image(recording, frame, rgb)
+        image = _image(folder, frame, rgb)
         reason = None if every_frame else why_poor(image)
         if reason is not None:
             poor[reason] = poor.get(reason, 0) + 1
             continue
         ids = _ids(teacher.probabilities(image), min_confidence)
-        write_png(recording.path(frame, TRUTH), _at_reference(ids, recording, frame))
+        write_png(folder.path(frame, TRUTH), _at_reference(ids, folder, frame))
         sure = int((ids != UNLABELLED).sum())
         if not sure:
             unsure += 1
@@ -149,7 +149,7 @@ def autolabel(
 
 
 def _load(name: str) -> tuple[Any, Any]:
-    """Preprocessing and model; a head that the files lack would be random, and its labels noise."""
+    """Preprocessing and model; rejects files without a head, which would be random and its labels noise."""
     from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
     processors: Any = AutoImageProcessor
@@ -159,7 +159,7 @@ def _load(name: str) -> tuple[Any, Any]:
         absent = sorted(set(loaded["missing_keys"]) & set(dict(model.named_parameters())))
         if absent:
             raise ValueError(f"its weights lack {absent[0]}: trained for something else?")
-    except Exception as error:  # each format of weights has exceptions of its own
+    except Exception as error:  # each weight format raises its own exceptions
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise SartmError(
             f"teacher '{name}': cannot be loaded ({reason}). Give a folder that holds a semantic-segmentation model of "
@@ -169,16 +169,16 @@ def _load(name: str) -> tuple[Any, Any]:
 
 
 def _rgb_of(rig: Rig) -> str:
-    """The RGB camera: the reference, where it is one."""
+    """The RGB camera; the reference, if it is one."""
     names = [modality.name for modality in rig.modalities if modality.kind == "rgb"]
     if not names:
         raise SartmError(f"rig '{rig.name}': has no RGB camera, which the teacher needs.")
     return rig.reference if rig.reference in names else names[0]
 
 
-def _image(recording: FrameFolder, frame: Frame, rgb: str) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3], from all that an RGB modality may hold: also grey, and with alpha."""
-    planes = read_frame(recording, frame, [rgb]).planes[rgb]
+def _image(folder: FrameFolder, frame: Frame, rgb: str) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3] from any RGB image, also grey or with alpha."""
+    planes = read_frame(folder, frame, [rgb]).planes[rgb]
     return np.ascontiguousarray(planes.transpose(1, 2, 0), np.uint8)
 
 
@@ -189,29 +189,29 @@ def _ids(probabilities: NDArray[np.float32], min_confidence: float) -> NDArray[n
     return np.where(sure & (best != nothing), best, UNLABELLED).astype(np.uint8)
 
 
-def _at_reference(ids: NDArray[np.uint8], recording: FrameFolder, frame: Frame) -> NDArray[np.uint8]:
-    """Labels have the reference's size; RGB that is not the reference was registered to it, maybe at another size."""
-    reference = recording.rig.reference
+def _at_reference(ids: NDArray[np.uint8], folder: FrameFolder, frame: Frame) -> NDArray[np.uint8]:
+    """Labels have the reference's size; other RGB was registered to it, possibly at another size."""
+    reference = folder.rig.reference
     if reference not in frame.modalities:
         return ids
-    height, width = recording.image(frame, reference).shape[:2]
+    height, width = folder.image(frame, reference).shape[:2]
     return np.asarray(cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT))
 
 
 def _sums(mapping: TeacherMap, names: list[str], classes: tuple[str, ...], teacher: str) -> torch.Tensor:
-    """float32 [C + 1, T]: which of the teacher's classes make up each of the rig's; the last row takes the rest."""
+    """float32 [C + 1, T]: sums the teacher's classes into each of the rig's; the last row collects the rest."""
     sums = torch.zeros(len(classes) + 1, len(names))
     sums[-1] = 1.0
     for name, target in mapping.classes.items():
         if name not in names:
             close = difflib.get_close_matches(name, names, n=3)
             hint = f" Did you mean {' or '.join(close)}?" if close else f" It knows {', '.join(names[:12])}, ..."
-            raise SartmError(f"mapping: '{name}' is no class of teacher '{teacher}'.{hint}")
+            raise SartmError(f"mapping: '{name}' is not a class of teacher '{teacher}'.{hint}")
         if target is None:
             continue
         if target not in classes:
-            raise SartmError(f"mapping: '{target}' is no class of the rig: {', '.join(classes)}.")
-        named = [index for index, known in enumerate(names) if known == name]  # some models use a name twice
+            raise SartmError(f"mapping: '{target}' is not a class of the rig: {', '.join(classes)}.")
+        named = [index for index, known in enumerate(names) if known == name]  # some models repeat a name
         sums[classes.index(target), named] = 1.0
         sums[-1, named] = 0.0
     return sums

@@ -1,4 +1,4 @@
-"""Checkpoints that are never half written, and their way back into networks."""
+"""Writes checkpoints atomically and loads them into networks."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,12 +30,12 @@ LAST, BEST = "last.ckpt", "best.ckpt"
 
 
 class KeepLastAndBest(Callback):
-    """Writes `last.ckpt` at every validation and `best.ckpt` when validation is better than ever.
+    """Writes `last.ckpt` at every validation and `best.ckpt` when validation improves.
 
     Args:
         out: the run's folder.
-        keep_every: optimiser steps; a validation at a multiple leaves a `step_N.ckpt` besides.
-        best_from: optimiser step; what validation finds until then does not count.
+        keep_every: optimiser steps; a validation at a multiple also writes `step_N.ckpt`.
+        best_from: optimiser step; validations up to it do not count.
     """
 
     def __init__(self, out: Path, keep_every: int | None = None, best_from: int = 0) -> None:
@@ -44,10 +44,10 @@ class KeepLastAndBest(Callback):
         self.validated_step, self.saved_step = -1, 0
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        self.saved_step = trainer.global_step  # of the checkpoint that is resumed
+        self.saved_step = trainer.global_step  # of the resumed checkpoint
 
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        if trainer.state.fn != TrainerFn.FITTING:  # the last look after the run: see `train`
+        if trainer.state.fn != TrainerFn.FITTING:  # the final validation after the run, in `train`
             return
         self.validated_step = self.saved_step = trainer.global_step
         miou = float(trainer.callback_metrics.get("val_miou", torch.tensor(0.0)))
@@ -66,13 +66,13 @@ class KeepLastAndBest(Callback):
     def _save(trainer: lightning.Trainer, path: Path) -> None:
         temporary = path.with_name(f".{path.name}.part")
         try:
-            trainer.save_checkpoint(temporary)  # every process takes part
+            trainer.save_checkpoint(temporary)  # collective: every process calls it
             if trainer.is_global_zero:
                 temporary.replace(path)
         except OSError as error:
             raise SartmError(
-                f"{path}: cannot be written ({error}). Free some space and go on with --resume; the last whole "
-                "checkpoint is untouched."
+                f"{path}: cannot be written ({error}). Free some space and continue with --resume; the last complete "
+                "checkpoint is intact."
             ) from error
         finally:
             if trainer.is_global_zero:
@@ -86,10 +86,10 @@ class KeepLastAndBest(Callback):
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint of ours, on the CPU.
+    """The content of a checkpoint written by `sartm train`, on the CPU.
 
     Raises:
-        SartmError: no checkpoint of ours; names the file.
+        SartmError: not such a checkpoint; names the file.
     """
     remedy = "Give a .ckpt file written by `sartm train`."
     try:
@@ -98,10 +98,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise SartmError(f"{path}: no such file. {remedy}") from None
     except IsADirectoryError:
         raise SartmError(f"{path}: is a folder. {remedy}") from None
-    except Exception as error:  # the unpickler raises whatever the bytes lead it to
-        raise SartmError(f"{path}: is no checkpoint ({type(error).__name__}). {remedy}") from error
+    except Exception as error:  # the unpickler may raise anything
+        raise SartmError(f"{path}: is not a checkpoint ({type(error).__name__}). {remedy}") from error
     if not isinstance(content, dict) or not {"hyper_parameters", "state_dict"} <= set(content):
-        raise SartmError(f"{path}: holds no training state of ours. {remedy}")
+        raise SartmError(f"{path}: has no training state of sartm. {remedy}")
     return content
 
 
@@ -118,7 +118,7 @@ def recipe_of(content: dict[str, Any], path: Path) -> Recipe:
 
 
 def load_network(path: Path) -> tuple[Network, Rig, Recipe]:
-    """The network of a checkpoint in its training form, with the rig and the recipe that made it; errors as above."""
+    """The network of a checkpoint in training form, its rig and its recipe; raises as `read_checkpoint` does."""
     content = read_checkpoint(path)
     rig = rig_from_dict(content["hyper_parameters"]["rig"], str(path))
     recipe = recipe_of(content, path)
@@ -126,54 +126,52 @@ def load_network(path: Path) -> tuple[Network, Rig, Recipe]:
     prefix = "network."
     state = {key.removeprefix(prefix): value for key, value in content["state_dict"].items() if key.startswith(prefix)}
     if difference := _difference(state, network.state_dict()):
-        raise SartmError(
-            f"{path}: {recipe.preset} was another network when it was trained: {difference}. Train it again."
-        )
+        raise SartmError(f"{path}: {recipe.preset} has changed since it was trained: {difference}. Train it again.")
     network.load_state_dict(state)
     return network, rig, recipe
 
 
 def load_all_weights(module: nn.Module, path: Path) -> None:
-    """Puts everything that a checkpoint learned into a module of the same network and rig.
+    """Loads all trained weights of a checkpoint into a module of the same network and rig.
 
     Raises:
-        SartmError: no checkpoint of ours, or one of another network; names the first difference.
+        SartmError: not a checkpoint of `sartm train`, or of another network; names the first difference.
     """
     trained, own = read_checkpoint(path)["state_dict"], module.state_dict()
     if difference := _difference(trained, own):
         raise SartmError(
-            f"start_from '{path}': is of another network, or of other modalities or classes: {difference}. Set preset, "
-            "network, backbone, lora_rank and data as they were; of another network initial_weights takes the "
-            "pre-trained part."
+            f"start_from '{path}': has another network, or other modalities or classes: {difference}. Set preset, "
+            "network, backbone, lora_rank and data as in that run; to take only the pre-trained part of another "
+            "network, use initial_weights."
         )
     module.load_state_dict(trained)
 
 
-def _difference(there: Mapping[str, torch.Tensor], here: Mapping[str, torch.Tensor]) -> str | None:
-    """The first tensor that is not of one shape in both, in words."""
+def _difference(stored: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> str | None:
+    """Describes the first tensor whose shapes differ."""
 
     def shape(state: Mapping[str, torch.Tensor], name: str) -> str:
         return str(list(state[name].shape)) if name in state else "missing"
 
-    for name in sorted(there.keys() | here.keys()):
-        if shape(there, name) != shape(here, name):
-            return f"{name} is {shape(there, name)} there and {shape(here, name)} here"
+    for name in sorted(stored.keys() | expected.keys()):
+        if shape(stored, name) != shape(expected, name):
+            return f"{name} is {shape(stored, name)} in the file, {shape(expected, name)} in the network"
     return None
 
 
 def load_initial_weights(network: Network, source: str) -> int:
-    """Puts pre-trained weights into a new network.
+    """Loads pre-trained weights into a new network.
 
     Args:
-        source: `sam2.1_tiny` and the like (`sartm weights list`); a SAM2 `.pt`; `nano`, ours; a `.safetensors` that
-            `sartm weights extract` wrote; or a checkpoint of ours, whose encoder and transformer are taken. For
-            mm_sam_adapter: SAM's `.pth`, a file or folder of `facebook/sam-vit-large`, or a checkpoint of ours.
+        source: `sam2.1_tiny` and the like (`sartm weights list`); a SAM2 `.pt`; `nano`, ours; a `.safetensors`
+            written by `sartm weights extract`; or a `.ckpt` of `sartm train`, whose encoder and transformer are used.
+            For mm_sam_adapter: SAM's `.pth`, a file or folder of `facebook/sam-vit-large`, or a `.ckpt`.
 
     Returns:
-        Number of tensors that were set.
+        Number of tensors loaded.
 
     Raises:
-        SartmError: no such weights, or nothing of them fits.
+        SartmError: no such weights, or they do not fit.
     """
     if isinstance(network, MMSamAdapter) and Path(source).suffix != ".ckpt" and not _is_ours(source):
         return len(load_sam(network, Path(source)).matched)
@@ -190,7 +188,7 @@ def load_initial_weights(network: Network, source: str) -> int:
                 "path of a .pt, .ckpt or .safetensors file."
             )
         trained = load_file(file)
-    own, trained = _plainly_named(network.pretrained_parameters()), _plainly_named(trained)
+    own, trained = _without_base_layer(network.pretrained_parameters()), _without_base_layer(trained)
     wrong = [name for name, tensor in trained.items() if name not in own or own[name].shape != tensor.shape]
     if wrong or set(own) - set(trained):
         name = wrong[0] if wrong else min(set(own) - set(trained))
@@ -201,34 +199,34 @@ def load_initial_weights(network: Network, source: str) -> int:
     return len(own)
 
 
-def _plainly_named(parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same, whichever layers have experts: LoRA keeps an adapted layer under `base_layer`."""
+def _without_base_layer(parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Names that do not depend on experts: LoRA keeps an adapted layer under `base_layer`."""
     return {name.replace(".base_layer", ""): tensor for name, tensor in parameters.items()}
 
 
 def _is_ours(source: str) -> bool:
-    """A file that `sartm weights extract` wrote: names begin with our part's."""
+    """Whether `sartm weights extract` wrote the file: its names start with ours."""
     if not source.endswith(".safetensors"):
         return False
     try:
         with safe_open(source, framework="pt") as content:
-            return any(name.startswith("vit.") for name in content.keys())  # noqa: SIM118 (no dictionary)
+            return any(name.startswith("vit.") for name in content.keys())  # noqa: SIM118 (not a dictionary)
     except (OSError, SafetensorError):
         return False
 
 
 def extract_pretrained(checkpoint: Path, out: Path) -> int:
-    """Writes encoder and transformer of a checkpoint, for `initial_weights`; half precision. Returns their number."""
+    """Writes encoder and transformer of a checkpoint in half precision, for `initial_weights`; returns their number."""
     from safetensors.torch import save_file
 
     network, _, recipe = load_network(checkpoint)
     alone = isinstance(network, MMSamAdapter) and not network.config.adapter
     if recipe.train_experts and not alone:
         raise SartmError(
-            f"{checkpoint}: its experts (or adapter) were trained as well, so the encoder alone is not what was "
-            "learned. Train with train_experts: false (mm_sam_adapter: network: {adapter: false})."
+            f"{checkpoint}: its experts (or adapter) were trained too, so the encoder alone is not the trained "
+            "model. Train with train_experts: false (mm_sam_adapter: network: {adapter: false})."
         )
-    pretrained = _plainly_named(network.pretrained_parameters())
+    pretrained = _without_base_layer(network.pretrained_parameters())
     tensors = {name: parameter.detach().half().contiguous() for name, parameter in pretrained.items()}
     with atomic_path(out) as temporary:
         save_file(tensors, temporary)

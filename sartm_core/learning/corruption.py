@@ -1,6 +1,6 @@
-"""What training does to its inputs so that the network learns to do without some of them.
+"""Drops and corrupts inputs in training, to make the network robust to missing sensors.
 
-Every sample has a generator of its own, seeded by its number in the run: the same for one process and for many.
+Every sample has its own generator, seeded by its number in the run, so results do not depend on the process count.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,10 +32,10 @@ def degrade(
 
     Args:
         planes: float [B, M, 3, H, W].
-        availability: bool [B, M], what each sample has; something is left of every sample.
+        availability: bool [B, M], what each sample has; every sample keeps at least one.
         std: [M, 3], the planes' deviations: the unit of the noise.
         generators: one per sample, on the CPU.
-        subset_share: probability that a sample loses modalities: k remain, k uniform from 1 to all, which ones uniform.
+        subset_share: probability that a sample loses modalities: k remain, with k and the choice uniform.
         corrupted_share: probability that a remaining modality is corrupted; one stays sound.
         corruptions: names of `CORRUPTIONS`, equally likely.
     """
@@ -48,7 +48,7 @@ def degrade(
             left[index, present[_random_subset(len(present), generator)]] = True
         remaining = left[index].nonzero().flatten().tolist()
         broken = [modality for modality in remaining if _uniform(generator) < corrupted_share]
-        if broken and len(broken) == len(remaining):  # with every sensor corrupted only noise would be learned
+        if broken and len(broken) == len(remaining):  # with every sensor corrupted, there is only noise to learn
             broken.pop(int(torch.randint(len(broken), (1,), generator=generator)))
         for modality in broken:
             name = corruptions[int(torch.randint(len(corruptions), (1,), generator=generator))]
@@ -63,7 +63,7 @@ def _uniform(generator: Generator) -> float:
 
 
 def _random_subset(count: int, generator: Generator) -> Tensor:
-    """Indices of a non-empty subset of `count` things."""
+    """Indices of a non-empty subset of `count` items."""
     chosen = int(torch.randint(1, count + 1, (1,), generator=generator))
     return torch.randperm(count, generator=generator)[:chosen]
 
@@ -77,7 +77,7 @@ def _noise(planes: Tensor, unit: Tensor, generator: Generator) -> Tensor:
 
 
 def _weak_noise(planes: Tensor, unit: Tensor, generator: Generator) -> Tensor:
-    """What a network can learn to bear: the papers' noise tests lie in its range."""
+    """Noise a network can learn to tolerate; covers the papers' noise tests."""
     return planes + unit * (0.1 + 0.6 * _uniform(generator)) * _normal(planes, generator)
 
 
@@ -95,7 +95,7 @@ def _blur(planes: Tensor, unit: Tensor, generator: Generator) -> Tensor:
 
 
 def _motion_blur(planes: Tensor, unit: Tensor, generator: Generator) -> Tensor:
-    """Along a row or a column: DELIVER's fault, cheaply."""
+    """Along a row or a column: a cheap version of DELIVER's fault."""
     length = 2 * int(planes.shape[-1] * (0.03 + 0.05 * _uniform(generator))) + 1
     kernel = (1, length) if _uniform(generator) < 0.7 else (length, 1)
     padding = (kernel[0] // 2, kernel[1] // 2)
@@ -107,12 +107,12 @@ def _dim(planes: Tensor, unit: Tensor, generator: Generator) -> Tensor:
 
 
 def _bright(planes: Tensor, unit: Tensor, generator: Generator) -> Tensor:
-    """Over-exposed: what passes the largest value is cut."""
+    """Over-exposed: values above the maximum are clipped."""
     return torch.minimum(planes * (2.5 + 4 * _uniform(generator)), planes.amax())
 
 
 def _jitter(planes: Tensor, unit: Tensor, generator: Generator) -> Tensor:
-    """Rows shifted sideways, each by its own amount: a shaking LiDAR."""
+    """Shifts each row sideways by its own amount, like a shaking LiDAR."""
     height, width = planes.shape[1:]
     shift = (torch.randn(height, 1, generator=generator) * 0.03 * width).round().long()
     columns = (torch.arange(width) + shift) % width
@@ -127,14 +127,14 @@ def _coarse(planes: Tensor, unit: Tensor, generator: Generator) -> Tensor:
 
 
 def _shifted(planes: Tensor, unit: Tensor, generator: Generator) -> Tensor:
-    """Out of calibration: the image of a camera that was knocked."""
+    """Miscalibration, as of a camera that was knocked."""
     limit = max(planes.shape[-1] // 8, 2)
     down, right = (torch.randint(-limit, limit + 1, (2,), generator=generator)).tolist()
     return planes.roll((down, right), dims=(1, 2))
 
 
 def _frozen(planes: Tensor, unit: Tensor, generator: Generator) -> Tensor:
-    """A sound image of another place under the same light: its own, mirrored and turned."""
+    """An intact image of another place in the same light: its own, mirrored and rolled."""
     width = planes.shape[-1]
     return planes.flip(2).roll(int(torch.randint(width, (1,), generator=generator)), dims=2)
 

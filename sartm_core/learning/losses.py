@@ -1,4 +1,4 @@
-"""Losses. Each is normalised over the whole batch of all processes, so one and many give the same."""
+"""Losses, each normalised over the batch of all processes, so the process count does not matter."""
 
 import math
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from sartm_core.segmentation import UNLABELLED
 
 OHEM_THRESHOLD = -math.log(0.7)
-"""Pixels whose class got less than 0.7 are hard."""
+"""Pixels whose class has a probability below 0.7 are hard."""
 
 
 def mean_over_processes(total: Tensor, count: Tensor) -> Tensor:
-    """Total / count over the batch of all processes, such that the mean of the processes' gradients is its gradient."""
+    """Total / count over the batch of all processes, scaled so that averaged gradients are those of the result."""
     if distributed.is_available() and distributed.is_initialized():
         count = count.clone()
         distributed.all_reduce(count)
@@ -25,10 +25,10 @@ def mean_over_processes(total: Tensor, count: Tensor) -> Tensor:
 def ohem_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
     """Cross-entropy over the hard pixels of each image (online hard example mining, MLE-SAM eq. 13).
 
-    Chosen per image, at least a sixteenth of its valid pixels, so one and many processes agree.
+    Chosen per image, at least a sixteenth of its valid pixels, so the process count does not matter.
 
     Args:
-        logits: [B, C, h, w]; brought to the truth's size.
+        logits: [B, C, h, w]; resized to the truth.
         truth: int64 [B, H, W]; 255 is ignored.
 
     Returns:
@@ -52,12 +52,12 @@ def ohem_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def dice(logits: Tensor, truth: Tensor) -> Tensor:
-    """1 - Dice coefficient of each class that an image holds (V-Net, arXiv 1606.04797, eq. 3, without the squares).
+    """1 - Dice coefficient of each class in an image (V-Net, arXiv 1606.04797, eq. 3, without the squares).
 
-    Small things weigh as much as large ones, as they do in mIoU. Per image, so one and many processes agree.
+    Small objects weigh as much as large ones, as in mIoU. Per image, so the process count does not matter.
 
     Args:
-        logits: [B, C, h, w]; brought to the truth's size.
+        logits: [B, C, h, w]; resized to the truth.
         truth: int64 [B, H, W]; 255 is ignored.
 
     Returns:
@@ -76,11 +76,11 @@ def dice(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def label_consistency(logits: Tensor, truth: Tensor) -> Tensor:
-    """L_cr of SARTM (eq. 13, terse; our reading): KL between labels and the distribution that a 1x1 classifier predicts
-    from a feature. With labels that are certain this is the cross-entropy; mean over the labelled pixels of the batch.
+    """L_cr of SARTM (eq. 13, in our reading): KL between labels and the distribution that a 1x1 classifier predicts
+    from a feature. For hard labels this is the cross-entropy; mean over the labelled pixels of the batch.
 
     Args:
-        logits: [B, C, h, w] of the classifier; the truth is brought to their size.
+        logits: [B, C, h, w] of the classifier; the truth is resized to them.
         truth: int64 [B, H, W]; 255 is ignored.
     """
     small = _at_size(truth, logits.shape[2:])
@@ -92,7 +92,7 @@ def language_similarity(features: Tensor, truth: Tensor, texts: Tensor, known: T
     """L_se of SARTM: KL between the self-similarity of class prototypes and that of the classes' texts.
 
     Prototypes are the mean features of each class over the batch of all processes; the rows of both cosine matrices
-    become distributions by a softmax. Classes that the batch lacks, or that have no text, are left out.
+    become distributions by a softmax. Classes without pixels in the batch, or without a text, are ignored.
 
     Args:
         features: [B, D, h, w], fused.
@@ -101,7 +101,7 @@ def language_similarity(features: Tensor, truth: Tensor, texts: Tensor, known: T
         known: bool [C], which classes have one.
 
     Returns:
-        Scalar; 0 where fewer than two classes are left.
+        Scalar; 0 if fewer than two classes remain.
     """
     sums, counts = prototype_sums(features, truth, len(texts))
     present = (counts > 0) & known.to(counts.device)

@@ -1,4 +1,4 @@
-"""Recipes with changes from the command line: `--set losses.language=100`."""
+"""Applies changes from the command line to recipes: `--set losses.language=100`."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from sartm_core.learning.recipe import Recipe
 
 
 def read_recipe(path: Path, changes: list[str] | None = None) -> Recipe:
-    """Reads a recipe file and applies changes, `a.b.0.c=value` with a YAML value each.
+    """Reads a recipe file and applies changes `a.b.0.c=value`, with YAML values.
 
     Raises:
         SartmError: faults in the file or in a change; names the field.
@@ -24,11 +24,11 @@ def read_recipe(path: Path, changes: list[str] | None = None) -> Recipe:
         try:
             _put(content, key.strip().split("."), yaml.safe_load(value))
         except yaml.YAMLError as error:
-            raise SartmError(f"--set {change}: the value is no YAML ({error}).") from error
+            raise SartmError(f"--set {change}: the value is not valid YAML ({error}).") from error
         except (LookupError, TypeError, ValueError) as error:
-            raise SartmError(f"--set {change}: the recipe has no place '{key}'.") from error
+            raise SartmError(f"--set {change}: the recipe has no field '{key}'.") from error
     if isinstance(content.get("data"), dict) and content["data"].get("root") is not None:
-        content["data"].pop("simulated", None)  # a data set given by hand takes the place of the simulator
+        content["data"].pop("simulated", None)  # an explicit data set replaces the simulator
     return check(content, Recipe, str(path))
 
 

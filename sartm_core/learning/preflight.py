@@ -1,4 +1,4 @@
-"""Before a run starts: what is cheaper to find now than after hours. All raise SartmError with what would mend it."""
+"""Checks before a run, to fail early. All raise SartmError with how to fix it."""
 
 import logging
 from pathlib import Path
@@ -17,7 +17,7 @@ SANITY_FRAMES = 8
 
 
 def check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
-    """Makes the folder; refuses to overwrite a run, or to resume one of another recipe."""
+    """Creates the folder; refuses to overwrite a run, or to resume one with another recipe."""
     out.mkdir(parents=True, exist_ok=True)
     last = out / LAST
     if resume and not last.is_file():
@@ -27,15 +27,15 @@ def check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
         changed = [name for name in Recipe.model_fields if getattr(before, name) != getattr(recipe, name)]
         if changed:
             raise SartmError(
-                f"{last}: was made by another recipe: {changed[0]} was {getattr(before, changed[0])!r}, now it is "
-                f"{getattr(recipe, changed[0])!r}. Resume with the same recipe and options, or start another run."
+                f"{last}: was written with another recipe: {changed[0]} was {getattr(before, changed[0])!r}, now it is "
+                f"{getattr(recipe, changed[0])!r}. Resume with the same recipe and options, or start a new run."
             )
     elif last.is_file():
-        raise SartmError(f"{out}: holds a run already. Go on with --resume, or choose another --out.")
+        raise SartmError(f"{out}: already holds a run. Continue with --resume, or choose another --out.")
 
 
 def check_accelerator(name: str) -> None:
-    """As Lightning names it, and there."""
+    """Checks that the accelerator is known and available."""
     if name not in ("auto", "cpu", "gpu"):
         raise SartmError(f"accelerator '{name}' is unknown. Known: auto, cpu, gpu.")
     if name == "gpu" and not torch.cuda.is_available():
@@ -43,26 +43,26 @@ def check_accelerator(name: str) -> None:
 
 
 def precision(asked: str, accelerator: str) -> str:
-    """What is used: a CPU without bfloat16 arithmetic would emulate it, eight times as slow as float32."""
+    """The precision to use: a CPU without bfloat16 would emulate it, eight times slower than float32."""
     on_cpu = accelerator == "cpu" or not torch.cuda.is_available()
     if asked == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        log.warning("precision %s: this CPU has no bfloat16 arithmetic and would emulate it; 32-true is used", asked)
+        log.warning("precision %s: this CPU would only emulate bfloat16; 32-true is used instead", asked)
         return "32-true"
     return asked
 
 
 def check_division(recipe: Recipe, processes: int) -> None:
-    """Every process gets as many samples of each batch."""
+    """Checks that every process gets equally many samples of each batch."""
     for index, stage in enumerate(recipe.stages):
         if stage.batch % (processes * recipe.accumulate):
             raise SartmError(
-                f"recipe '{recipe.name}', stages.{index}.batch: {stage.batch} cannot be spread over {processes} "
-                f"processes, {recipe.accumulate} micro-batches each. A multiple of {processes * recipe.accumulate} can."
+                f"recipe '{recipe.name}', stages.{index}.batch: {stage.batch} cannot be split over {processes} "
+                f"processes, {recipe.accumulate} micro-batches each. Use a multiple of {processes * recipe.accumulate}."
             )
 
 
 def check_sanity(recipe: Recipe, source: Source, split: str) -> None:
-    """The first frames have labels, and no label outside of the class list."""
+    """Checks that the first frames have labels, and none outside the class list."""
     labelled = 0
     for index in range(min(SANITY_FRAMES, len(source))):
         _, truth = source.read(Draw(index, index, recipe.stages[-1].size))
@@ -71,4 +71,4 @@ def check_sanity(recipe: Recipe, source: Source, split: str) -> None:
         if wrong.size:
             raise SartmError(f"{split} frame {index}: label {wrong[0]}, expected 0 to {len(source.rig.classes) - 1}.")
     if not labelled:
-        raise SartmError(f"{split}: no pixel of the first {SANITY_FRAMES} frames is labelled. Are these the labels?")
+        raise SartmError(f"{split}: no pixel of the first {SANITY_FRAMES} frames is labelled. Are these label images?")

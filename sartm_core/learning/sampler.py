@@ -1,4 +1,4 @@
-"""Which frame is drawn when: a function of recipe and position alone, so that a run can be cut, resumed and spread."""
+"""Order of the frames: depends on recipe and position alone, so a run can be interrupted, resumed and distributed."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ class Draw(NamedTuple):
 
     Attributes:
         number: counts the samples of the run; seeds augmentation and corruption.
-        frame: its place in the training set.
+        frame: its index in the training set.
         size: height, width of the crop.
     """
 
@@ -32,15 +32,15 @@ class StagePlan(NamedTuple):
 
 
 class RunSampler(Sampler[list[Draw]]):
-    """Micro-batches of one process, from the first or from a later one on.
+    """Micro-batches of one process, from the first or a later one.
 
     Args:
         stages: in order.
         frames: number of frames in the training set.
-        seed: of the order; every pass over the frames has another.
+        seed: of the order, which differs in every epoch.
         accumulate: micro-batches per step.
-        rank, world: this process of how many.
-        first: micro-batches that are done already.
+        rank, world: index of this process and number of processes.
+        first: number of micro-batches to skip, already done.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class RunSampler(Sampler[list[Draw]]):
         self.accumulate, self.rank, self.world, self.first = accumulate, rank, world, first
 
     def __len__(self) -> int:
-        """Of the whole run, those that are done included, as Lightning counts."""
+        """Of the whole run, including those already done, as Lightning counts."""
         return sum(stage.steps for stage in self.stages) * self.accumulate
 
     def __iter__(self) -> Iterator[list[Draw]]:
@@ -60,14 +60,14 @@ class RunSampler(Sampler[list[Draw]]):
             for _ in range(stage.steps):
                 for micro in range(self.accumulate):
                     if position >= self.first:
-                        begin = number + (micro * self.world + self.rank) * share
-                        yield [self._draw(begin + offset, stage.size) for offset in range(share)]
+                        start = number + (micro * self.world + self.rank) * share
+                        yield [self._draw(start + offset, stage.size) for offset in range(share)]
                     position += 1
                 number += stage.batch
 
     def _draw(self, number: int, size: Size) -> Draw:
-        turn, place = divmod(number, self.frames)
-        if turn != getattr(self, "_turn", None):
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + turn)
-            self._turn, self._order = turn, torch.randperm(self.frames, generator=generator).tolist()
-        return Draw(number, self._order[place], size)
+        epoch, index = divmod(number, self.frames)
+        if epoch != getattr(self, "_epoch", None):
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            self._epoch, self._order = epoch, torch.randperm(self.frames, generator=generator).tolist()
+        return Draw(number, self._order[index], size)

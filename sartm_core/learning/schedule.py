@@ -1,4 +1,4 @@
-"""The learning rate over a run: in every stage a warm-up, then polynomial decay with power 0.9."""
+"""Learning-rate schedule: in every stage a warm-up, then polynomial decay with power 0.9."""
 
 from collections.abc import Callable
 
@@ -8,9 +8,9 @@ POWER = 0.9
 
 
 def stage_factors(recipe: Recipe, steps: list[int]) -> Callable[[int], float]:
-    """Step of the run -> learning rate.
+    """Returns a function: step of the run -> learning rate.
 
-    The warm-up is exponential from `warm_up_ratio` of the rate (the lineage's WarmupPolyLR).
+    The warm-up is exponential from `warm_up_ratio` of the rate (WarmupPolyLR in DELIVER's code).
 
     Args:
         recipe: rates, warm-up.

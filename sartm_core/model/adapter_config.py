@@ -1,4 +1,4 @@
-"""The shape of MM SAM-adapter; see `mm_sam_adapter`."""
+"""Configuration of MM SAM-adapter; see `mm_sam_adapter`."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -13,18 +13,18 @@ VIT_BACKBONES = ("nano", "base", "large")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterConfig:
-    """Everything that decides the network's shape.
+    """Everything that determines the network's architecture.
 
     Attributes:
         backbone: `nano`, `base` or `large`: SAM's ViT.
         modalities: names, in rig order.
-        reference: the modality that the ViT sees.
+        reference: the modality the ViT takes as input.
         classes: number of classes.
-        adapter: False is the baseline: ViT and head alone, the other modalities are not used.
-        branch: what the pyramid is made of: `fused`, all modalities; `auxiliary`, all but the reference; `reference`.
+        adapter: False is the baseline: ViT and head only, other modalities are ignored.
+        branch: source of the pyramid: `fused`, all modalities; `auxiliary`, all but the reference; `reference`.
         fusion: `road`, or `add`, a plain mean.
         symmetric: branches as heavy as the ViT.
-        extractors: False leaves out the way from the ViT back to the pyramid.
+        extractors: False removes the path from the ViT back to the pyramid.
     """
 
     changeable: ClassVar[frozenset[str]] = frozenset({"adapter", "branch", "fusion", "symmetric", "extractors"})
@@ -49,13 +49,13 @@ class AdapterConfig:
                 f"network: expected modalities and classes, got {len(self.modalities)} and {self.classes}."
             )
         if self.reference not in self.modalities:
-            raise SartmError(f"network: the reference '{self.reference}' is none of {', '.join(self.modalities)}.")
+            raise SartmError(f"network: the reference '{self.reference}' is not one of {', '.join(self.modalities)}.")
         if self.adapter and self.branch == "auxiliary" and len(self.modalities) == 1:
             raise SartmError("network.branch: 'auxiliary' needs a modality besides the reference.")
 
     @property
     def used(self) -> tuple[int, ...]:
-        """Indices of the modalities that make the pyramid."""
+        """Indices of the modalities that form the pyramid."""
         reference = self.modalities.index(self.reference)
         every = range(len(self.modalities))
         if not self.adapter or self.branch == "reference":

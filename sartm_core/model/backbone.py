@@ -17,7 +17,7 @@ OFFICIAL = {
     "base_plus": "sam2.1_hiera_b+.yaml",
     "large": "sam2.1_hiera_l.yaml",
 }
-"""The official encoders and the files inside the `sam2` package that describe them."""
+"""The official encoders and their configuration files inside the `sam2` package."""
 
 BACKBONES = ("nano", *OFFICIAL)
 
@@ -35,7 +35,7 @@ def build_image_encoder(name: str) -> "ImageEncoder":
         return _nano()
     if name not in OFFICIAL:
         raise SartmError(f"backbone: '{name}' is unknown. Known: {', '.join(BACKBONES)}.")
-    # Importing sam2 initialises Hydra for the whole process: only when a backbone is built.
+    # Importing sam2 initialises Hydra for the whole process: deferred until a backbone is built.
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 

@@ -19,10 +19,10 @@ CONVNEXTS: dict[str, tuple[Widths, Widths]] = {
 class ConvNext(nn.Module):
     """[R, 3, H, W] -> four levels [R, C_i, H / 2^(i+2), W / 2^(i+2)], each normalised over its channels.
 
-    The body keeps the names of `transformers`' ConvNextBackbone: its checkpoints load.
+    The body keeps the names of `transformers`' ConvNextBackbone, so its checkpoints load.
 
     Args:
-        name: of `CONVNEXTS`.
+        name: key of `CONVNEXTS`.
     """
 
     def __init__(self, name: str) -> None:

@@ -1,7 +1,7 @@
 """SAM2's mask decoder with one class token per class.
 
-SAM2's two-way transformer, upscaling and high-resolution skips by their own names and classes (checkpoints load);
-prompts, IoU head and object scores are left out.
+SAM2's two-way transformer, upscaling and high-resolution skips keep their names and classes, so checkpoints load;
+prompts, IoU head and object scores are omitted.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""SAM2's official checkpoints: where they are, a download that resumes, a check of what came."""
+"""SAM2's official checkpoints: their addresses and a resumable, verified download."""
 
 import os
 import urllib.error
@@ -20,7 +20,7 @@ class Official:
 
     Attributes:
         url: its official address.
-        backbone: our name of the size.
+        backbone: our name for the size.
     """
 
     url: str
@@ -43,7 +43,7 @@ def cache_folder() -> Path:
 
 
 def local_path(name: str, folder: Path | None = None) -> Path:
-    """Where a checkpoint lies or will lie.
+    """Local path of a checkpoint, downloaded or not.
 
     Raises:
         SartmError: unknown name.
@@ -56,16 +56,16 @@ def local_path(name: str, folder: Path | None = None) -> Path:
 def pull(
     name: str, folder: Path | None = None, url: str | None = None, progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """Downloads a checkpoint unless it is there; an interrupted download goes on where it ended.
+    """Downloads a checkpoint unless it is present; an interrupted download resumes.
 
     Args:
         name: key of `CHECKPOINTS`.
         folder: by default `cache_folder()`.
         url: another address of the same file, such as a mirror's.
-        progress: gets bytes so far and in all.
+        progress: called with bytes so far and in total.
 
     Raises:
-        SartmError: no connection, the server refuses, or the transfer broke off; names the address and what to do.
+        SartmError: no connection, the server refuses, or the transfer is incomplete; names the address and what to do.
     """
     path, source = local_path(name, folder), url or CHECKPOINTS[name].url
     if path.is_file():
@@ -76,25 +76,23 @@ def pull(
         done, total = _transfer(source, partial, progress)
     except urllib.error.HTTPError as error:
         raise SartmError(
-            f"{source}: the server answers {error.code} {error.reason}. Give another address with --url."
+            f"{source}: the server answered {error.code} {error.reason}. Give another address with --url."
         ) from error
     except (OSError, ValueError) as error:
         raise SartmError(
             f"{source}: no connection ({error}). Try again, or give another address with --url."
         ) from error
     if done != total:
-        raise SartmError(
-            f"{source}: the transfer ended after {done} of {total} bytes. Run it again: it goes on from there."
-        )
+        raise SartmError(f"{source}: the transfer ended after {done} of {total} bytes. Run it again to resume.")
     partial.replace(path)
     return path
 
 
 def _transfer(source: str, partial: Path, progress: Callable[[int, int], None] | None) -> tuple[int, int]:
-    """Appends what is missing to `partial`; returns its size and the size that the server announced."""
+    """Appends the missing bytes to `partial`; returns its size and the size announced by the server."""
     present = partial.stat().st_size if partial.is_file() else 0
     if not source.startswith(("http://", "https://")):
-        raise ValueError("expected an address that begins with http:// or https://")
+        raise ValueError("expected an address that starts with http:// or https://")
     headers = {"Range": f"bytes={present}-"} if present else {}
     request = urllib.request.Request(source, headers=headers)  # noqa: S310 (checked above)
     try:
@@ -102,7 +100,7 @@ def _transfer(source: str, partial: Path, progress: Callable[[int, int], None] |
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
-        # Nothing is left to send: all came before the last run could rename it.
+        # The file is complete: the last run ended before renaming it.
         return present, int(error.headers.get("Content-Range", f"*/{present}").rsplit("/", 1)[1])
     with response:
         resumed = response.status == 206

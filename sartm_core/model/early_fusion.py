@@ -11,10 +11,10 @@ from sartm_core.model.presets import NetworkConfig
 class EarlyFusionNetwork(MultiModalNetwork):
     """One encoder for the stacked planes; an absent modality's channels hold its mean.
 
-    Its routing weights are those of a plain mean: no weight is applied, every present modality enters alike.
+    Reports the routing weights of a plain mean: none is applied, present modalities are treated alike.
 
     Args:
-        config, form: as `MultiModalNetwork`'s.
+        config, form: as in `MultiModalNetwork`.
     """
 
     classifies_rows = False
@@ -39,7 +39,7 @@ class EarlyFusionNetwork(MultiModalNetwork):
         return None
 
     def encode_alike(self, planes: Tensor, modality: Tensor, half: bool) -> list[Tensor]:
-        """[R, 3, H, W] -> the same, normalised."""
+        """[R, 3, H, W] -> the same shape, normalised."""
         return [self.normalised(planes, modality)]
 
     def decode(self, features: list[Tensor], sample: Tensor, modality: Tensor, availability: Tensor) -> NetworkOutput:

@@ -1,4 +1,4 @@
-"""Experts as peft adapters on disk: a folder per modality that stock peft reads."""
+"""Experts as peft adapters on disk: one folder per modality, readable by stock peft."""
 
 import dataclasses
 import json
@@ -34,10 +34,10 @@ def save_experts(network: MultiModalNetwork, folder: Path) -> None:
 
 
 def load_expert(network: MultiModalNetwork, name: str, folder: Path) -> None:
-    """Fills the expert of one modality from `folder`; the others are not touched.
+    """Loads the expert of one modality from `folder`; the others are unchanged.
 
     Raises:
-        SartmError: no adapter there, another rank, another width, or an adapter of another model.
+        SartmError: no adapter found, or one of another rank, width or model.
     """
     path = folder / WEIGHTS
     if not path.is_file():
@@ -63,17 +63,17 @@ def load_expert(network: MultiModalNetwork, name: str, folder: Path) -> None:
     expected = {key for key in own if f".lora_A.{name}." in key or f".lora_B.{name}." in key}
     if missing := sorted(expected - filled.keys()):
         raise SartmError(
-            f"{path}: has nothing for {len(missing)} of {len(expected)} layers, the first is {missing[0]}{_PATCHES}."
+            f"{path}: lacks {len(missing)} of {len(expected)} layers, the first is {missing[0]}{_PATCHES}."
         )
     network.encoder.load_state_dict(own | filled)
 
 
 @torch.no_grad()
 def with_modalities(network: MultiModalNetwork, modalities: tuple[str, ...]) -> MultiModalNetwork:
-    """A network for more (or fewer, or reordered) modalities that keeps everything the given one has learned.
+    """A network for more, fewer or reordered modalities that keeps everything the given one has learned.
 
-    Experts and statistics move by name; a new modality's expert starts without effect (B = 0), its statistics at 0 and
-    1. Routing and heads are shared by all modalities and stay as they are. A new one counts as dense and of full size.
+    Experts and statistics are copied by name; a new modality's expert starts without effect (B = 0), with mean 0 and
+    deviation 1. Routing and heads are shared and unchanged. A new modality counts as dense and of full size.
     """
     config = network.config
     extended = MultiModalNetwork(

@@ -1,6 +1,6 @@
 """peft's LoRA layers with a batched forward: every row of the batch goes through the expert of its own modality.
 
-Apart from `lora` because only training needs peft.
+Separate from `lora` because only training needs peft.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from sartm_core.model.lora import RowExperts
 
 
 def expert_layer_classes(modalities: tuple[str, ...], experts: RowExperts) -> dict[type[nn.Module], type[nn.Module]]:
-    """Kind of layer -> a subclass of peft's that knows the order of the modalities and shares `experts`."""
+    """Layer type -> a subclass of peft's that knows the order of the modalities and shares `experts`."""
 
     def stacked(adapters: Any) -> Tensor:
         return torch.stack([adapters[name].weight for name in modalities])
@@ -32,7 +32,7 @@ def expert_layer_classes(modalities: tuple[str, ...], experts: RowExperts) -> di
             rows = experts.current(x.shape[0])
             a, b = stacked(self.lora_A), stacked(self.lora_B)[rows].flatten(2)  # [M, r, in, k, k], [R, out, r]
             base = self.base_layer
-            # All experts' first halves in one convolution: they are narrow.
+            # A of all experts in one convolution, since they are narrow.
             low = F.conv2d(x, a.flatten(0, 1), stride=base.stride, padding=base.padding)
             height, width = low.shape[2:]
             low = low.reshape(len(x), *a.shape[:2], -1)[torch.arange(len(x), device=x.device), rows]  # [R, r, h w]

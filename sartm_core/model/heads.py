@@ -1,4 +1,4 @@
-"""The auxiliary heads: a second way from the fused pyramid to class scores."""
+"""The auxiliary heads: a second path from the fused pyramid to class scores."""
 
 import torch
 import torch.nn.functional as F
@@ -34,10 +34,10 @@ class FpnHead(nn.Module):
 
 
 class MlpHead(nn.Module):
-    """MLE-SAM's head, as SegFormer's (arXiv 2412.04220, section III-E): an MLP per level, upsample, concatenate, fuse.
+    """MLE-SAM's SegFormer head (arXiv 2412.04220, section III-E): an MLP per level, upsample, concatenate, fuse.
 
     Args:
-        channels: of the levels, the finest first.
+        channels: of the levels, finest first.
         classes: number of classes, C.
         width: of the head.
     """
@@ -67,7 +67,7 @@ class MlpHead(nn.Module):
 class DeepLabHead(nn.Module):
     """SARTM's ablation: DeepLab v3+ (arXiv 1802.02611), atrous convolutions of several rates on the coarse level.
 
-    GroupNorm stands for BatchNorm. The rates suit stride 16.
+    GroupNorm replaces BatchNorm. The rates suit stride 16.
 
     Args:
         channels: of the three levels.

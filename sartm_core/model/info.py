@@ -1,4 +1,4 @@
-"""What a network is made of and what it costs, without running it."""
+"""Parameters and cost of a network, without running it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,11 +16,11 @@ def describe(config: NetworkConfiguration, size: tuple[int, int]) -> dict[str, A
     """Parameters and GFLOP (1 multiply-add = 2) of a network with merged experts, at an input size (height, width).
 
     Returns:
-        `parameters` (total, trainable when SAM2's are frozen, per part, LoRA per expert), `frozen` (parameters per
-        part), and `gflop`: the encoder for one modality, what follows it, and the whole for 1 to M modalities.
+        `parameters` (total, trainable with SAM2's frozen, per part, LoRA per expert), `frozen` (parameters per
+        part), and `gflop`: the encoder for one modality, the rest, and the whole network for 1 to M modalities.
 
     Raises:
-        SartmError: a side is no multiple of 32.
+        SartmError: a side is not a multiple of 32.
     """
     network = build_network(config)
     network.freeze_pretrained(True)
@@ -63,7 +63,7 @@ def _count(module: nn.Module) -> int:
 
 
 def _gflop(network: Network, size: tuple[int, int], present: Sequence[int], decode: bool) -> float:
-    """Counted on the meta device: shapes without numbers, but for the indices, on which the work depends."""
+    """Counted on the meta device; only the indices, on which the cost depends, have values."""
     modality = torch.tensor(present)
     sample = torch.zeros_like(modality)
     availability = torch.zeros(1, len(network.config.modalities), dtype=torch.bool)

@@ -18,7 +18,7 @@ class TextTeacher:
 
     Attributes:
         embeddings: float32 [C, D]; 0 for a class without a text.
-        known: bool [C]; classes without a text leave every language loss.
+        known: bool [C]; classes without a text are excluded from the language losses.
     """
 
     embeddings: Tensor
@@ -26,7 +26,7 @@ class TextTeacher:
 
 
 def texts_of(recipe: dict[str, Any], class_names: tuple[str, ...]) -> TextTeacher | None:
-    """The teacher that a recipe (as a bundle holds it) names; None where it names none."""
+    """The teacher named by a recipe (as stored in a bundle); None if it names none."""
     source = recipe.get("texts")
     if not source:
         return None
@@ -36,9 +36,9 @@ def texts_of(recipe: dict[str, Any], class_names: tuple[str, ...]) -> TextTeache
 
 
 def from_file(path: Path, class_names: tuple[str, ...]) -> TextTeacher:
-    """Picks the classes' rows out of a table of named embeddings.
+    """Selects the classes' rows from a table of named embeddings.
 
-    Names are compared without case, with `_` for blanks; without a `car`, LVIS's `car_(automobile)` is found.
+    Names are matched ignoring case, with `_` for spaces; without a `car`, LVIS's `car_(automobile)` matches.
 
     Args:
         path: a `.npz` with `names` [N] and `embeddings` [N, D], or a `.npy` [N, D] with its names in the `.txt`
@@ -46,17 +46,15 @@ def from_file(path: Path, class_names: tuple[str, ...]) -> TextTeacher:
         class_names: C names.
 
     Raises:
-        SartmError: the file is missing or malformed, or knows none of the classes.
+        SartmError: the file is missing or malformed, or has none of the classes.
     """
     names, table = _read_table(path)
     exact = {_key(name): index for index, name in reversed(list(enumerate(names)))}
-    without_remark = {key.split("_(")[0]: index for key, index in reversed(exact.items())}
-    rows = without_remark | exact
+    without_suffix = {key.split("_(")[0]: index for key, index in reversed(exact.items())}
+    rows = without_suffix | exact
     found = [rows.get(_key(name)) for name in class_names]
     if all(row is None for row in found):
-        raise SartmError(
-            f"{path}: knows none of the classes {', '.join(class_names)}; it has {len(names)} other names."
-        )
+        raise SartmError(f"{path}: has none of the classes {', '.join(class_names)}; it has {len(names)} other names.")
     embeddings = torch.zeros(len(class_names), table.shape[1])
     for index, row in enumerate(found):
         if row is not None:
@@ -69,11 +67,11 @@ def from_clip(model: str, class_names: tuple[str, ...], prompt: str = "{}") -> T
 
     Args:
         model: a local folder or a name on the Hugging Face hub, such as `openai/clip-vit-base-patch32`.
-        class_names: C names; `_` reads as a blank.
-        prompt: with `{}` for the name; SARTM uses the bare names.
+        class_names: C names; `_` is read as a space.
+        prompt: contains `{}` for the name; SARTM uses the bare names.
 
     Raises:
-        SartmError: the prompt has no place for the name, or the model cannot be loaded.
+        SartmError: the prompt has no `{}`, or the model cannot be loaded.
     """
     if "{}" not in prompt:
         raise SartmError(f"prompt: expected '{{}}' where the class name goes, got '{prompt}'.")

@@ -1,12 +1,12 @@
-"""LoRA experts: low-rank updates per modality, all of them in one batched pass.
+"""LoRA experts: low-rank updates per modality, applied in one batched pass.
 
 MLE-SAM (arXiv 2412.04220) eq. 4-6: W_m = W + B_m A_m for q and v of every attention block, one expert per modality m.
-Ours adapt the patch embedding as well: SAM2's first filters were made for colour images, and what they lose of a
-thermal image or of sparse points no attention brings back. Injection, initialisation and file format are peft's. A row
-of the batch is one modality of one sample; `RowExperts` tells every layer which expert each row uses.
+Ours adapt the patch embedding as well: SAM2's first filters were trained on colour images, and attention cannot recover
+what they lose of a thermal image or of sparse points. Injection, initialisation and file format are peft's. A row of
+the batch is one modality of one sample; `RowExperts` tells every layer which expert each row uses.
 
-Hiera's fused qkv is wider at its output than at its input where the stage changes; split into three Linears each
-expert gets the right width by itself.
+Hiera's fused qkv is wider at its output than at its input where the stage changes; split into three Linears, each
+expert has the right width.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,7 @@ class RowExperts:
 
 
 class SplitQKV(nn.Module):
-    """SAM2's fused qkv projection as three Linears, so that LoRA can adapt q and v alone; equal bit for bit."""
+    """SAM2's fused qkv projection as three Linears, so that LoRA can adapt q and v alone; bit-exact."""
 
     def __init__(self, fused: nn.Linear) -> None:
         super().__init__()
@@ -54,9 +54,9 @@ class SplitQKV(nn.Module):
                 part.bias.copy_(bias)
 
     def forward(self, x: Tensor) -> Tensor:  # [N, h, w, in] -> [N, h, w, 3 out]
-        if torch.is_autocast_enabled(x.device.type):  # once, not by each of the three and their experts
+        if torch.is_autocast_enabled(x.device.type):  # once, instead of in each of the three and their experts
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        # On a CPU ten times as fast as `cat`, which copies the narrow rows one by one.
+        # Ten times faster than `cat` on a CPU, which copies the narrow rows one by one.
         return torch.stack([self.q(x), self.k(x), self.v(x)], dim=-2).flatten(-2)
 
 
@@ -76,7 +76,7 @@ class StackedQKV(nn.Module):
         self.experts = experts
 
     def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
-        """Experts adapt q and v alone: k, the same for all modalities, is kept once."""
+        """Experts adapt q and v alone: k, the same for all modalities, is stored once."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
         q, k, v = destination.pop(f"{prefix}weight").chunk(3, dim=1)
         destination |= {f"{prefix}q": q.contiguous(), f"{prefix}k": k[0].contiguous(), f"{prefix}v": v.contiguous()}
@@ -90,7 +90,7 @@ class StackedQKV(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # [N, h, w, in] -> [N, h, w, out]
         rows = self.experts.current(x.shape[0])
-        # Windows of one row lie together. (`len` would fix the number of rows while a graph is traced.)
+        # Windows of one row are adjacent. (`len` would freeze the number of rows in a traced graph.)
         tokens = x.reshape(rows.shape[0], -1, x.shape[-1])
         out = torch.baddbmm(self.bias, tokens, self.weight[rows].transpose(1, 2))
         return out.reshape(*x.shape[:-1], -1)
@@ -103,12 +103,12 @@ class StackedPatches(nn.Module):
     that it covers, for sides that s divides.
 
     Args:
-        convolution: whose shape and bias it has.
+        convolution: gives shape and bias.
         modalities: M.
         experts: which modality each row is.
 
     Raises:
-        SartmError: a convolution that covers other pixels.
+        SartmError: a convolution of another geometry, or without bias.
     """
 
     def __init__(self, convolution: nn.Conv2d, modalities: int, experts: RowExperts) -> None:
@@ -128,7 +128,7 @@ class StackedPatches(nn.Module):
 
     @torch.no_grad()
     def fill(self, filters: Tensor) -> None:
-        """Takes the filters of each modality, [M, out, in, k, k], into the order of the blocks."""
+        """Sets the filters of each modality, [M, out, in, k, k], reordered to the blocks."""
         step, missing = self.stride, 2 * self.stride - self.kernel
         filters = F.pad(filters, (0, missing, 0, missing))
         filters = filters.reshape(*filters.shape[:3], 2, step, 2, step)
@@ -152,11 +152,11 @@ def split_qkv(encoder: "ImageEncoder") -> None:
 
 
 def adapter_config(rank: int, adapts_patches: bool) -> "LoraConfig":
-    """What peft needs to know of one expert: the update is B A without scaling (alpha = rank), as in the papers.
+    """Configuration of one expert for peft: the update is B A without scaling (alpha = rank), as in the papers.
 
     Args:
         rank: of the update.
-        adapts_patches: the patch embedding too, not q and v alone.
+        adapts_patches: adapts the patch embedding besides q and v.
     """
     from peft import LoraConfig
 
@@ -172,7 +172,7 @@ def add_experts(
     B starts at 0, so nothing changes at first. Arguments as in `adapter_config`.
 
     Raises:
-        SartmError: no layer was found to adapt.
+        SartmError: another number of layers was adapted than expected.
     """
     from peft.tuners.lora import LoraModel
 
@@ -220,7 +220,7 @@ def stack_merged(encoder: "ImageEncoder", modalities: tuple[str, ...], experts: 
 def prepare_stacked(
     encoder: "ImageEncoder", modalities: tuple[str, ...], experts: RowExperts, adapts_patches: bool = False
 ) -> None:
-    """An encoder for inference whose stacked weights will be loaded from a bundle."""
+    """Prepares an encoder for inference; its stacked weights are loaded from a bundle later."""
     if adapts_patches:
         encoder.trunk.patch_embed.proj = StackedPatches(encoder.trunk.patch_embed.proj, len(modalities), experts)
     for block in encoder.trunk.blocks:
@@ -242,5 +242,5 @@ def _merged_weight(parts: list[Any], name: str) -> Tensor:
         weights.append(weight)
     merged = torch.cat(weights)
     if not torch.isfinite(merged).all():
-        raise SartmError(f"the LoRA expert of modality '{name}' holds values that are not finite; train again.")
+        raise SartmError(f"the LoRA expert of modality '{name}' has non-finite values; train again.")
     return merged

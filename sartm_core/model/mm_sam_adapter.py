@@ -1,8 +1,8 @@
-"""MM SAM-adapter (arXiv 2509.10408): SAM's ViT on RGB, and a light branch of fused modalities that it may ask.
+"""MM SAM-adapter (arXiv 2509.10408): SAM's ViT on RGB, and a lightweight fused branch it attends to.
 
-Every modality passes a ConvNeXt of its own; their features are fused at four strides (`road_fusion`); the fused pyramid
-and the ViT ask each other (`vit_adapter`); a SegFormer head classifies. Beyond the paper: any number of modalities, any
-of which may be absent, RGB as well, with convex weights that are reported. `docs/model.md` tells what differs and why.
+Every modality has its own ConvNeXt; their features are fused at four strides (`road_fusion`); the fused pyramid and the
+ViT attend to each other (`vit_adapter`); a SegFormer head classifies. Beyond the paper: any number of modalities, any
+of which may be absent, RGB included, with convex weights that are reported. `docs/model.md` explains the differences.
 """
 
 import torch
@@ -19,7 +19,7 @@ from sartm_core.model.sam_vit import PATCH, VITS, SamVit
 from sartm_core.model.vit_adapter import ViTAdapter
 
 BRANCHES = {"large": "small", "base": "small", "nano": "nano"}
-"""The ViT -> its light branch: ConvNeXt-S, as published."""
+"""The ViT -> its lightweight branch: ConvNeXt-S, as published."""
 HEAVY_BRANCHES = {"large": "xlarge", "base": "base", "nano": "nano_wide"}
 """The ablation with branches as heavy as the ViT."""
 HEAD_WIDTHS = {"large": 512, "base": 512, "nano": 64}
@@ -30,7 +30,7 @@ class MMSamAdapter(Network):
     """The network.
 
     Args:
-        config: see there.
+        config: see `AdapterConfig`.
         form: `training`, or `inference`, whose attention can be exported.
     """
 
@@ -44,7 +44,7 @@ class MMSamAdapter(Network):
         attention = "sdpa" if form == "training" else "eager"
         self.vit = SamVit(shape, attention, DROP_PATHS[config.backbone])
         self.absent = nn.Parameter(torch.zeros(shape.width))
-        """Stands for the tokens of a reference that is absent."""
+        """Replaces the tokens of an absent reference."""
         head_levels: tuple[int, ...] = (shape.width,)
         if config.adapter:
             branch = (HEAVY_BRANCHES if config.symmetric else BRANCHES)[config.backbone]
@@ -64,12 +64,12 @@ class MMSamAdapter(Network):
 
     @property
     def encoder_groups(self) -> dict[str, tuple[int, ...]]:
-        """Modalities that pass an encoder together: here each has weights of its own."""
+        """Modalities that share an encoder: here each has its own weights."""
         return {f"encoder_{name}": (index,) for index, name in enumerate(self.config.modalities)}
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """What `encode` gives, in order."""
+        """Names of what `encode` returns, in order."""
         return ("branch4", "branch8", "branch16", "branch32", "tokens") if self.config.adapter else ("tokens",)
 
     def row_features(self, features: list[Tensor]) -> Tensor | None:
@@ -77,11 +77,11 @@ class MMSamAdapter(Network):
         return features[2] if self.config.adapter else None
 
     def pretrained_parameters(self) -> dict[str, nn.Parameter]:
-        """What SAM's training has made: the ViT."""
+        """What SAM has pre-trained: the ViT."""
         return {name: parameter for name, parameter in self.named_parameters() if name.startswith("vit.")}
 
     def learning_rate_scale(self, name: str, decay: float) -> float:
-        """Layer-wise decay: a block's rate is `decay` times that of the one behind it; what is new has the full rate.
+        """Layer-wise decay: a block's rate is `decay` times that of the next one; new parts have the full rate.
 
         Args:
             name: of a parameter.
@@ -102,11 +102,11 @@ class MMSamAdapter(Network):
             modality: int64 [R].
 
         Returns:
-            The branch's features at strides 4, 8, 16, 32 (zeros of modalities that it does not use), and the ViT's
+            The branch's features at strides 4, 8, 16, 32 (zeros for modalities it does not use), and the ViT's
             tokens [R, D, H/16, W/16] without positions.
 
         Raises:
-            SartmError: a side is no multiple of 32.
+            SartmError: a side is not a multiple of 32.
         """
         check_sides(planes)
         parts, order = [], []
@@ -133,7 +133,7 @@ class MMSamAdapter(Network):
         return [*empty, tokens]
 
     def decode(self, features: list[Tensor], sample: Tensor, modality: Tensor, availability: Tensor) -> NetworkOutput:
-        """From the rows' features to class scores; arguments as in `RoadFusion.forward`."""
+        """Turns the rows' features into class scores; arguments as in `RoadFusion.forward`."""
         tokens = self._tokens(features[-1], sample, modality, availability)
         height, width = tokens.shape[1:3]
         positioned = tokens + self.vit.positions(height, width)
@@ -150,7 +150,7 @@ class MMSamAdapter(Network):
         return NetworkOutput(logits, logits, None, weights, None, levels[:3])
 
     def _tokens(self, rows: Tensor, sample: Tensor, modality: Tensor, availability: Tensor) -> Tensor:
-        """[R, D, h, w] -> [B, h, w, D]: those of the reference, or what stands for an absent one."""
+        """[R, D, h, w] -> [B, h, w, D]: those of the reference, or `absent` in its place."""
         reference = self.config.modalities.index(self.config.reference)
         seen = torch.zeros_like(availability)
         seen[:, reference] = availability[:, reference]
@@ -163,7 +163,7 @@ class MMSamAdapter(Network):
     ) -> tuple[list[Tensor], Tensor]:
         """The fused levels [B, D, h_i, w_i] and the weights [B, 3, M].
 
-        A sample of whose pyramid's modalities none is there is fused from what is there: zeros, with even weights.
+        A sample without any of the pyramid's modalities is fused from those present: zeros, with uniform weights.
         """
         used = torch.zeros_like(availability)
         used[:, list(self.config.used)] = True
@@ -174,8 +174,8 @@ class MMSamAdapter(Network):
             summed, weight = fusion(level, sample, modality, usable)
             fused.append(lift(summed))
             weights.append(weight)
-        told = torch.stack(weights, dim=1)
-        return fused, torch.stack([told[:, 0], told[:, 1], (told[:, 2] + told[:, 3]) / 2], dim=1)
+        stacked = torch.stack(weights, dim=1)
+        return fused, torch.stack([stacked[:, 0], stacked[:, 1], (stacked[:, 2] + stacked[:, 3]) / 2], dim=1)
 
     def _levels(self, fine: Tensor, pyramid: list[Tensor], x: Tensor) -> list[Tensor]:
         """Strides 4, 8, 16, 32: the pyramid after all interactions, and the ViT's features at every size."""
@@ -186,7 +186,7 @@ class MMSamAdapter(Network):
         ]
 
     def _alone(self, availability: Tensor) -> Tensor:
-        """Without an adapter the reference alone counts; where it is absent, nothing does: told as even weights."""
+        """Without an adapter only the reference counts; if it is absent, nothing does: reported as uniform weights."""
         reference = self.config.modalities.index(self.config.reference)
         alone = torch.zeros(availability.shape, device=availability.device)
         alone[:, reference] = 1.0
@@ -195,7 +195,7 @@ class MMSamAdapter(Network):
         return weights[:, None].expand(-1, 3, -1)
 
     def fix_size(self, size: tuple[int, int]) -> None:
-        """Makes what depends on the input's size alone a constant, for export."""
+        """Makes everything that depends only on the input's size constant, for export."""
         height, width = size[0] // PATCH, size[1] // PATCH
         table = self.vit.positions(height, width).detach().clone()
         self.vit.positions = lambda height, width: table  # type: ignore[method-assign]

@@ -1,8 +1,8 @@
-"""SARTM's meeting of two modalities: feature rectification and feature fusion, as in CMX (arXiv 2203.04838).
+"""SARTM's interaction of two modalities: feature rectification and feature fusion, as in CMX (arXiv 2203.04838).
 
-SARTM (arXiv 2505.01950, section III-E) lets the semantic feature map of each modality meet that of the reference
-camera. Here several partners each meet the reference; where the reference or the partner is absent, the features pass
-as they are. GroupNorm stands for CMX's BatchNorm: one sample must not depend on the others of its batch.
+SARTM (arXiv 2505.01950, section III-E) combines the semantic feature map of each modality with that of the
+reference camera. Here several partners are each combined with the reference; if the reference or the partner is absent,
+features pass unchanged. GroupNorm replaces CMX's BatchNorm: a sample must not depend on the others of its batch.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class FeatureRectification(nn.Module):
-    """CMX's FRM: each stream takes from the other what channel and spatial weights allow.
+    """CMX's FRM: each stream adds the other one, weighted per channel and per pixel.
 
     Args:
         channels: of both streams, C.
@@ -29,7 +29,7 @@ class FeatureRectification(nn.Module):
         )
 
     def forward(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-        """[P, C, h, w] twice -> both, rectified by half the channel-weighted and half the spatially weighted other."""
+        """[P, C, h, w] each -> both, rectified by half the channel-weighted and half the spatially weighted other."""
         both = torch.cat([one, other], dim=1)
         pooled = torch.cat([both.mean(dim=(2, 3)), both.amax(dim=(2, 3))], dim=1)  # [P, 4C]
         channel_one, channel_other = self.channel(pooled)[:, :, None, None].chunk(2, dim=1)
@@ -54,7 +54,7 @@ class CrossAttention(nn.Module):
         self.key_value = nn.ModuleList(nn.Linear(channels, 2 * channels, bias=False) for _ in range(2))
 
     def forward(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-        """[P, N, C] twice -> what each reads from the other, [P, N, C] twice."""
+        """[P, N, C] each -> what each reads from the other, [P, N, C] each."""
         contexts = [self._context(x, project) for x, project in zip((one, other), self.key_value, strict=True)]
         return self._read(one, contexts[1]), self._read(other, contexts[0])
 
@@ -70,7 +70,7 @@ class CrossAttention(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """CMX's FFM: exchange by cross attention, then one map of two.
+    """CMX's FFM: exchanges by cross attention, then merges two maps into one.
 
     Args:
         channels: of both streams and of the result, C.
@@ -94,11 +94,11 @@ class FeatureFusion(nn.Module):
         self.final_norm = nn.GroupNorm(8, channels)
 
     def forward(self, one: Tensor, other: Tensor) -> Tensor:
-        """[P, C, h, w] twice -> [P, C, h, w]"""
+        """[P, C, h, w] each -> [P, C, h, w]"""
         size = one.shape[2:]
         tokens = [x.flatten(2).transpose(1, 2) for x in (one, other)]  # [P, N, C]
-        kept, asked = zip(*(enter(x).chunk(2, dim=2) for enter, x in zip(self.enter, tokens, strict=True)), strict=True)
-        read = self.attention(*asked)
+        kept, sent = zip(*(enter(x).chunk(2, dim=2) for enter, x in zip(self.enter, tokens, strict=True)), strict=True)
+        read = self.attention(*sent)
         exchanged = [
             norm(x + leave(torch.cat([mine, theirs], dim=2)))
             for x, mine, theirs, leave, norm in zip(tokens, kept, read, self.leave, self.norm, strict=True)
@@ -110,8 +110,8 @@ class FeatureFusion(nn.Module):
 class MeetTheReference(nn.Module):
     """FRM and FFM between the reference modality and each of its partners, at one level.
 
-    A partner's feature becomes what FFM makes of it and the reference; the reference's becomes the mean of what FRM
-    makes of it with each partner. Nothing else changes.
+    A partner's feature becomes the output of FFM for it and the reference; the reference's becomes the mean of its FRM
+    outputs over the partners. Nothing else changes.
 
     Args:
         channels: of the level.
@@ -137,20 +137,20 @@ class MeetTheReference(nn.Module):
         references = reference_row[partners].to(features.device)
         partners = partners.to(features.device)
         rectified_reference, rectified = self.rectification(features[references], features[partners])
-        met = features.index_copy(0, partners, self.fusion(rectified_reference, rectified))
-        meetings = torch.zeros(len(features), device=features.device, dtype=features.dtype)
-        meetings = meetings.index_add(0, references, meetings.new_ones(len(references)))[:, None, None, None]
+        fused = features.index_copy(0, partners, self.fusion(rectified_reference, rectified))
+        counts = torch.zeros(len(features), device=features.device, dtype=features.dtype)
+        counts = counts.index_add(0, references, counts.new_ones(len(references)))[:, None, None, None]
         total = torch.zeros_like(features).index_add(0, references, rectified_reference)
-        return torch.where(meetings > 0, total / meetings.clamp_min(1), met)
+        return torch.where(counts > 0, total / counts.clamp_min(1), fused)
 
     def _of_one_sample(self, features: Tensor, modality: Tensor) -> Tensor:
-        """The same for one sample, without shapes that depend on the rows: for exported and captured graphs."""
+        """The same for one sample, with static shapes, for exported and captured graphs."""
         is_reference = (modality == self.reference)[:, None, None, None]
         is_partner = ~is_reference & is_reference.any(dim=0, keepdim=True)
-        nothing = torch.zeros_like(features)
-        reference = torch.where(is_reference, features, nothing).sum(dim=0, keepdim=True).expand_as(features)
+        zeros = torch.zeros_like(features)
+        reference = torch.where(is_reference, features, zeros).sum(dim=0, keepdim=True).expand_as(features)
         rectified_reference, rectified = self.rectification(reference, features)
-        met = torch.where(is_partner, self.fusion(rectified_reference, rectified), features)
-        meetings = is_partner.to(features.dtype).sum(dim=0, keepdim=True)
-        mean = torch.where(is_partner, rectified_reference, nothing).sum(dim=0, keepdim=True) / meetings.clamp_min(1)
-        return torch.where(is_reference & (meetings > 0), mean, met)
+        fused = torch.where(is_partner, self.fusion(rectified_reference, rectified), features)
+        counts = is_partner.to(features.dtype).sum(dim=0, keepdim=True)
+        mean = torch.where(is_partner, rectified_reference, zeros).sum(dim=0, keepdim=True) / counts.clamp_min(1)
+        return torch.where(is_reference & (counts > 0), mean, fused)

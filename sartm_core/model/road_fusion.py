@@ -1,7 +1,7 @@
 """Fusion of the modalities' features at one level, after Road-Fusion (RoadFormer+, arXiv 2407.21631) in MM SAM-adapter.
 
-The original concatenates exactly two streams. Here each stream is enhanced, alone and by the others, and the streams
-are then summed with convex weights over those that are available: any number of them, and the weights can be reported.
+The original concatenates exactly two streams. Here each stream is enhanced, by itself and by the others, and the
+available streams are then summed with convex weights: any number of streams works, and the weights can be reported.
 Nothing depends on the input's size (the original's LayerNorm over H x W bakes it into the weights).
 """
 
@@ -15,7 +15,7 @@ HEADS = 8
 
 
 class ChannelAttention(nn.Module):
-    """Attention between channels, over all pixels; its contribution begins at zero.
+    """Attention between channels, over all pixels; its contribution starts at zero.
 
     Args:
         channels: C, a multiple of `HEADS`.
@@ -30,18 +30,18 @@ class ChannelAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Both [R, C, h, w]; what is added to x."""
+        """Both [R, C, h, w] -> the update to add to x."""
         rows, channels, height, width = x.shape
         heads = (rows, HEADS, channels // HEADS, height * width)
         key, value = self.key_value(context).chunk(2, dim=1)
         query, key, value = (part.reshape(heads) for part in (self.query(x), key, value))
-        likeness = F.normalize(query, dim=3) @ F.normalize(key, dim=3).transpose(2, 3)  # [R, heads, C/heads, C/heads]
-        mixed = (likeness * self.temperature).softmax(dim=3) @ value
+        similarity = F.normalize(query, dim=3) @ F.normalize(key, dim=3).transpose(2, 3)  # [R, heads, C/heads, C/heads]
+        mixed = (similarity * self.temperature).softmax(dim=3) @ value
         return self.gamma * self.project(mixed.reshape(rows, channels, height, width))
 
 
 class CoordinateAttention(nn.Module):
-    """Weights per row and per column (arXiv 2103.02907); the identity at the beginning.
+    """Weights per row and per column (arXiv 2103.02907); the identity at initialisation.
 
     Args:
         channels: C.
@@ -61,15 +61,15 @@ class CoordinateAttention(nn.Module):
             nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, h, w] -> the same."""
-        down, across = x.mean(dim=3, keepdim=True), x.mean(dim=2, keepdim=True)
-        by_row = 2 * self.rows(self.squeeze(down)).sigmoid()
-        by_column = 2 * self.columns(self.squeeze(across)).sigmoid()
+        """[B, C, h, w] -> the same shape."""
+        row_mean, column_mean = x.mean(dim=3, keepdim=True), x.mean(dim=2, keepdim=True)
+        by_row = 2 * self.rows(self.squeeze(row_mean)).sigmoid()
+        by_column = 2 * self.columns(self.squeeze(column_mean)).sigmoid()
         return x * by_row * by_column
 
 
 class RoadFusion(nn.Module):
-    """One level.
+    """Fusion of one level.
 
     Args:
         channels: C of every stream.
@@ -78,7 +78,7 @@ class RoadFusion(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(1, channels)
-        self.local = nn.Sequential(  # as a block of MobileNetV2
+        self.local = nn.Sequential(  # like a block of MobileNetV2
             nn.Conv2d(channels, 2 * channels, kernel_size=1),
             nn.GELU(),
             nn.Conv2d(2 * channels, 2 * channels, kernel_size=3, padding=1, groups=2 * channels),
@@ -99,7 +99,7 @@ class RoadFusion(nn.Module):
         Args:
             features: [R, C, h, w], a row for each present modality of each sample.
             sample, modality: int64 [R], where each row belongs.
-            availability: bool [B, M]; rows of those that are false are left out.
+            availability: bool [B, M]; rows of unavailable modalities are ignored.
 
         Returns:
             [B, C, h, w], and the convex weights [B, M], 0 where absent.
@@ -115,7 +115,7 @@ class RoadFusion(nn.Module):
 
 
 class AddFusion(nn.Module):
-    """The ablation: a plain sum, told as its mean (the next projection takes up the scale)."""
+    """The ablation: a plain sum, computed as a mean (the next projection absorbs the scale)."""
 
     def forward(
         self, features: Tensor, sample: Tensor, modality: Tensor, availability: Tensor
@@ -126,7 +126,7 @@ class AddFusion(nn.Module):
 
 
 def _mean_of_others(x: Tensor, sample: Tensor, modality: Tensor, availability: Tensor) -> Tensor:
-    """[R, C, h, w]: for each row the mean of its sample's other rows; 0 where it is alone."""
+    """[R, C, h, w]: for each row the mean of its sample's other rows; 0 if there are none."""
     total = weighted_sum(x, availability.to(x), sample, modality)  # [B, C, h, w]
     others = (availability.sum(dim=1)[sample] - 1)[:, None, None, None]
     mine = total[sample] if len(total) > 1 else total

@@ -1,6 +1,6 @@
 """Routing: which modality to trust, per sample and per pyramid level.
 
-Every routing answers the convex coefficients that are really applied: F = sum over m of w_m F_m, w_m = 0 for an absent
+Every routing returns the convex coefficients actually applied: F = sum over m of w_m F_m, w_m = 0 for an absent
 modality, sum over m of w_m = 1. Nothing here depends on the order of the modalities.
 """
 
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from sartm_core.errors import SartmError
 
 LEAST_POWER = 1e-4
-"""Edges of less mean square count the less; half precision still has it."""
+"""Edges with a smaller mean square are damped; representable in half precision."""
 LARGEST_EDGE = 100.0
-"""Its square is within half precision."""
+"""Its square is representable in half precision."""
 
 
 class MeanRouting(nn.Module):
@@ -32,13 +32,13 @@ class MeanRouting(nn.Module):
 class TopKRouting(nn.Module):
     """MLE-SAM's mixture: the mean plus the k best, eq. 7-10 over the available modalities.
 
-    The paper does not say how the mean F-bar and the routed F-hat become one, nor k. Ours: (F-bar + s F-hat) / (1 + s)
-    with one learned s > 0 per level that starts at 0.1, so that the coefficients stay convex.
+    The paper specifies neither k nor how the mean F-bar and the routed F-hat are combined. Ours:
+    (F-bar + s F-hat) / (1 + s) with one learned s > 0 per level that starts at 0.1, so the coefficients stay convex.
 
     Args:
         channels: of the three levels (`sartm_core.segmentation.LEVELS`).
-        k: how many modalities are routed, at most as many as are available.
-        use_mean: False leaves F-bar out (the paper's ablation "F-hat only").
+        k: number of routed modalities, capped at those available.
+        use_mean: False drops F-bar (the paper's ablation "F-hat only").
     """
 
     def __init__(self, channels: tuple[int, int, int], k: int, use_mean: bool = True) -> None:
@@ -65,9 +65,9 @@ class TopKRouting(nn.Module):
 class LanguageRouting(nn.Module):
     """SARTM's mixture (arXiv 2505.01950, section III-A): the mean F-bar and the language-guided F-hat.
 
-    A modality's weight in F-hat grows with the likeness of its projected features to the text embeddings: the paper
-    gives no formula; ours is the cosine with their mean, a learned temperature, softmax over the available modalities.
-    F-bar and F-hat are combined as in `TopKRouting`. Only the mean's direction is kept, so inference needs no text.
+    A modality's weight in F-hat grows with the similarity of its projected features to the text embeddings. The paper
+    gives no formula; ours: cosine with their mean, a learned temperature, softmax over the available modalities.
+    F-bar and F-hat are combined as in `TopKRouting`. Only the mean's direction is stored, so inference needs no text.
 
     Args:
         channels: of the three levels (`sartm_core.segmentation.LEVELS`).
@@ -79,7 +79,7 @@ class LanguageRouting(nn.Module):
     def __init__(self, channels: tuple[int, int, int], text_width: int) -> None:
         super().__init__()
         self.projections = nn.ModuleList(nn.Linear(width, text_width) for width in channels)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # CLIP's
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # as in CLIP
         self.scales = nn.Parameter(torch.full((len(channels),), math.log(math.expm1(0.1))))
         self.register_buffer("text_direction", torch.zeros(text_width))
 
@@ -87,7 +87,7 @@ class LanguageRouting(nn.Module):
         """Sets the teacher, [C, D]; until then F-hat is the mean as well.
 
         Raises:
-            SartmError: another width than `text_width`.
+            SartmError: the width differs from `text_width`.
         """
         if embeddings.ndim != 2 or embeddings.shape[1] != len(self.text_direction):
             raise SartmError(
@@ -102,18 +102,18 @@ class LanguageRouting(nn.Module):
         """As `ReliabilityRouting.forward`, without a reliability."""
         levels = []
         for projection, level in zip(self.projections, features, strict=True):
-            likeness = F.normalize(projection(level.mean(dim=(2, 3))), dim=1) @ self.text_direction  # [R]
-            levels.append(spread(self.log_scale.exp() * likeness, sample, modality, availability).softmax(dim=1))
+            similarity = F.normalize(projection(level.mean(dim=(2, 3))), dim=1) @ self.text_direction  # [R]
+            levels.append(spread(self.log_scale.exp() * similarity, sample, modality, availability).softmax(dim=1))
         return _mixed(torch.stack(levels, dim=1), self.scales, availability), None
 
 
 class ReliabilityRouting(nn.Module):
     """F = sum over the available modalities of w_m F_m, w = softmax(reliability_m + router_m).
 
-    Left to itself a gate as MLE-SAM's collapses to constants. This one has a reliability that is supervised: training
-    corrupts inputs and knows which. It sees what betrays a fault: mean and deviation of every channel (a blank or
-    saturated image has none of the second), and how far a modality agrees with the others, in what it sees and in where
-    the edges lie (one that is frozen or out of calibration looks sound by itself).
+    Without supervision, a gate like MLE-SAM's collapses to constants. Here the reliability is supervised: training
+    corrupts inputs and knows which. Its inputs reveal faults: mean and deviation of every channel (a blank or saturated
+    image has no deviation), and how well a modality agrees with the others in content and in edge positions (a frozen
+    or miscalibrated one looks intact by itself).
 
     Args:
         channels: of the three levels (`sartm_core.segmentation.LEVELS`).
@@ -161,27 +161,26 @@ def sum_of_others(level: Tensor, sample: Tensor, availability: Tensor) -> Tensor
         availability: bool [B, M].
 
     Returns:
-        [R, C, h, w]; 0 for a modality that is alone.
+        [R, C, h, w]; 0 for a modality without others.
     """
     if availability.shape[0] == 1:
         total = level.sum(dim=0, keepdim=True)
     else:
         total = level.new_zeros(availability.shape[0], *level.shape[1:]).index_add(0, sample, level)[sample]
-    in_company = (availability.sum(dim=1) > 1)[sample][:, None, None, None]
-    return (total - level) * in_company.to(level)
+    has_others = (availability.sum(dim=1) > 1)[sample][:, None, None, None]
+    return (total - level) * has_others.to(level)
 
 
 def agreement(level: Tensor, others: Tensor) -> Tensor:
-    """How far each row points where the others do: mean over the pixels of the cosine, [R, C, h, w] each -> [R]."""
-    # eps: what torch chooses is 0 in half precision, and of a modality that is alone the others' sum is 0.
+    """Agreement of each row with the others: mean cosine over the pixels, [R, C, h, w] each -> [R]."""
+    # torch's default eps is 0 in half precision, and the sum of no others is 0.
     return F.cosine_similarity(level, others, dim=1, eps=1e-3).mean(dim=(1, 2))
 
 
 def edge_agreement(level: Tensor, others: Tensor) -> Tensor:
-    """How far each row's edges lie where the others' do: correlation of what differs from its surroundings.
+    """Agreement of edge positions: correlation of each row's deviation from its surroundings with the others'.
 
-    Between images that are a step apart it falls at once, where `agreement` hardly moves: what all pixels share is
-    gone.
+    Drops as soon as images are displaced, where `agreement` hardly changes: what all pixels share is removed.
 
     Args:
         level, others: [R, C, h, w].
@@ -193,7 +192,7 @@ def edge_agreement(level: Tensor, others: Tensor) -> Tensor:
         (x - F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)).clamp(-LARGEST_EDGE, LARGEST_EDGE)
         for x in (level, others)
     )
-    # Means, not sums: those would leave the range of half precision.
+    # Means, not sums, which would overflow half precision.
     scale, other_scale = (x.square().mean(dim=(1, 2, 3)).clamp_min(LEAST_POWER).rsqrt() for x in (edges, theirs))
     return (edges * theirs).mean(dim=(1, 2, 3)) * scale * other_scale
 

@@ -1,4 +1,4 @@
-"""SAM's weights (`sam_vit_l_*.pth`, `facebook/sam-vit-large`) and ConvNeXt's into MM SAM-adapter, by their names."""
+"""Loads SAM's weights (`sam_vit_l_*.pth`, `facebook/sam-vit-large`) and ConvNeXt's into MM SAM-adapter."""
 
 import re
 from pathlib import Path
@@ -30,14 +30,14 @@ _REMEDY = (
 
 
 def load_sam(network: MMSamAdapter, path: Path) -> LoadReport:
-    """Fills the ViT; the adapter, the branches and the head stay.
+    """Loads the ViT; the adapter, the branches and the head are unchanged.
 
     Args:
-        network: whose ViT.
-        path: the original checkpoint, a file of `transformers`', or the folder that holds one; read with weights_only.
+        network: to load into.
+        path: the original checkpoint, a file of `transformers`, or a folder that holds one; read with weights_only.
 
     Raises:
-        SartmError: no such file, no checkpoint of SAM, or one of another size.
+        SartmError: no such file, not a SAM checkpoint, or one of another size.
     """
     own = network.vit.state_dict()
     filled: dict[str, Tensor] = {}
@@ -56,11 +56,11 @@ def load_sam(network: MMSamAdapter, path: Path) -> LoadReport:
             bare = name.removeprefix("vision_encoder.")
             (left_out if bare.startswith(_LEFT_OUT) else unexpected).append(name)
     if not filled:
-        raise SartmError(f"{path}: holds nothing of SAM's image encoder. {_REMEDY}")
+        raise SartmError(f"{path}: has no tensors of SAM's image encoder. {_REMEDY}")
     deeper = [name for name in unexpected if re.search(r"(blocks|layers)\.\d+\.", name)]
     missing = tuple(name for name in own if name not in filled)
     if deeper or missing:
-        name = (deeper or [f"nothing for {missing[0]}"])[0]
+        name = (deeper or [f"it lacks {missing[0]}"])[0]
         raise SartmError(f"{path}: does not fit backbone {network.config.backbone}: {name}. Is it of another size?")
     network.vit.load_state_dict(own | filled)
     prefixed = tuple(f"vit.{name}" for name in filled)
@@ -68,13 +68,13 @@ def load_sam(network: MMSamAdapter, path: Path) -> LoadReport:
 
 
 def load_branches(network: MMSamAdapter, path: Path) -> int:
-    """Fills every modality's branch with ConvNeXt's weights (`facebook/convnext-small-384-22k-1k` and the like).
+    """Loads ConvNeXt's weights into every modality's branch (`facebook/convnext-small-384-22k-1k` and the like).
 
     Returns:
         Number of tensors of each branch.
 
     Raises:
-        SartmError: no such file, no ConvNeXt, or one of another size.
+        SartmError: no such file, not a ConvNeXt, or one of another size.
     """
     remedy = "Give a folder or file of a ConvNeXt of transformers, such as facebook/convnext-small-384-22k-1k."
     tensors = {name.removeprefix("convnext."): tensor for name, tensor in read_tensors(path, remedy).items()}
@@ -85,10 +85,10 @@ def load_branches(network: MMSamAdapter, path: Path) -> int:
         assert isinstance(branch, ConvNext)
         own = branch.body.state_dict()
         filled = {name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape}
-        # The norms of the four levels are ours: classification has one, after its pooling.
+        # The norms of the four levels are ours: a classifier has only one, after pooling.
         missing = sorted(name for name in own if name not in filled and not name.startswith("hidden_states_norms."))
         if missing:
-            raise SartmError(f"{path}: has nothing that fits {missing[0]} {tuple(own[missing[0]].shape)}. {remedy}")
+            raise SartmError(f"{path}: has no tensor for {missing[0]} {tuple(own[missing[0]].shape)}. {remedy}")
         branch.body.load_state_dict(own | filled)
         count = len(filled)
     return count
@@ -103,7 +103,7 @@ def _target(name: str) -> str:
 
 
 def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:
-    """The tensors of a file or of the folder that holds one, on the CPU.
+    """The tensors of a file, or of a file in a folder, on the CPU.
 
     Raises:
         SartmError: missing, or not readable; `remedy` ends the message.
@@ -118,9 +118,9 @@ def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise SartmError(f"{file}: no such file. {remedy}") from None
     except SafetensorError as error:
-        raise SartmError(f"{file}: is no safetensors file ({error}). {remedy}") from error
-    except Exception as error:  # the unpickler raises whatever the bytes lead it to
-        raise SartmError(f"{file}: is no checkpoint ({type(error).__name__}). {remedy}") from error
+        raise SartmError(f"{file}: is not a safetensors file ({error}). {remedy}") from error
+    except Exception as error:  # the unpickler may raise anything
+        raise SartmError(f"{file}: is not a checkpoint ({type(error).__name__}). {remedy}") from error
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise SartmError(f"{file}: expected a dictionary of tensors, got {type(content).__name__}. {remedy}")
     return content

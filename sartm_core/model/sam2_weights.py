@@ -1,4 +1,4 @@
-"""SAM2's official checkpoints (`sam2_hiera_*.pt`, `sam2.1_hiera_*.pt`) into our network, by their own names."""
+"""Loads SAM2's official checkpoints (`sam2_hiera_*.pt`, `sam2.1_hiera_*.pt`) into our network."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,19 +25,19 @@ _LEFT_OUT = (
     "sam_mask_decoder.iou_", "sam_mask_decoder.mask_tokens.", "sam_mask_decoder.obj_score_token.",
     "sam_mask_decoder.output_hypernetworks_mlps.", "sam_mask_decoder.pred_obj_score_head.",
 )  # fmt: skip
-"""SAM2's parts for prompts, video and instance masks, which a semantic network has no use for."""
+"""SAM2's parts for prompts, video and instance masks, which a semantic network does not need."""
 
 _SIZES = {(96, 12): "tiny", (96, 16): "small", (112, 24): "base_plus", (144, 48): "large"}
-"""Width of the first stage and number of blocks -> our name of the size."""
+"""Width of the first stage and number of blocks -> our name for the size."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What became of a checkpoint.
+    """Result of loading a checkpoint.
 
     Attributes:
-        matched: our parameters and buffers that were filled.
-        missing: pre-trained parts of ours that the file has nothing for.
+        matched: our parameters and buffers that were loaded.
+        missing: our pre-trained parameters that the file lacks.
         left_out: entries of the file for parts of SAM2 that we do not have.
         unexpected: entries of the file that SAM2 is not known to have.
     """
@@ -49,14 +49,14 @@ class LoadReport:
 
 
 def load_sam2(network: MultiModalNetwork, path: Path) -> LoadReport:
-    """Fills the encoder, the two-way transformer, upscaling and position encoding; experts and heads stay.
+    """Loads encoder, two-way transformer, upscaling and position encoding; experts and heads are unchanged.
 
     Args:
         network: in its training form.
         path: an official checkpoint, `{"model": state dict}`; read with weights_only.
 
     Raises:
-        SartmError: no such file, no checkpoint of SAM2, or one of another size.
+        SartmError: no such file, not a SAM2 checkpoint, or one of another size.
     """
     official = _read(path)
     _check_size(official, network.config.backbone, path)
@@ -81,7 +81,7 @@ def load_sam2(network: MultiModalNetwork, path: Path) -> LoadReport:
 
 
 def _targets(name: str, tensor: Tensor, own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our entries that one official entry fills; the fused qkv fills three."""
+    """Our entries for one official entry; the fused qkv maps to three."""
     ours = next((new + name[len(old) :] for old, new in _RENAMED.items() if name.startswith(old)), None)
     if ours is None:
         return {}
@@ -102,8 +102,8 @@ def _read(path: Path) -> dict[str, Tensor]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise SartmError(f"{path}: no such file. {remedy}") from None
-    except Exception as error:  # the unpickler raises whatever the bytes lead it to
-        raise SartmError(f"{path}: is no checkpoint ({type(error).__name__}). {remedy}") from error
+    except Exception as error:  # the unpickler may raise anything
+        raise SartmError(f"{path}: is not a checkpoint ({type(error).__name__}). {remedy}") from error
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise SartmError(f"{path}: expected a dictionary with the key 'model', got {type(content).__name__}. {remedy}")
     return content["model"]
@@ -112,7 +112,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _check_size(official: dict[str, Tensor], backbone: str, path: Path) -> None:
     patch = official.get("image_encoder.trunk.patch_embed.proj.weight")
     if patch is None:
-        raise SartmError(f"{path}: holds no image encoder of SAM2 (image_encoder.trunk.patch_embed.proj.weight).")
+        raise SartmError(f"{path}: has no SAM2 image encoder (image_encoder.trunk.patch_embed.proj.weight).")
     blocks = len({name.split(".")[3] for name in official if name.startswith("image_encoder.trunk.blocks.")})
     found = _SIZES.get((patch.shape[0], blocks), f"unknown ({patch.shape[0]} wide, {blocks} blocks)")
     if found != backbone:

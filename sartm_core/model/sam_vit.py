@@ -1,7 +1,7 @@
 """SAM's image encoder (a ViT with windowed and global blocks), from `transformers`' layers; any input size.
 
 Segment Anything, arXiv 2304.02643. Names and values are those of `transformers`' SamVisionEncoder, whose output without
-the neck this equals to the bit at the size that it was pre-trained for.
+the neck is reproduced bit-exactly at the pre-training size.
 """
 
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PATCH = 16
-"""Pixels of a token's side."""
+"""Side of a token, pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class VitShape:
-    """One size.
+    """One model size.
 
     Attributes:
         width, depth, heads: of the transformer.
-        global_blocks: blocks whose attention sees the whole image; the others see windows.
-        window: tokens of a window's side.
-        image: pixels of the side that it was pre-trained for.
+        global_blocks: blocks with global attention; the others use windows.
+        window: side of a window, tokens.
+        image: side of the pre-training images, pixels.
     """
 
     width: int
@@ -43,12 +43,12 @@ VITS = {
 
 
 class SamVit(nn.Module):
-    """The encoder without its neck, in parts, so that an adapter can step in between blocks.
+    """The encoder without its neck, in parts, so that an adapter can run between blocks.
 
     Args:
-        shape: of `VITS`.
+        shape: one of `VITS`.
         attention: transformers' implementation: `sdpa`, or `eager`, which can be exported to ONNX.
-        drop_path: stochastic depth of the last block; the others have less, in proportion.
+        drop_path: stochastic depth of the last block; increases linearly from 0.
     """
 
     def __init__(self, shape: VitShape, attention: str = "sdpa", drop_path: float = 0.0) -> None:
@@ -86,7 +86,7 @@ class SamVit(nn.Module):
         return projected
 
     def positions(self, height: int, width: int) -> Tensor:
-        """[1, h, w, D]: as trained, or interpolated to another number of tokens."""
+        """[1, h, w, D]: as trained, or interpolated to another grid of tokens."""
         if (height, width) == tuple(self.pos_embed.shape[1:3]):
             return self.pos_embed
         table = self.pos_embed.permute(0, 3, 1, 2)

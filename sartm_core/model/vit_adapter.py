@@ -1,4 +1,4 @@
-"""ViT-Adapter (arXiv 2205.08534): a ViT and a pyramid that ask each other, through multi-scale deformable attention.
+"""ViT-Adapter (arXiv 2205.08534): a ViT and a pyramid that attend to each other, by multi-scale deformable attention.
 
 The attention is `transformers`' (Mask2Former's, plain PyTorch; three GridSample in ONNX). It works at half the width
 between two linear layers, in place of the original's ratio of 0.5 inside a compiled operator.
@@ -15,17 +15,17 @@ from sartm_core.model.sam_vit import SamVit
 
 POINTS = 4
 GATE = 1e-6
-"""Where the injectors' gates begin: the ViT is at first what it was pre-trained to be."""
+"""Initial value of the injectors' gates: the ViT starts out as pre-trained."""
 Shapes = list[tuple[int, int]]
 
 
 class DeformableAttention(nn.Module):
-    """Queries look at a few points around their place, on every level of what they ask.
+    """Queries sample a few points around their position, on every level of the values.
 
     Args:
         width: of queries and values, D.
         heads: of the attention.
-        levels: how many levels are asked.
+        levels: of the values.
     """
 
     def __init__(self, width: int, heads: int, levels: int) -> None:
@@ -39,10 +39,10 @@ class DeformableAttention(nn.Module):
         self.query, self.value = nn.Linear(width, half), nn.Linear(width, half)
         self.attention = Attention(half, heads, levels, POINTS)
         self.project = nn.Linear(half, width)
-        self._start_around(heads, levels)
+        self._initialise_offsets(heads, levels)
 
-    def _start_around(self, heads: int, levels: int) -> None:
-        """As Deformable DETR starts: every head looks into a direction of its own, all points weigh the same."""
+    def _initialise_offsets(self, heads: int, levels: int) -> None:
+        """Initialised as in Deformable DETR: every head has its own direction, all points equal weight."""
         angles = torch.arange(heads) * (2 * math.pi / heads)
         directions = torch.stack([angles.cos(), angles.sin()], dim=1)
         directions = directions / directions.abs().amax(dim=1, keepdim=True)
@@ -59,13 +59,13 @@ class DeformableAttention(nn.Module):
     def forward(self, queries: Tensor, places: Tensor, values: Tensor, shapes: Shapes) -> Tensor:
         """[B, Q, D], [1, Q, 2] (x, y from 0 to 1), [B, V, D], (h, w) of the values' levels -> [B, Q, D]"""
         reference = places[:, :, None].expand(len(queries), -1, len(shapes), -1)
-        asked, _ = self.attention(
+        attended, _ = self.attention(
             self.query(self.query_norm(queries)),
             encoder_hidden_states=self.value(self.value_norm(values)),
             reference_points=reference,
             spatial_shapes_list=shapes,
         )
-        return self.project(asked)
+        return self.project(attended)
 
 
 class ConvolutionalFeedForward(nn.Module):
@@ -90,7 +90,7 @@ class ConvolutionalFeedForward(nn.Module):
 
 
 class Injector(nn.Module):
-    """The ViT's tokens ask the pyramid; the answer passes a gate that begins almost closed.
+    """The ViT's tokens attend to the pyramid, through a gate that starts almost closed.
 
     Args:
         width, heads: of the ViT.
@@ -108,7 +108,7 @@ class Injector(nn.Module):
 
 
 class Extractor(nn.Module):
-    """The pyramid asks the ViT's tokens.
+    """The pyramid attends to the ViT's tokens.
 
     Args:
         width, heads: of the ViT.
@@ -128,12 +128,12 @@ class Extractor(nn.Module):
 
 
 class ViTAdapter(nn.Module):
-    """Runs a ViT in four parts; before each the pyramid is injected, after each extracted, twice more at the end.
+    """Runs a ViT in parts, with an injector before and an extractor after each, and two more extractors at the end.
 
     Args:
         width, heads: of the ViT.
-        parts: in how many the blocks are cut.
-        extractors: False leaves the pyramid as it came (an ablation: is the way back of use?).
+        parts: number of parts the blocks are split into.
+        extractors: False leaves the pyramid unchanged (ablation of the path back).
     """
 
     def __init__(self, width: int, heads: int, parts: int = 4, extractors: bool = True) -> None:
@@ -145,7 +145,7 @@ class ViTAdapter(nn.Module):
         """Runs all blocks.
 
         Args:
-            vit: whose blocks.
+            vit: gives the blocks.
             tokens: [B, h, w, D], with positions.
             levels: the pyramid at strides 8, 16, 32, [B, D, h_i, w_i].
 

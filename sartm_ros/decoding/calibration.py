@@ -60,8 +60,8 @@ class Calibrator:
             intrinsics = intrinsics if 0 in size else intrinsics.scaled(size, wanted)
         except ValidationError:
             raise SartmError(
-                f"{name}: its CameraInfo is not a calibration (fx {k[0, 0]:g}, fy {k[1, 1]:g}). Calibrate the camera, or "
-                "add intrinsics: to the rig file."
+                f"{name}: its CameraInfo is not a calibration (fx {k[0, 0]:g}, fy {k[1, 1]:g}). Calibrate the camera, "
+                "or add intrinsics: to the rig file."
             ) from None
         self.rig = self.rig.calibrated(name, intrinsics=intrinsics)
         if np.any(np.abs(np.asarray(message.d, np.float64)) > 1e-6) and "rect" not in self.rig.modality(name).topic:

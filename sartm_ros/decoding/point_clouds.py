@@ -32,7 +32,7 @@ def cloud_points(message: Any) -> NDArray[np.float32]:
     if row < step * width or size < row * height:
         raise SartmError(
             f"point cloud of {width}x{height} points: expected at least point_step x width bytes per row and row_step "
-            f"x height bytes of data, got point_step {step}, row_step {row}, {size} bytes. The driver fills it incorrectly."
+            f"x height bytes of data, got point_step {step}, row_step {row}, {size} bytes. The driver fills it wrongly."
         )
     raw = np.frombuffer(message.data, np.uint8, count=row * height).reshape(height, row)[:, : step * width]
     raw = np.ascontiguousarray(raw).reshape(-1, step) if step else np.zeros((0, 1), np.uint8)

@@ -68,7 +68,7 @@ def test_a_rig_survives_the_bundle(tmp_path: Path) -> None:
         ("[4, 5, 6]", "[4, 5, 600]", ["classes.1.color", "0 to 255"]),
         ("name: wall", "name: floor", ["'floor' is used twice"]),
         ("/heat/image_raw", "/camera/image_raw", ["topic '/camera/image_raw' is used twice"]),
-        ("  heat:", "  rgb:", ["'rgb' stands here twice"]),
+        ("  heat:", "  rgb:", ["duplicate key 'rgb'"]),
         ("topic: /heat/image_raw", 'topic: "/heat image"', ["modalities.1.thermal.topic", "'/heat image'"]),
         ("size: [48, 64]", "size: 48x64", ["modalities.0.rgb.size", "expected a list", "'48x64'"]),
         ("encoding: kelvin", "encoding: window, window_k: [300, 200]", ["window_k", "low < high"]),
@@ -101,7 +101,7 @@ def test_empty_files_and_folders(tmp_path: Path) -> None:
 
 
 def test_no_yaml(tmp_path: Path) -> None:
-    with pytest.raises(SartmError, match="is no YAML file"):
+    with pytest.raises(SartmError, match="is not a YAML file"):
         load_rig(write(tmp_path, "a: [1"))
 
 

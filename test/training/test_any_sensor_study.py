@@ -46,11 +46,11 @@ def checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "last.ckpt"
 
 
-def test_a_mended_frame_differs_from_the_faulty_one_in_its_faulty_sensor_alone(study: Any, data: Path) -> None:
+def test_a_repaired_frame_differs_from_the_faulty_one_only_in_the_faulty_sensor(study: Any, data: Path) -> None:
     recording, frames = FrameFolder(data), study["frames"]
-    faulty, mended = recording.frames(frames.FAULTY), recording.frames(frames.MENDED)
-    assert len(recording.frames("test")) == len(faulty) == len(mended) == 6
-    for broken, sound in zip(faulty, mended, strict=True):
+    faulty, repaired = recording.frames(frames.FAULTY), recording.frames(frames.REPAIRED)
+    assert len(recording.frames("test")) == len(faulty) == len(repaired) == 6
+    for broken, sound in zip(faulty, repaired, strict=True):
         assert broken.id == sound.id
         same = {n: np.array_equal(recording.image(broken, n), recording.image(sound, n)) for n in recording.rig.names}
         assert {name for name, is_same in same.items() if not is_same} == {broken.tags["faulty"]}

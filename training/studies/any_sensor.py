@@ -3,8 +3,8 @@
     python training/studies/any_sensor.py --out out/any_sensor_study
 
 Renders the frames, tries three learning rates for every entrant on a fifteenth of the budget, trains each with its best
-one, and scores them on the test frames; then the ablations of any_sensor, on the fifteenth too. What is done already is
-not done again: a run that was cut goes on.
+one, and scores them on the test frames; then runs the ablations of any_sensor, also on a fifteenth. Finished steps are
+skipped and interrupted runs resumed.
 """
 
 import argparse
@@ -43,8 +43,8 @@ SUBSETS = (
     "losses.dice=1",
     "losses.per_modality=0.2",
 )
-"""Training that bears the loss of sensors, after a beginning that shows all of them. Nothing here soils a lens, shakes
-a LiDAR or coarsens events: those faults are met for the first time in the test."""
+"""Training for robustness to missing sensors, after an initial phase with all of them. Nothing here soils a lens,
+shakes a LiDAR or coarsens events: those faults first appear in the test."""
 FROM_SCRATCH = ("initial_weights=null", "train_backbone=true", "train_experts=false")
 
 ENTRANTS = {
@@ -54,8 +54,8 @@ ENTRANTS = {
     "sam_lora": ("preset=sam_lora",),
     "early_fusion": ("preset=early_fusion", *FROM_SCRATCH),
 }
-"""Changes to the shared recipe. The papers' networks train as published, on whole and sound frames; mean_fusion, whose
-experts adapt q and v alone as the papers' do, trains as ours."""
+"""Changes to the shared recipe. The papers' networks train as published, on complete, uncorrupted frames;
+mean_fusion, whose experts adapt only q and v as in the papers, trains like ours."""
 
 ABLATIONS = {
     AS_IT_IS: (),
@@ -77,16 +77,19 @@ ABLATION_FRAMES = 60
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the study from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("out/any_sensor_study"), help="folder of frames and runs")
-    parser.add_argument("--samples", type=int, default=30_000, help="passes of the network in each final run")
+    parser.add_argument("--samples", type=int, default=30_000, help="network passes in each final run")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=int, help="only so many frames of each split (to try the study out)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="runs at a time, one core each")
+    parser.add_argument("--limit", type=int, help="maximum number of frames per split (for a trial run)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="parallel runs, one core each")
     parser.add_argument("--only", nargs="+", choices=ENTRANTS, default=list(ENTRANTS), metavar="ENTRANT")
     parser.add_argument(
-        "--rates", nargs="+", default=list(LEARNING_RATES), help="learning rates to try; a single one is taken as it is"
+        "--rates",
+        nargs="+",
+        default=list(LEARNING_RATES),
+        help="learning rates to try; a single one needs no search",
     )
     parser.add_argument("--no-ablations", action="store_true")
     given = parser.parse_args()
@@ -122,7 +125,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Study:
-    """Attributes: out, its folder; passes of the network in a final run; seed of the final runs; rates to try."""
+    """Attributes: out, its folder; passes, network passes in a final run; seed of the final runs; rates to try."""
 
     out: Path
     passes: int
@@ -130,15 +133,15 @@ class Study:
     rates: tuple[str, ...] = LEARNING_RATES
 
     def search(self, name: str, rate: str) -> float:
-        """Trains with a learning rate on the smaller budget; the mean IoU on validation."""
+        """Trains with a learning rate on the smaller budget; returns mean IoU on validation."""
         return self._train(ENTRANTS[name], rate, self.passes // SEARCH_SHARE, 0, self.out / "search" / f"{name}_{rate}")
 
     def best_rate(self, name: str) -> str:
-        """Of those to try, the best on validation."""
+        """The best of the rates on validation."""
         return self.rates[0] if len(self.rates) == 1 else max(self.rates, key=lambda rate: self.search(name, rate))
 
     def final(self, name: str) -> float:
-        """Trains with the best learning rate on the whole budget; the mean IoU on validation."""
+        """Trains with the best learning rate on the whole budget; returns mean IoU on validation."""
         return self._train(ENTRANTS[name], self.best_rate(name), self.passes, self.seed, self.run(name))
 
     def run(self, name: str) -> Path:
@@ -146,7 +149,7 @@ class Study:
         return self.out / "runs" / f"{name}_seed{self.seed}"
 
     def ablation(self, name: str) -> float:
-        """Trains any_sensor with a change on the smaller budget; the mean IoU on validation."""
+        """Trains any_sensor with a change on the smaller budget; returns mean IoU on validation."""
         changes = (*ENTRANTS["any_sensor"], *ABLATIONS[name])
         return self._train(
             changes, self.best_rate("any_sensor"), self.passes // SEARCH_SHARE, 0, self.ablation_run(name)
@@ -179,7 +182,7 @@ class Study:
 
 
 def scores_of(data: Path, run: Path, limit: int | None = None) -> dict[str, Any]:
-    """Figures on the test frames, of the checkpoint that was best on validation."""
+    """Scores the best checkpoint on the test frames; cached in `scores.json`."""
     path = run / "scores.json"
     if not path.is_file():
         torch.set_num_threads(1)

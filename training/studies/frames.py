@@ -1,4 +1,4 @@
-"""The study's frames: simrig-5 at the study's size, its test frames apart by what they are for."""
+"""The study's frames: simrig-5 at the study's size, with separate splits for fault tests."""
 
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -11,18 +11,18 @@ from sartm_core.rig import Rig, Size, load_rig
 from sartm_sim.simulation import benchmark
 from sartm_sim.simulation.rig import resized
 
-SOUND, FAULTY, MENDED = "test", "faulty", "mended"
-"""Test frames without a fault; those with one; the same again as they would be without it."""
+SOUND, FAULTY, REPAIRED = "test", "faulty", "mended"
+"""Splits: test frames without a fault, those with one, and the latter rendered without it."""
 
 
 def render(out: Path, size: Size, limit: int | None, workers: int = 2) -> None:
-    """Writes the recording, unless it is there.
+    """Writes the frame folder unless it exists.
 
     Args:
         out: its folder.
         size: height, width.
-        limit: at most so many frames of each of the benchmark's splits.
-        workers: processes.
+        limit: maximum number of frames per benchmark split.
+        workers: number of processes.
     """
     if out.is_dir():
         return
@@ -32,7 +32,7 @@ def render(out: Path, size: Size, limit: int | None, workers: int = 2) -> None:
         for index, sample in enumerate(benchmark.samples(rig, split, limit)):
             if split == "test" and sample.fault is not None:
                 work.append((_frame(rig, FAULTY, index, sample), sample))
-                work.append((_frame(rig, MENDED, index, sample), replace(sample, fault=None, faulty=None)))
+                work.append((_frame(rig, REPAIRED, index, sample), replace(sample, fault=None, faulty=None)))
             else:
                 work.append((_frame(rig, split, index, sample), sample))
     generator = {"name": benchmark.NAME, "version": benchmark.GENERATOR_VERSION}

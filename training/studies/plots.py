@@ -1,4 +1,4 @@
-"""The study's pictures."""
+"""The study's plots."""
 
 from pathlib import Path
 from typing import Any
@@ -9,24 +9,24 @@ from matplotlib.figure import Figure
 from sartm_core.files import atomic_path
 
 Figures = dict[str, dict[str, Any]]
-"""Entrant or ablation -> what `scores.score` gave."""
+"""Entrant or ablation -> result of `scores.score`."""
 
 
 def draw_all(figures: Figures, sizes: Figures, folder: Path) -> dict[str, str]:
-    """Draws into the folder; file name -> title.
+    """Draws all plots into the folder; returns file name -> title.
 
     Args:
         figures: of the entrants.
         sizes: of any_sensor at full and at half size.
-        folder: where to.
+        folder: to write to.
     """
     ours = figures.get("any_sensor") or next(iter(figures.values()))
     pictures = {
         "subsets.png": ("Mean IoU per subset of sensors", _subsets(figures)),
         "conditions.png": ("Mean IoU per condition", _conditions(figures)),
-        "cost.png": ("Mean IoU against cost, one modality more at each point", _cost(figures, sizes)),
+        "cost.png": ("Mean IoU against cost, adding one modality per point", _cost(figures, sizes)),
         "routing.png": ("Routing weights per condition", _routing(ours)),
-        "faults.png": ("A sensor's weight when it is sound and when it fails", _faults(ours)),
+        "faults.png": ("A sensor's weight when intact and when faulty", _faults(ours)),
     }
     for name, (_, figure) in pictures.items():
         with atomic_path(folder / name) as temporary:
@@ -54,8 +54,8 @@ def _conditions(figures: Figures) -> Figure:
     axes = figure.add_subplot()
     width = 0.8 / len(figures)
     for index, (name, entry) in enumerate(figures.items()):
-        places = np.arange(len(conditions)) + (index - (len(figures) - 1) / 2) * width
-        axes.bar(places, [100 * entry["miou"]["condition"][c] for c in conditions], width, label=name)
+        positions = np.arange(len(conditions)) + (index - (len(figures) - 1) / 2) * width
+        axes.bar(positions, [100 * entry["miou"]["condition"][c] for c in conditions], width, label=name)
     axes.set_xticks(range(len(conditions)), conditions)
     axes.set_ylabel("mean IoU, %")
     axes.legend(fontsize=8, ncols=len(figures), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
@@ -63,7 +63,7 @@ def _conditions(figures: Figures) -> Figure:
 
 
 def _cost(figures: Figures, sizes: Figures) -> Figure:
-    """RGB alone, then one modality more at a time, in the rig's order."""
+    """RGB alone, then one more modality at a time, in rig order."""
     figure = Figure((7, 4), layout="constrained")
     axes = figure.add_subplot()
     for entrant, entry in (figures | sizes).items():

@@ -1,4 +1,4 @@
-"""The study's report: tables in Markdown and one HTML file, plots, and how far each aim was reached."""
+"""The study's report: tables in Markdown and HTML, plots, and whether each aim was reached."""
 
 import base64
 import html
@@ -14,21 +14,21 @@ from plots import Figures
 from sartm_core.files import write_text
 
 AS_IT_IS, HALF_SIZE = "as it is", "all but RGB at half size"
-"""Ablations whose cost is drawn."""
+"""Ablations whose cost is plotted."""
 
 APPLIED = ("dead", "noisy", "motion_blur", "over_exposure", "under_exposure", "misaligned", "frozen", "shutter")
-"""Faults whose like training applies (a closed shutter is a blank image); the others are met for the first time."""
+"""Faults that training applies in a similar form (a closed shutter is a blank image); others are new in the test."""
 
 FOUR = "rgb+thermal+depth+lidar"
 
-REAL = """The simulator is ours, and one seed is one run. Must be repeated on real sensors, with recipes that are there:
+REAL = """The simulator is ours, and each seed is one run. To be repeated on real sensors, with the existing recipes:
 
 - DELIVER (`training/recipes/any_sensor_deliver.yaml` against `mle_sam_deliver.yaml`, `sam_lora_deliver.yaml` and
   `mean_fusion_deliver.yaml`): the means over all subsets, and its own sensor failures.
-- MUSES (`any_sensor_muses.yaml`, `mle_sam_muses.yaml`): night, fog, rain and snow; LiDAR and events that are sparse.
+- MUSES (`any_sensor_muses.yaml`, `mle_sam_muses.yaml`): night, fog, rain and snow; sparse LiDAR and events.
 - MFNet (`any_sensor_mfnet.yaml`, `sartm_mfnet.yaml`): night without RGB.
 
-All three need SAM2's weights in place of nano's and a GPU."""
+All three need a GPU and SAM2's weights instead of nano's."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Settings:
     """How the entrants were trained.
 
     Attributes:
-        rates: the best learning rate of each, or the only one that was tried.
-        tried: the learning rates of each that were tried on the smaller budget.
-        passes: of the network in each final run.
-        search_passes: in each search and ablation.
+        rates: the best learning rate of each, or the only one tried.
+        tried: learning rates of each, tried on the smaller budget.
+        passes: network passes in each final run.
+        search_passes: network passes in each search and ablation.
         seed: of the final runs.
         entrants, ablations: of the whole study, run or not.
         when: date and machine.
@@ -59,7 +59,7 @@ def write_report(folder: Path, figures: Figures, ablations: Figures, settings: S
     """Writes `report.md`, `report.html`, their pictures, and `figures.json`.
 
     Args:
-        folder: where to.
+        folder: to write to.
         figures: of the entrants.
         ablations: of any_sensor with changes.
         settings: how they were trained.
@@ -94,7 +94,7 @@ def write_report(folder: Path, figures: Figures, ablations: Figures, settings: S
 
 
 def drop_mean(figures: dict[str, Any]) -> float:
-    """Mean over every subset of the sensors, all of them included, absent ones left out."""
+    """Mean over all subsets of the sensors, the full set included; other sensors are absent."""
     miou = figures["miou"]
     return float(np.mean([*miou["drop"].values(), miou["clean"]["all"]]))
 
@@ -106,13 +106,13 @@ def zero_mean(figures: dict[str, Any]) -> float:
 
 
 def noise_loss(figures: dict[str, Any]) -> float:
-    """What the papers' noise on the worst modality costs."""
+    """Loss caused by the papers' noise on the worst modality."""
     miou = figures["miou"]
     return float(miou["clean"]["all"] - min(miou["noise"].values()))
 
 
 def night_share(figures: dict[str, Any]) -> float:
-    """Share of the full score that is left at night without RGB."""
+    """Share of the full score that remains at night without RGB."""
     miou = figures["miou"]
     without = max(
         (name for name in miou["night_drop"] if "rgb" not in name.split("+")), key=lambda name: name.count("+")
@@ -121,7 +121,7 @@ def night_share(figures: dict[str, Any]) -> float:
 
 
 def fell_share(figures: dict[str, Any], applied: bool | None = None) -> float:
-    """Share of corrupted frames where the corrupted sensor's weight fell; of all, applied or new kinds of fault."""
+    """Share of corrupted frames where the faulty sensor's weight fell; for all, applied or new kinds of fault."""
     chosen = [
         entry
         for key, entry in figures["falls"].items()
@@ -131,7 +131,7 @@ def fell_share(figures: dict[str, Any], applied: bool | None = None) -> float:
 
 
 def aims(figures: Figures, ablations: Figures) -> list[list[str]]:
-    """Aim, what was asked, what was measured, whether it was reached; those whose rivals did not run are left out."""
+    """Rows of aim, target, measurement and whether it was reached; omits aims whose rivals did not run."""
     ours = figures["any_sensor"]
     rows = [["aim", "asked", "measured", ""]]
 
@@ -168,17 +168,17 @@ def aims(figures: Figures, ablations: Figures) -> list[list[str]]:
 
 
 def _head(settings: Settings, figures: Figures, ablations: Figures) -> str:
-    """What was done, and what of the whole study was not."""
+    """Describes the runs, and which parts of the study are missing."""
     missing = [name for name in settings.entrants if name not in figures]
     left_out = [f'"{name}"' for name in settings.ablations if name not in ablations]
     if left_out:
         missing.append(f"the ablation{'s' if len(left_out) > 1 else ''} {', '.join(left_out)}")
     return (
         f"{settings.when}. Each entrant: {settings.passes} passes of the network (a second pass counts), batch 8, "
-        f"128x160, seed {settings.seed}, the learning rate that was best on validation of those that were tried "
-        f"({settings.search_passes} passes each). DROP: mean over all 31 subsets, absent sensors left out; ZERO: blank "
-        "images in their place. Corrupted: the test frames with a fault, all sensors in use. GFLOP: of the whole at "
-        "448x640 with all sensors." + (f" Not run: {', '.join(missing)}." if missing else "")
+        f"128x160, seed {settings.seed}, the learning rate that was best on validation of those tried "
+        f"({settings.search_passes} passes each). DROP: mean over all 31 subsets, other sensors absent; ZERO: blank "
+        "images in their place. Corrupted: test frames with a fault, all sensors in use. GFLOP: of the whole network "
+        "at 448x640 with all sensors." + (f" Not run: {', '.join(missing)}." if missing else "")
     )
 
 
@@ -208,7 +208,7 @@ def _ablations(ablations: Figures) -> list[list[str]]:
 
 
 def _sizes(ablations: Figures) -> Figures:
-    """The ablations whose cost is drawn: full and half size."""
+    """The ablations whose cost is plotted: full and half size."""
     return {f"any_sensor {name}, small budget": ablations[name] for name in (AS_IT_IS, HALF_SIZE) if name in ablations}
 
 
@@ -222,14 +222,14 @@ def _grid(figures: Figures, group: str) -> list[list[str]]:
 def _falls(entry: dict[str, Any]) -> list[list[str]]:
     rows = [["sensor: fault", "in training", "its weight fell, % of frames", "sound", "faulty", "frames"]]
     for key, fall in entry["falls"].items():
-        applied = "its like" if key.split(": ")[1] in APPLIED else "never"
+        applied = "similar" if key.split(": ")[1] in APPLIED else "never"
         weights = [f"{fall[state]:.3f}" for state in ("before", "after")]
         rows.append([key, applied, f"{100 * fall['fell']:.0f}", *weights, str(fall["frames"])])
     return rows
 
 
 def _embedded(picture: Path, title: str) -> str:
-    """The picture inside the page, which is one file."""
+    """The picture as an inline image, so that the page is a single file."""
     return f'<img src="data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}" alt="{title}">'
 
 

@@ -1,4 +1,4 @@
-"""Rig recordings on disk, and the simulated benchmark that is written as one."""
+"""Frame folders on disk, and the simulated benchmark that is written as one."""
 
 import json
 
@@ -24,7 +24,7 @@ runner = CliRunner()
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     """Twelve frames of each split, written by the command."""
-    out = tmp_path_factory.mktemp("recording") / "simrig5"
+    out = tmp_path_factory.mktemp("frames") / "simrig5"
     result = runner.invoke(sim_app, ["dataset", "--out", str(out), "--limit", "12", "--workers", "2"])
     assert result.exit_code == 0, result.output
     assert "36 frame sets, train, val, test" in result.stdout
@@ -32,21 +32,21 @@ def recorded(tmp_path_factory):
 
 
 def test_what_was_measured_comes_back(recorded) -> None:
-    recording = FrameFolder(recorded)
+    opened = FrameFolder(recorded)
     rig = load_rig("simrig5")
-    assert recording.rig == rig
+    assert opened.rig == rig
     sample = benchmark.samples(rig, "val")[7]
     simulated, frame = sample.render(rig)
-    entry = recording.frames("val")[7]
+    entry = opened.frames("val")[7]
     for name, image in simulated.registered(frame).items():
-        read = recording.image(entry, name)
+        read = opened.image(entry, name)
         assert np.array_equal(read, image)
         assert read.dtype == image.dtype
         assert encode(rig.modality(name), read, rig.dtype).shape == (3, 256, 320)
-    assert np.array_equal(recording.truth(entry), frame.truth)
+    assert np.array_equal(opened.truth(entry), frame.truth)
 
 
-def test_the_manifest_tells_generator_and_tags(recorded) -> None:
+def test_the_manifest_holds_generator_and_tags(recorded) -> None:
     content = json.loads((recorded / "manifest.json").read_text())
     assert content["generator"] == {"name": "simrig-5", "version": benchmark.GENERATOR_VERSION}
     assert content["name"] == "simrig-5 in part"
@@ -82,8 +82,8 @@ def test_a_contact_sheet(recorded, tmp_path) -> None:
     assert out.stat().st_size > 100_000
 
 
-def test_faults_of_a_recording_are_named(recorded, tmp_path) -> None:
-    with pytest.raises(SartmError, match=r"has no manifest\.json"):
+def test_faults_of_a_frame_folder_are_named(recorded, tmp_path) -> None:
+    with pytest.raises(SartmError, match=r"is not a frame folder \(no manifest\.json\)"):
         FrameFolder(tmp_path)
     with pytest.raises(SartmError, match="has no split 'night'. It has: test, train, val"):
         FrameFolder(recorded).frames("night")
@@ -94,15 +94,15 @@ def test_faults_of_a_recording_are_named(recorded, tmp_path) -> None:
         write_frame(writer.part, frame, images, None)
         writer.add(frame)
         assert not (tmp_path / "mine").exists()
-    recording = FrameFolder(tmp_path / "mine")
+    opened = FrameFolder(tmp_path / "mine")
     with pytest.raises(SartmError, match=r"train/truth/0\.png: is missing"):
-        recording.truth(frame)
+        opened.truth(frame)
     (tmp_path / "mine/train/rgb/0.png").write_bytes(b"no picture")
-    with pytest.raises(SartmError, match=r"train/rgb/0\.png: is no image that can be read"):
-        recording.image(frame, "rgb")
+    with pytest.raises(SartmError, match=r"train/rgb/0\.png: is not a readable image"):
+        opened.image(frame, "rgb")
     (tmp_path / "mine/train/lidar/0.npz").write_bytes(b"no array")
-    with pytest.raises(SartmError, match=r"train/lidar/0\.npz: is no array that can be read"):
-        recording.image(frame, "lidar")
+    with pytest.raises(SartmError, match=r"train/lidar/0\.npz: is not a readable array"):
+        opened.image(frame, "lidar")
     with pytest.raises(SartmError, match="exists already"):
         FrameFolderWriter(tmp_path / "mine", rig, "mine", {})
 
@@ -112,7 +112,7 @@ def test_faults_of_a_recording_are_named(recorded, tmp_path) -> None:
     [
         ({"split": "../etc"}, r"frames\.0\.split"),
         ({"id": "../../passwd"}, r"frames\.0\.id"),
-        ({"modalities": ["radar"]}, "names a modality 'radar'; the rig has rgb, thermal"),
+        ({"modalities": ["radar"]}, "has a modality 'radar'; the rig has rgb, thermal"),
     ],
 )
 def test_a_manifest_that_points_elsewhere_is_refused(recorded, tmp_path, change, message) -> None:
@@ -124,7 +124,7 @@ def test_a_manifest_that_points_elsewhere_is_refused(recorded, tmp_path, change,
         FrameFolder(tmp_path)
 
 
-def test_a_recording_that_fails_leaves_nothing(tmp_path) -> None:
+def test_a_failed_writer_leaves_nothing(tmp_path) -> None:
     with pytest.raises(ZeroDivisionError), FrameFolderWriter(tmp_path / "mine", load_rig("simrig5"), "mine", {}):
         _ = 1 / 0
     assert list(tmp_path.iterdir()) == []

@@ -243,7 +243,7 @@ def test_the_commands(copied, written, name, tmp_path) -> None:
     train[0].write_bytes(b"no picture")
     faulty = CliRunner().invoke(app, ["data", "check", str(data.root)])
     assert faulty.exit_code == 1
-    assert f"{train[0]}: is no image" in faulty.stdout
+    assert f"{train[0]}: is not a readable image" in faulty.stdout
 
 
 @pytest.mark.slow

@@ -172,7 +172,7 @@ class Start:
     @property
     def built(self) -> list[str]:
         """Why, for each engine that was built."""
-        return [line for line in self.lines if line.startswith("building TensorRT's engine")]
+        return [line for line in self.lines if line.startswith("building the TensorRT engine")]
 
 
 @pytest.fixture
@@ -402,13 +402,13 @@ class TestFailures:
 
     def test_no_gpu(self, trt: Any, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("FAKE_CUDA_DEVICES", "0")
-        with pytest.raises(SartmError, match="backend 'tensorrt': no NVIDIA GPU answers. Use backend onnx"):
+        with pytest.raises(SartmError, match="backend 'tensorrt': no NVIDIA GPU responds. Use backend onnx"):
             start()
 
     def test_no_runtime(self, trt: Any, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cuda, "LIBRARIES", ("libnosuch.so.1",))
         cuda._library.cache_clear()
-        with pytest.raises(SartmError, match=r"CUDA's runtime was not found \(libnosuch.so.1\)"):
+        with pytest.raises(SartmError, match=r"the CUDA runtime was not found \(libnosuch.so.1\)"):
             start()
 
     def test_no_package(self, gpu: None, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,8 +421,8 @@ class TestCache:
     def test_only_the_first_start_builds(self, trt: Any, start: Start, cache: EngineCache) -> None:
         start()
         assert [line.split(":")[0] for line in start.built] == [
-            "building TensorRT's engine of 'encoder' (minutes)",
-            "building TensorRT's engine of 'head' (minutes)",
+            "building the TensorRT engine of 'encoder' (minutes)",
+            "building the TensorRT engine of 'head' (minutes)",
         ]
         assert all("no engine of" in line for line in start.built)
         assert sum(bool(re.search(r"built in \d+ s: .*\.engine$", line)) for line in start.lines) == 2
@@ -517,7 +517,7 @@ class TestCache:
         broken = {"cut": bytes(content[:-100]), "flipped": bytes(content), "empty": b""}[damage]
         one.plan.write_bytes(broken)
         one()
-        assert "is damaged: its SHA-256 is not the one that was written" in one.lines[0]
+        assert "is damaged: its SHA-256 differs from the recorded one" in one.lines[0]
         assert broken not in trt.plans_read
         one()
         assert one.lines == []
@@ -526,12 +526,12 @@ class TestCache:
         one()
         trt.refuse_plans = 1
         assert one() is not None
-        assert f"TensorRT {NEW} does not load the cached one" in one.lines[0]
+        assert f"TensorRT {NEW} cannot load the cached one" in one.lines[0]
         assert len(trt.builds) == 2
 
     def test_a_new_plan_that_does_not_load_is_an_error(self, trt: Any, one: OneEngine) -> None:
         trt.refuse_plans = 1
-        with pytest.raises(SartmError, match="does not load the engine that it has just built"):
+        with pytest.raises(SartmError, match="cannot load the engine it has just built"):
             one()
 
     def test_other_files_in_the_folder_do_no_harm(self, trt: Any, one: OneEngine) -> None:
@@ -549,7 +549,7 @@ class TestCache:
         other = dataclasses.replace(key, **{field: "another"})
         reason = cache.why_rebuild("encoder", other)
         assert reason is not None
-        assert reason.startswith("the newest cached engine of 'encoder' is another one: ")
+        assert reason.startswith("the newest cached engine of 'encoder' differs: ")
         assert re.findall(r"(\w+) was ", reason) == [field]
 
     @pytest.mark.parametrize(
@@ -754,9 +754,8 @@ class TestCommand:
         assert "ready: tensorrt" in self.run(str(bundle_folder))
         assert self.run(str(bundle_folder), "--check").split("\n")[:2] == ["encoder: up to date", "head: up to date"]
         install(NEWEST)
-        assert (
-            f"encoder: would be built: the newest cached engine of 'encoder' is another one: tensorrt was {NEW}, "
-            in (self.run(str(bundle_folder), "--check"))
+        assert f"encoder: would be built: the newest cached engine of 'encoder' differs: tensorrt was {NEW}, " in (
+            self.run(str(bundle_folder), "--check")
         )
 
     def test_brackets_in_a_folders_name_are_printed(
@@ -780,12 +779,12 @@ class TestCommand:
         monkeypatch.setenv("FAKE_CUDA_DEVICES", "0")
         result = CliRunner().invoke(app, ["engine", "build", str(bundle_folder), "--check"])
         assert result.exit_code == 1
-        assert "no NVIDIA GPU answers" in result.output
+        assert "no NVIDIA GPU responds" in result.output
 
     def test_a_bundle_without_graphs_is_refused(self, trt: Any) -> None:
         result = CliRunner().invoke(app, ["engine", "build", "any_sensor_simrig5"])
         assert result.exit_code == 1
-        assert "holds weights, no graphs. Export the checkpoint again with --to onnx" in result.output
+        assert "holds weights, not graphs. Export the checkpoint again with --to onnx" in result.output
 
 
 class TestChoice:
@@ -795,7 +794,7 @@ class TestChoice:
 
     def test_without_a_gpu(self, trt: Any, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("FAKE_CUDA_DEVICES", "0")
-        assert choose_backend(bundle, "auto") == ("onnx", "TensorRT is installed, but no NVIDIA GPU answers")
+        assert choose_backend(bundle, "auto") == ("onnx", "TensorRT is installed, but no NVIDIA GPU responds")
 
     @pytest.mark.parametrize("device", ["auto", "cuda"])
     def test_with_both(self, trt: Any, bundle: Bundle, device: str) -> None:

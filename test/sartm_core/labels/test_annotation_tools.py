@@ -52,7 +52,7 @@ NAMES = ["train-100", "train-200", "train-day__1", "val-300", "val-400"]
 WITHOUT_RGB = "val/300"
 
 
-def write_recording(folder: Path, frames: dict[str, np.ndarray | None], rig: Rig = RIG) -> FrameFolder:
+def write_frame_folder(folder: Path, frames: dict[str, np.ndarray | None], rig: Rig = RIG) -> FrameFolder:
     """`<split>/<id>` -> labels."""
     rng = np.random.default_rng(0)
     with FrameFolderWriter(folder, rig, folder.name, {}) as writer:
@@ -73,21 +73,21 @@ def write_recording(folder: Path, frames: dict[str, np.ndarray | None], rig: Rig
 
 @pytest.fixture
 def drive(tmp_path: Path) -> FrameFolder:
-    return write_recording(tmp_path / "drive", DRIVE)
+    return write_frame_folder(tmp_path / "drive", DRIVE)
 
 
 @pytest.fixture
 def blank(tmp_path: Path) -> FrameFolder:
     """The same frames, as `sartm bag extract` leaves them."""
-    return write_recording(tmp_path / "blank", dict.fromkeys(DRIVE, EMPTY))
+    return write_frame_folder(tmp_path / "blank", dict.fromkeys(DRIVE, EMPTY))
 
 
-def labels(recording: FrameFolder) -> dict[str, np.ndarray]:
-    return {f"{frame.split}/{frame.id}": recording.truth(frame) for frame in recording.frames()}
+def labels(folder: FrameFolder) -> dict[str, np.ndarray]:
+    return {f"{frame.split}/{frame.id}": folder.truth(frame) for frame in folder.frames()}
 
 
-def assert_labels(recording: FrameFolder, wanted: dict[str, np.ndarray]) -> None:
-    for place, truth in labels(recording).items():
+def assert_labels(folder: FrameFolder, wanted: dict[str, np.ndarray]) -> None:
+    for place, truth in labels(folder).items():
         np.testing.assert_array_equal(truth, wanted.get(place, EMPTY), err_msg=place)
 
 
@@ -137,21 +137,21 @@ class TestRoundTrip:
         names = ["background", 'sign, "stop"', "Car", "car", "void"]
         specs = tuple(ClassSpec(name=name, color=(10, 20, 30 + index)) for index, name in enumerate(names))
         frames = {"train/1": truth_of(7, len(names)), "train/2": EMPTY}
-        recording = write_recording(tmp_path / "mine", frames, RIG.model_copy(update={"classes": specs}))
-        export_labels(recording, tmp_path / "task", form)
-        before = labels(recording)
-        write_png(recording.path(recording.frames()[0], TRUTH), EMPTY)
-        assert import_labels(recording, tmp_path / "task") == 1
-        assert_labels(recording, before)
+        folder = write_frame_folder(tmp_path / "mine", frames, RIG.model_copy(update={"classes": specs}))
+        export_labels(folder, tmp_path / "task", form)
+        before = labels(folder)
+        write_png(folder.path(folder.frames()[0], TRUTH), EMPTY)
+        assert import_labels(folder, tmp_path / "task") == 1
+        assert_labels(folder, before)
 
     def test_classes_that_share_a_colour_come_back_as_ids(self, tmp_path) -> None:
         specs = tuple(ClassSpec(name=spec.name, color=(90, 90, 90)) for spec in RIG.classes)
         rig = RIG.model_copy(update={"classes": specs})
-        recording = write_recording(tmp_path / "mine", {"train/1": truth_of(1)}, rig)
-        export_labels(recording, tmp_path / "task", "ids")
-        write_png(recording.path(recording.frames()[0], TRUTH), EMPTY)
-        assert import_labels(recording, tmp_path / "task") == 1
-        assert_labels(recording, {"train/1": truth_of(1)})
+        folder = write_frame_folder(tmp_path / "mine", {"train/1": truth_of(1)}, rig)
+        export_labels(folder, tmp_path / "task", "ids")
+        write_png(folder.path(folder.frames()[0], TRUTH), EMPTY)
+        assert import_labels(folder, tmp_path / "task") == 1
+        assert_labels(folder, {"train/1": truth_of(1)})
 
 
 class TestExport:
@@ -218,8 +218,8 @@ class TestExport:
         assert (tmp_path / "task/ImageSets/Segmentation/default.txt").read_text() == "val-300\nval-400\n"
 
     def test_frames_without_a_label_file_are_exported_empty(self, tmp_path) -> None:
-        recording = write_recording(tmp_path / "mine", {"train/1": None})
-        export_labels(recording, tmp_path / "task", "ids")
+        folder = write_frame_folder(tmp_path / "mine", {"train/1": None})
+        export_labels(folder, tmp_path / "task", "ids")
         assert (np.asarray(Image.open(tmp_path / "task/masks/train-1.png")) == EMPTY).all()
 
     def test_wrong_use_is_named(self, drive, tmp_path) -> None:
@@ -239,15 +239,15 @@ class TestExport:
     @pytest.mark.parametrize(
         ("colour", "message"),
         [
-            ((244, 35, 232), "class 'sky' has the colour of 'sidewalk', [244, 35, 232]"),
-            ((0, 0, 0), "class 'sky' has the colour of unlabelled pixels, [0, 0, 0]"),
+            ((244, 35, 232), "class 'sky' has the same colour as 'sidewalk', [244, 35, 232]"),
+            ((0, 0, 0), "class 'sky' has the same colour as unlabelled pixels, [0, 0, 0]"),
         ],
     )
     def test_colours_that_would_not_come_back_are_refused(self, tmp_path, colour, message) -> None:
         specs = (*RIG.classes[:-1], ClassSpec(name="sky", color=colour))
-        recording = write_recording(tmp_path / "mine", {"train/1": EMPTY}, RIG.model_copy(update={"classes": specs}))
+        folder = write_frame_folder(tmp_path / "mine", {"train/1": EMPTY}, RIG.model_copy(update={"classes": specs}))
         with pytest.raises(SartmError, match="or export ids") as error:
-            export_labels(recording, tmp_path / "task", "cvat")
+            export_labels(folder, tmp_path / "task", "cvat")
         assert message in str(error.value)
         assert not (tmp_path / "task").exists()
 
@@ -274,7 +274,7 @@ class TestWhereMasksAre:
         assert import_labels(blank, tmp_path / "task") == 1
         assert_labels(blank, {"train/day/1": DRIVE["train/day/1"]})
 
-    def test_images_and_instances_beside_them_are_no_masks(self, blank, tmp_path) -> None:
+    def test_images_and_instances_beside_them_are_not_masks(self, blank, tmp_path) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
         for folder in ("images", "SegmentationObject", "JPEGImages"):
             write_png(tmp_path / "task" / folder / "train-100.png", noise)
@@ -287,20 +287,20 @@ class TestWhereMasksAre:
 
     def test_an_id_of_two_splits_needs_the_split(self, tmp_path) -> None:
         """simrig-5 numbers each split from 0."""
-        recording = write_recording(tmp_path / "mine", {"train/0": EMPTY, "val/0": EMPTY})
+        folder = write_frame_folder(tmp_path / "mine", {"train/0": EMPTY, "val/0": EMPTY})
         write_png(tmp_path / "task/0.png", truth_of(1))
         with pytest.raises(SartmError, match=r"0\.png: .*several frames \(train/0, val/0\); expected train-0\.png"):
-            import_labels(recording, tmp_path / "task")
+            import_labels(folder, tmp_path / "task")
         (tmp_path / "task/0.png").rename(tmp_path / "task/val-0.png")
-        assert import_labels(recording, tmp_path / "task") == 1
-        assert_labels(recording, {"val/0": truth_of(1)})
+        assert import_labels(folder, tmp_path / "task") == 1
+        assert_labels(folder, {"val/0": truth_of(1)})
 
     @pytest.mark.parametrize("other", ["100.png", "second/train-100.png"])
     def test_two_masks_of_one_frame_are_refused(self, blank, tmp_path, other) -> None:
         before = bytes_of(blank.folder)
         write_png(tmp_path / "task/train-100.png", truth_of(1))
         write_png(tmp_path / "task" / other, truth_of(2))
-        with pytest.raises(SartmError, match=r"is a mask of train/100, and so is .*Keep one of them") as error:
+        with pytest.raises(SartmError, match=r"is a mask of train/100, and so is .*Keep only one") as error:
             import_labels(blank, tmp_path / "task")
         assert str(tmp_path / "task/train-100.png") in str(error.value)
         assert str(tmp_path / "task" / other) in str(error.value)
@@ -319,7 +319,7 @@ class TestTables:
         out = run("data", "import-labels", blank.folder, "--from", tmp_path / "task", *more)
         assert "1 frames labelled" in out
 
-    def test_without_any_ids_and_colours_are_the_rigs(self, blank, tmp_path) -> None:
+    def test_without_a_table_ids_and_colours_are_those_of_the_rig(self, blank, tmp_path) -> None:
         self.take(blank, tmp_path, self.truth)
         assert_labels(blank, {"train/100": self.truth})
         self.take(blank, tmp_path, colours(DRIVE["val/400"]))
@@ -409,23 +409,23 @@ class TestTables:
     @pytest.mark.parametrize(
         ("name", "content", "message"),
         [
-            ("labelmap.txt", "lava:1,2,3::", "the class 'lava' is none of the rig's: road, marking, sidewalk, "),
-            ("t.csv", "id,name\n0,road\n1,lava\n", "the class 'lava' is none of the rig's: road, marking, sidewalk, "),
-            ("t.json", '{"categories": [{"id": 1, "name": "lava"}]}', "the class 'lava' is none of the rig's: road"),
-            ("t.csv", "id,name\n3,road\n3,sky\n", "gives the id 3 to several classes, 'sky' among them"),
-            ("t.csv", "id,name\n0,road\n1\n", "is no table of labels"),
-            ("t.csv", "id;name\n0;road\n", "is no table of labels"),
-            ("t.csv", "id,name\none,road\n", "is no table of labels"),
+            ("labelmap.txt", "lava:1,2,3::", "class 'lava' is not in the rig: road, marking, sidewalk, "),
+            ("t.csv", "id,name\n0,road\n1,lava\n", "class 'lava' is not in the rig: road, marking, sidewalk, "),
+            ("t.json", '{"categories": [{"id": 1, "name": "lava"}]}', "class 'lava' is not in the rig: road"),
+            ("t.csv", "id,name\n3,road\n3,sky\n", "assigns id 3 to several classes, including 'sky'"),
+            ("t.csv", "id,name\n0,road\n1\n", "is not a label table"),
+            ("t.csv", "id;name\n0;road\n", "is not a label table"),
+            ("t.csv", "id,name\none,road\n", "is not a label table"),
             ("t.csv", "name\nroad\n", "neither id nor colour"),
-            ("t.csv", "", "is no table of labels"),
-            pytest.param("t.csv", f"id,name\n0,{'x' * 200_000}\n", "is no table of labels", id="a huge field"),
-            ("t.json", "[]", "is no table of labels"),
-            ("t.json", "{", "is no table of labels"),
-            ("t.json", '{"categories": [{"id": 1, "name": 5}]}', "is no table of labels"),
-            ("labelmap.txt", "road\n", "is no table of labels"),
-            ("labelmap.txt", "road:1,2::", "is no table of labels"),
-            ("labelmap.txt", "\ud800", "is no table of labels"),
-            ("nosuch.csv", None, "is no table of labels"),
+            ("t.csv", "", "is not a label table"),
+            pytest.param("t.csv", f"id,name\n0,{'x' * 200_000}\n", "is not a label table", id="a huge field"),
+            ("t.json", "[]", "is not a label table"),
+            ("t.json", "{", "is not a label table"),
+            ("t.json", '{"categories": [{"id": 1, "name": 5}]}', "is not a label table"),
+            ("labelmap.txt", "road\n", "is not a label table"),
+            ("labelmap.txt", "road:1,2::", "is not a label table"),
+            ("labelmap.txt", "\ud800", "is not a label table"),
+            ("nosuch.csv", None, "is not a label table"),
         ],
     )
     def test_faults_of_tables_are_named(self, blank, tmp_path, name, content, message) -> None:
@@ -439,24 +439,24 @@ class TestTables:
         assert message in result.output
         assert_labels(blank, {})
 
-    def test_a_colour_of_two_classes_is_refused_where_it_is_met(self, blank, tmp_path) -> None:
+    def test_a_mask_with_an_ambiguous_colour_is_refused(self, blank, tmp_path) -> None:
         (tmp_path / "t.csv").write_text("name,red,green,blue\nroad,1,2,3\nsky,1,2,3\ncar,4,5,6\n")
         mask = np.full((*SIZE, 3), (4, 5, 6), np.uint8)
         self.take(blank, tmp_path, mask, "--table", tmp_path / "t.csv")
         assert_labels(blank, {"train/100": np.full(SIZE, CAR, np.uint8)})
         write_png(tmp_path / "task/train-100.png", np.full((*SIZE, 3), (1, 2, 3), np.uint8))
-        with pytest.raises(SartmError, match=r"holds the colour \(1, 2, 3\), which .*t\.csv gives to several classes"):
+        with pytest.raises(SartmError, match=r"contains colour \(1, 2, 3\), which .*t\.csv assigns to several classes"):
             import_labels(blank, tmp_path / "task", tmp_path / "t.csv")
 
     def test_masks_of_another_kind_than_the_table_are_refused(self, blank, tmp_path) -> None:
         """One channel beside labelmap.txt is the place in that list for CVAT, and the rig's id for others."""
         export_labels(blank, tmp_path / "task", "cvat")
         write_png(tmp_path / "task/SegmentationClass/train-100.png", np.zeros(SIZE, np.uint8))
-        with pytest.raises(SartmError, match=r"train-100\.png: has one channel, of ids, but .*labelmap\.txt gives"):
+        with pytest.raises(SartmError, match=r"train-100\.png: has a single channel of ids, but .*labelmap\.txt lists"):
             import_labels(blank, tmp_path / "task")
         (tmp_path / "ids.csv").write_text("id,name\n0,road\n")
         write_png(tmp_path / "plain/train-100.png", np.zeros((*SIZE, 3), np.uint8))
-        with pytest.raises(SartmError, match=r"train-100\.png: has colours, but .*ids\.csv gives ids"):
+        with pytest.raises(SartmError, match=r"train-100\.png: has colours, but .*ids\.csv lists ids"):
             import_labels(blank, tmp_path / "plain", tmp_path / "ids.csv")
         assert_labels(blank, {})
 
@@ -499,18 +499,18 @@ LAST = DRIVE["val/400"]
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (off_colour(LAST), "holds the colour (129, 64, 128) in 3 pixels, which the rig does not have"),
+        (off_colour(LAST), "contains colour (129, 64, 128) in 3 pixels, which the rig does not list"),
         (
             spoilt(LAST, 14),
-            "holds the id 14, which the rig does not have. It has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13.",
+            "contains id 14, which the rig does not list. It lists 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13.",
         ),
         (LAST[:10], "is 10x28, its image is 20x28."),
         (colours(LAST)[:, ::2], "is 20x14, its image is 20x28."),
-        (b"no picture", "is no image that can be read"),
-        (b"", "is no image that can be read"),
-        pytest.param(damaged(LAST), "is no image that can be read", id="cut off"),
-        pytest.param(broken(LAST), "is no image that can be read", id="a broken chunk"),
-        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\x02IHDR\x00\x00\x00\x00\x00\x00", "is no image that can be read"),
+        (b"no picture", "is not a readable image"),
+        (b"", "is not a readable image"),
+        pytest.param(damaged(LAST), "is not a readable image", id="cut off"),
+        pytest.param(broken(LAST), "is not a readable image", id="a broken chunk"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\x02IHDR\x00\x00\x00\x00\x00\x00", "is not a readable image"),
     ],
 )
 def test_a_fault_in_the_last_mask_leaves_everything_as_it_was(drive, tmp_path, content, message) -> None:
@@ -535,25 +535,25 @@ def test_the_size_is_that_of_the_image_that_was_shown(drive, tmp_path) -> None:
     assert_labels(drive, {**DRIVE, "val/300": truth_of(9)})
 
 
-def test_masks_of_other_frames_alone(drive, tmp_path) -> None:
+def test_only_masks_of_other_frames(drive, tmp_path) -> None:
     write_png(tmp_path / "task/test-1.png", EMPTY)
     write_png(tmp_path / "task/deeper/frame_000001.png", EMPTY)
-    with pytest.raises(SartmError, match=r"task: none of its 2 masks belongs to a frame; expected names as train-100"):
+    with pytest.raises(SartmError, match=r"task: none of its 2 masks belongs to a frame; .*names such as train-100"):
         import_labels(drive, tmp_path / "task")
     (tmp_path / "nothing").mkdir()
     with pytest.raises(SartmError, match="nothing: holds no PNG masks"):
         import_labels(drive, tmp_path / "nothing")
-    with pytest.raises(SartmError, match="elsewhere: no such folder. Give the folder of the masks"):
+    with pytest.raises(SartmError, match="elsewhere: no such folder. Give the folder that holds the masks"):
         import_labels(drive, tmp_path / "elsewhere")
     result = runner.invoke(app, ["data", "import-labels", str(tmp_path), "--from", str(tmp_path / "task")])
     assert result.exit_code == 1
-    assert "is no rig recording" in result.output
+    assert "is not a frame folder" in result.output
 
 
 @pytest.mark.parametrize("form", ["cvat", "ids"])
 def test_empty_masks_and_frames_without_a_mask_change_nothing(drive, tmp_path, form) -> None:
     """What annotators did not come to must not wipe out what autolabel did."""
-    blank = write_recording(tmp_path / "blank", dict.fromkeys(DRIVE, EMPTY))
+    blank = write_frame_folder(tmp_path / "blank", dict.fromkeys(DRIVE, EMPTY))
     export_labels(blank, tmp_path / "task", form)
     folder = tmp_path / "task" / ("SegmentationClass" if form == "cvat" else "masks")
     (folder / "val-400.png").unlink()
@@ -594,26 +594,26 @@ class TestLabelled:
         monkeypatch.setattr("cv2.imread", lambda *arguments: pytest.fail("was read"))
         assert is_labelled(path)
 
-    def test_an_unreadable_file_is_named_where_it_is_read(self, drive) -> None:
+    def test_an_unreadable_file_is_reported_when_it_is_read(self, drive) -> None:
         """Leaving it out without a word would hide the damage."""
         frame = drive.frames("val")[1]
         drive.path(frame, TRUTH).write_bytes(b"no picture")
         assert is_labelled(drive.path(frame, TRUTH))
         source = DiskSource(drive, RIG, "val")
-        with pytest.raises(SartmError, match=r"val/truth/400\.png: is no image that can be read"):
+        with pytest.raises(SartmError, match=r"val/truth/400\.png: is not a readable image"):
             source.read(Draw(1, 1, SIZE))
 
 
 class TestEmptyLabels:
     """As `sartm bag extract` leaves them."""
 
-    def test_the_check_remarks_on_them(self, drive) -> None:
+    def test_the_check_reports_them(self, drive) -> None:
         out = run("data", "check", drive.folder)
         assert "remark: train: 1 of its 3 label images are empty (255): not labelled yet." in out
         assert "remark: val" not in out
         assert "0 faults" in out
 
-    def test_the_check_of_a_recording_that_nobody_labelled(self, blank) -> None:
+    def test_checking_an_unlabelled_frame_folder(self, blank) -> None:
         found = check_data(blank)
         assert found.remarks[:2] == [
             "train: 3 of its 3 label images are empty (255): not labelled yet.",

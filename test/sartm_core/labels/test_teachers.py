@@ -60,7 +60,9 @@ POOR = {
 }
 
 
-def write_recording(folder: Path, frames: list[tuple[dict[str, np.ndarray], np.ndarray | None]], rig: Rig = RIG) -> Any:
+def write_frame_folder(
+    folder: Path, frames: list[tuple[dict[str, np.ndarray], np.ndarray | None]], rig: Rig = RIG
+) -> Any:
     """Images and labels of train/0, train/1, ..."""
     with FrameFolderWriter(folder, rig, folder.name, {}) as writer:
         for number, (images, truth) in enumerate(frames):
@@ -75,9 +77,9 @@ def with_thermal(rgb: np.ndarray | None, size: tuple[int, int] = SIZE) -> dict[s
     return thermal if rgb is None else {"rgb": rgb, **thermal}
 
 
-def labels(recording: FrameFolder) -> list[np.ndarray | None]:
-    frames = recording.frames()
-    return [recording.truth(frame) if recording.path(frame, TRUTH).is_file() else None for frame in frames]
+def labels(folder: FrameFolder) -> list[np.ndarray | None]:
+    frames = folder.frames()
+    return [folder.truth(frame) if folder.path(frame, TRUTH).is_file() else None for frame in frames]
 
 
 def tiny(names: tuple[str, ...] = KNOWS, kind: Any = SegformerForSemanticSegmentation) -> Any:
@@ -191,11 +193,11 @@ class TestTeacher:
         assert set(wanted.argmax(axis=0).ravel().tolist()) == {0, 1, 2, 3}  # the teacher does see something
 
     def test_labels_are_those_of_the_model_run_by_hand(self, seeing_teacher, mapping, tmp_path) -> None:
-        recording = write_recording(tmp_path / "drive", [(with_thermal(scene(seed)), None) for seed in (1, 2)])
-        command = ["data", "autolabel", recording.folder, "--teacher", seeing_teacher, "--mapping", mapping]
+        folder = write_frame_folder(tmp_path / "drive", [(with_thermal(scene(seed)), None) for seed in (1, 2)])
+        command = ["data", "autolabel", folder.folder, "--teacher", seeing_teacher, "--mapping", mapping]
         run(*command, "--min-confidence", 0.5)
         counts = np.zeros(256, int)
-        for seed, found in zip((1, 2), labels(recording), strict=True):
+        for seed, found in zip((1, 2), labels(folder), strict=True):
             shares = self.by_hand(seeing_teacher, scene(seed))
             best, confidence = shares.argmax(axis=0), shares.max(axis=0)
             wanted = np.where(confidence >= 0.5, np.array([ROAD, VEGETATION, CAR, 255])[best], 255)
@@ -207,9 +209,9 @@ class TestTeacher:
 
     def test_the_order_of_colours_is_red_green_blue(self, tmp_path) -> None:
         """OpenCV's order would give labels that look nearly right."""
-        recording = write_recording(tmp_path / "drive", [({"rgb": scene(3)}, None)])
+        folder = write_frame_folder(tmp_path / "drive", [({"rgb": scene(3)}, None)])
         teacher = Says(certain(CAR))
-        autolabel(recording, teacher, 0.8)
+        autolabel(folder, teacher, 0.8)
         np.testing.assert_array_equal(teacher.seen[0], scene(3))
 
     def test_a_name_that_the_teacher_has_twice_counts_twice(self, tmp_path) -> None:
@@ -225,13 +227,13 @@ class TestTeacher:
 
 
 class TestCommand:
-    def test_a_recording_that_nobody_labelled_can_be_trained_with(self, car_teacher, mapping, tmp_path) -> None:
+    def test_an_unlabelled_frame_folder_becomes_training_data(self, car_teacher, mapping, tmp_path) -> None:
         """Car has 0.5, truck 0.35: together they are certain enough."""
-        drive = write_recording(tmp_path / "drive", [(with_thermal(scene(seed)), EMPTY) for seed in range(3)])
+        drive = write_frame_folder(tmp_path / "drive", [(with_thermal(scene(seed)), EMPTY) for seed in range(3)])
         with pytest.raises(SartmError, match="no labelled frames in split 'train'"):
             DiskSource(drive, RIG, "train")
         out = run("data", "autolabel", drive.folder, "--teacher", car_teacher, "--mapping", mapping)
-        assert out == f"{drive.folder}: 3 frames labelled, 100 % of their pixels; left as they were: none\n"
+        assert out == f"{drive.folder}: 3 frames labelled, 100 % of their pixels; unchanged: none\n"
         for found in labels(drive):
             assert found.shape == SIZE
             assert (found == CAR).all()
@@ -243,28 +245,28 @@ class TestCommand:
         assert len(source) == 3
         assert (source.read(Draw(1, 1, SIZE))[1] == CAR).all()
 
-    def test_what_was_left_out_is_told(self, car_teacher, mapping, tmp_path) -> None:
+    def test_skipped_frames_are_reported(self, car_teacher, mapping, tmp_path) -> None:
         frames = [(with_thermal(image), EMPTY) for image in (scene(), *POOR.values(), scene() // 9, None)]
         frames.append((with_thermal(scene()), np.full(SIZE, SKY, np.uint8)))
-        drive = write_recording(tmp_path / "drive", frames)
+        drive = write_frame_folder(tmp_path / "drive", frames)
         command = ["data", "autolabel", drive.folder, "--teacher", car_teacher, "--mapping", mapping]
         assert run(*command).endswith(
-            ": 1 frames labelled, 100 % of their pixels; left as they were: 2 too dark, 1 over-exposed or clipped, "
-            "1 blurred, 1 without RGB, 1 had labels already\n"
+            ": 1 frames labelled, 100 % of their pixels; unchanged: 2 too dark, 1 over-exposed or clipped, "
+            "1 blurred, 1 without RGB, 1 already labelled\n"
         )
         assert [set(np.unique(found).tolist()) for found in labels(drive)] == [{CAR}, *[{255}] * 5, {SKY}]
         out = run(*command, "--every-frame")
         assert "4 frames labelled" in out
-        assert "left as they were: 1 without RGB, 2 had labels already" in out
+        assert "unchanged: 1 without RGB, 2 already labelled" in out
         assert [set(np.unique(found).tolist()) for found in labels(drive)] == [*[{CAR}] * 5, {255}, {SKY}]
         assert "2 frames labelled" in run(*command, "--overwrite")
         assert set(np.unique(labels(drive)[6]).tolist()) == {CAR}
 
     def test_a_teacher_that_is_sure_of_nothing_labels_no_frame(self, car_teacher, mapping, tmp_path) -> None:
-        drive = write_recording(tmp_path / "drive", [(with_thermal(scene(seed)), EMPTY) for seed in range(2)])
+        drive = write_frame_folder(tmp_path / "drive", [(with_thermal(scene(seed)), EMPTY) for seed in range(2)])
         command = ["data", "autolabel", drive.folder, "--teacher", car_teacher, "--mapping", mapping]
         out = run(*command, "--min-confidence", 0.9)
-        assert ": 0 frames labelled, 0 % of their pixels; 2 without a certain pixel; left as they were: none" in out
+        assert ": 0 frames labelled, 0 % of their pixels; 2 without a confident pixel; unchanged: none" in out
         assert not any(is_labelled(drive.path(frame, TRUTH)) for frame in drive.frames())
         assert "2 frames labelled" in run(*command, "--min-confidence", 0.8)
         run(*command, "--min-confidence", 0.9, "--overwrite")  # labels that are no longer certain must not stay
@@ -273,26 +275,26 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            ("classes: {cart: car}", "mapping: 'cart' is no class of teacher"),
+            ("classes: {cart: car}", "mapping: 'cart' is not a class of teacher"),
             ("classes: {cart: car}", "Did you mean car"),
             ("classes: {zebra: null}", "It knows street, car, truck, rider, tree, heaven"),
-            ("classes: {truck: lorry}", "'lorry' is no class of the rig: road, marking, sidewalk, terrain"),
+            ("classes: {truck: lorry}", "'lorry' is not a class of the rig: road, marking, sidewalk, terrain"),
             ("classes: {}", "map.yaml: classes: "),
             ("classes: {car: car}\nconfidence: 0.5", "map.yaml: confidence: unknown field"),
-            ("{", "map.yaml: is no YAML file"),
+            ("{", "map.yaml: is not a YAML file"),
             (None, "map.yaml: cannot be read: No such file or directory"),
         ],
     )
     def test_faults_of_a_mapping_are_named(self, car_teacher, tmp_path, content, message) -> None:
-        drive = write_recording(tmp_path / "drive", [(with_thermal(scene()), EMPTY)])
+        drive = write_frame_folder(tmp_path / "drive", [(with_thermal(scene()), EMPTY)])
         path = tmp_path / "map.yaml"
         if content is not None:
             path.write_text(content)
         assert message in fails("data", "autolabel", drive.folder, "--teacher", car_teacher, "--mapping", path)
         assert (labels(drive)[0] == EMPTY).all()
 
-    def test_a_teacher_that_is_not_there(self, mapping, tmp_path) -> None:
-        drive = write_recording(tmp_path / "drive", [(with_thermal(scene()), EMPTY)])
+    def test_an_unknown_teacher(self, mapping, tmp_path) -> None:
+        drive = write_frame_folder(tmp_path / "drive", [(with_thermal(scene()), EMPTY)])
         (tmp_path / "nothing").mkdir()
         for folder in (tmp_path / "nosuch", tmp_path / "nothing"):
             output = fails("data", "autolabel", drive.folder, "--teacher", folder, "--mapping", mapping)
@@ -301,7 +303,7 @@ class TestCommand:
 
     def test_weights_that_were_cut_off(self, mapping, tmp_path) -> None:
         """As a download that stopped, or git without LFS, leaves them."""
-        drive = write_recording(tmp_path / "drive", [(with_thermal(scene()), EMPTY)])
+        drive = write_frame_folder(tmp_path / "drive", [(with_thermal(scene()), EMPTY)])
         weights = save(tmp_path / "teacher", tiny()) / "model.safetensors"
         for content in (weights.read_bytes()[:900], b"version https://git-lfs.github.com/spec/v1\n"):
             weights.write_bytes(content)
@@ -310,7 +312,7 @@ class TestCommand:
 
     def test_a_model_without_a_head_for_segmentation(self, mapping, tmp_path) -> None:
         """transformers fills the head with random numbers: every label would be noise."""
-        drive = write_recording(tmp_path / "drive", [(with_thermal(scene()), EMPTY)])
+        drive = write_frame_folder(tmp_path / "drive", [(with_thermal(scene()), EMPTY)])
         folder = save(tmp_path / "encoder", tiny(kind=SegformerForImageClassification))
         output = fails("data", "autolabel", drive.folder, "--teacher", folder, "--mapping", mapping)
         assert f"error: teacher '{folder}': cannot be loaded (its weights lack decode_head." in output
@@ -323,26 +325,26 @@ class TestCommand:
         ],
     )
     def test_preprocessing_that_shifts_or_cuts_the_image(self, mapping, tmp_path, processor, option) -> None:
-        drive = write_recording(tmp_path / "drive", [(with_thermal(scene()), EMPTY)])
+        drive = write_frame_folder(tmp_path / "drive", [(with_thermal(scene()), EMPTY)])
         folder = save(tmp_path / "teacher", tiny(), processor)
         output = fails("data", "autolabel", drive.folder, "--teacher", folder, "--mapping", mapping)
-        assert f"teacher '{folder}': its preprocessing has {option}; masks would not fit the images" in output
+        assert f"teacher '{folder}': its preprocessing sets {option}; masks would not fit the images" in output
 
-    def test_devices_that_are_not_there(self, car_teacher, mapping, tmp_path, monkeypatch) -> None:
-        drive = write_recording(tmp_path / "drive", [(with_thermal(scene()), EMPTY)])
+    def test_unavailable_devices(self, car_teacher, mapping, tmp_path, monkeypatch) -> None:
+        drive = write_frame_folder(tmp_path / "drive", [(with_thermal(scene()), EMPTY)])
         command = ["data", "autolabel", drive.folder, "--teacher", car_teacher, "--mapping", mapping, "--device"]
         assert "device 'gpu' is unknown. Known: cpu, cuda" in fails(*command, "gpu")
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)
         assert "device 'cuda': torch finds no CUDA device" in fails(*command, "cuda")
 
     def test_no_rgb_camera(self, car_teacher, mapping, tmp_path) -> None:
-        drive = write_recording(tmp_path / "drive", [(with_thermal(None), EMPTY)], RIG.only(["thermal", "depth"]))
+        drive = write_frame_folder(tmp_path / "drive", [(with_thermal(None), EMPTY)], RIG.only(["thermal", "depth"]))
         output = fails("data", "autolabel", drive.folder, "--teacher", car_teacher, "--mapping", mapping)
         assert "rig 'sim': has no RGB camera, which the teacher needs" in output
 
-    def test_no_recording(self, car_teacher, mapping, tmp_path) -> None:
+    def test_not_a_frame_folder(self, car_teacher, mapping, tmp_path) -> None:
         output = fails("data", "autolabel", tmp_path, "--teacher", car_teacher, "--mapping", mapping)
-        assert "is no rig recording" in output
+        assert "is not a frame folder" in output
 
 
 class TestCertainty:
@@ -356,23 +358,23 @@ class TestCertainty:
             0.45 * np.eye(NONE + 1)[CAR] + 0.55 * np.eye(NONE + 1)[NONE],
         ]
         probabilities = np.repeat(np.stack(rows, axis=1), 8, axis=1)[:, :, None].repeat(SIZE[1], axis=2)
-        recording = write_recording(tmp_path / "drive", [({"rgb": scene()}, None)])
-        done = autolabel(recording, Says(probabilities), 0.8)
+        folder = write_frame_folder(tmp_path / "drive", [({"rgb": scene()}, None)])
+        done = autolabel(folder, Says(probabilities), 0.8)
         wanted = np.repeat(np.array([ROAD, SKY, 255, 255, 255, 255], np.uint8), 8)
-        np.testing.assert_array_equal(labels(recording)[0], np.broadcast_to(wanted[:, None], SIZE))
+        np.testing.assert_array_equal(labels(folder)[0], np.broadcast_to(wanted[:, None], SIZE))
         assert done == AutoLabels(1, 0, 0, 0, {}, pytest.approx(1 / 3))
 
-    def test_none_wins_over_a_class_even_where_little_is_asked(self, tmp_path) -> None:
-        recording = write_recording(tmp_path / "drive", [({"rgb": scene()}, None)])
-        autolabel(recording, Says(0.45 * np.eye(NONE + 1)[CAR] + 0.55 * np.eye(NONE + 1)[NONE]), 0.0)
-        assert (labels(recording)[0] == 255).all()
+    def test_none_wins_over_a_class_even_at_a_low_threshold(self, tmp_path) -> None:
+        folder = write_frame_folder(tmp_path / "drive", [({"rgb": scene()}, None)])
+        autolabel(folder, Says(0.45 * np.eye(NONE + 1)[CAR] + 0.55 * np.eye(NONE + 1)[NONE]), 0.0)
+        assert (labels(folder)[0] == 255).all()
 
     def test_the_share_is_of_labelled_frames(self, tmp_path) -> None:
-        recording = write_recording(tmp_path / "drive", [({"rgb": scene()}, None), ({"rgb": POOR["too dark"]}, None)])
+        folder = write_frame_folder(tmp_path / "drive", [({"rgb": scene()}, None), ({"rgb": POOR["too dark"]}, None)])
         half = np.zeros((NONE + 1, *SIZE), np.float32)
         half[PERSON, :, :32] = half[NONE, :, 32:] = 1
         seen = []
-        done = autolabel(recording, Says(half), 0.8, progress=lambda frames, total: seen.append((frames, total)))
+        done = autolabel(folder, Says(half), 0.8, progress=lambda frames, total: seen.append((frames, total)))
         assert done == AutoLabels(1, 0, 0, 0, {"too dark": 1}, 0.5)
         assert seen == [(1, 2), (2, 2)]
 
@@ -380,13 +382,13 @@ class TestCertainty:
 class TestWhichFrames:
     @pytest.mark.parametrize("reason", list(POOR))
     def test_poor_frames(self, tmp_path, reason) -> None:
-        recording = write_recording(tmp_path / "drive", [({"rgb": POOR[reason]}, None), ({"rgb": scene()}, None)])
+        folder = write_frame_folder(tmp_path / "drive", [({"rgb": POOR[reason]}, None), ({"rgb": scene()}, None)])
         teacher = Says(certain(CAR))
-        assert autolabel(recording, teacher, 0.8) == AutoLabels(1, 0, 0, 0, {reason: 1}, 1.0)
-        assert labels(recording)[0] is None
+        assert autolabel(folder, teacher, 0.8) == AutoLabels(1, 0, 0, 0, {reason: 1}, 1.0)
+        assert labels(folder)[0] is None
         assert len(teacher.seen) == 1
-        assert autolabel(recording, teacher, 0.8, every_frame=True) == AutoLabels(1, 0, 1, 0, {}, 1.0)
-        assert (labels(recording)[0] == CAR).all()
+        assert autolabel(folder, teacher, 0.8, every_frame=True) == AutoLabels(1, 0, 1, 0, {}, 1.0)
+        assert (labels(folder)[0] == CAR).all()
 
     def test_bright_halves_are_clipped_though_the_mean_is_fair(self) -> None:
         image = scene() // 2 + 20
@@ -409,19 +411,19 @@ class TestWhichFrames:
         person = EMPTY.copy()
         person[5, 7] = SIDEWALK
         frames = [({"rgb": scene()}, person), ({"rgb": scene()}, EMPTY)]
-        recording = write_recording(tmp_path / "drive", frames)
-        stored = recording.path(recording.frames()[0], TRUTH)
+        folder = write_frame_folder(tmp_path / "drive", frames)
+        stored = folder.path(folder.frames()[0], TRUTH)
         before = stored.read_bytes(), stored.stat().st_mtime_ns
-        assert autolabel(recording, Says(certain(CAR)), 0.8) == AutoLabels(1, 0, 1, 0, {}, 1.0)
+        assert autolabel(folder, Says(certain(CAR)), 0.8) == AutoLabels(1, 0, 1, 0, {}, 1.0)
         assert (stored.read_bytes(), stored.stat().st_mtime_ns) == before
-        assert (labels(recording)[1] == CAR).all()
-        assert autolabel(recording, Says(certain(SKY)), 0.8, overwrite=True) == AutoLabels(2, 0, 0, 0, {}, 1.0)
-        assert all((found == SKY).all() for found in labels(recording))
+        assert (labels(folder)[1] == CAR).all()
+        assert autolabel(folder, Says(certain(SKY)), 0.8, overwrite=True) == AutoLabels(2, 0, 0, 0, {}, 1.0)
+        assert all((found == SKY).all() for found in labels(folder))
 
     def test_without_rgb(self, tmp_path) -> None:
-        recording = write_recording(tmp_path / "drive", [(with_thermal(None), None), (with_thermal(scene()), None)])
-        assert autolabel(recording, Says(certain(CAR)), 0.8) == AutoLabels(1, 0, 0, 1, {}, 1.0)
-        assert labels(recording)[0] is None
+        folder = write_frame_folder(tmp_path / "drive", [(with_thermal(None), None), (with_thermal(scene()), None)])
+        assert autolabel(folder, Says(certain(CAR)), 0.8) == AutoLabels(1, 0, 0, 1, {}, 1.0)
+        assert labels(folder)[0] is None
 
 
 class TestGeometry:
@@ -429,24 +431,24 @@ class TestGeometry:
         """Thermal is the reference, of half the size or half as large again; ids are never mixed."""
         rig = RIG.model_copy(update={"reference": "thermal"})
         frames = [(with_thermal(scene(), size), None) for size in ((24, 32), (72, 96))] + [({"rgb": scene()}, None)]
-        recording = write_recording(tmp_path / "drive", frames, rig)
+        folder = write_frame_folder(tmp_path / "drive", frames, rig)
         quarters = np.zeros((NONE + 1, *SIZE), np.float32)
         quarters[ROAD, :24, :32] = quarters[SKY, :24, 32:] = quarters[CAR, 24:, :32] = quarters[NONE, 24:, 32:] = 1
-        assert autolabel(recording, Says(quarters), 0.8).share == 0.75
-        small, large, whole = labels(recording)
+        assert autolabel(folder, Says(quarters), 0.8).share == 0.75
+        small, large, whole = labels(folder)
         wanted = np.array([[ROAD, SKY], [CAR, 255]], np.uint8)
         np.testing.assert_array_equal(small, wanted.repeat(12, axis=0).repeat(16, axis=1))
         np.testing.assert_array_equal(large, wanted.repeat(36, axis=0).repeat(48, axis=1))
         np.testing.assert_array_equal(whole, wanted.repeat(24, axis=0).repeat(32, axis=1))
-        assert check_data(recording).faults == []
+        assert check_data(folder).faults == []
 
-    def test_of_several_rgb_cameras_the_reference_is_asked(self, tmp_path) -> None:
+    def test_of_several_rgb_cameras_the_reference_is_used(self, tmp_path) -> None:
         """The other one was warped to it, with holes and shifts."""
         left = RIG.modality("rgb").model_copy(update={"name": "left", "topic": "/left"})
         rig = RIG.model_copy(update={"modalities": (left, *RIG.modalities)})
-        recording = write_recording(tmp_path / "drive", [({"left": scene(1), "rgb": scene(2)}, None)], rig)
+        folder = write_frame_folder(tmp_path / "drive", [({"left": scene(1), "rgb": scene(2)}, None)], rig)
         teacher = Says(certain(CAR))
-        autolabel(recording, teacher, 0.8)
+        autolabel(folder, teacher, 0.8)
         np.testing.assert_array_equal(teacher.seen[0], scene(2))
 
     @pytest.mark.parametrize("channels", ["grey", "alpha"])
@@ -454,19 +456,19 @@ class TestGeometry:
         colours = scene()
         grey = colours[..., 1]
         stored = grey if channels == "grey" else np.dstack([colours, np.full(SIZE, 255, np.uint8)])
-        recording = write_recording(tmp_path / "drive", [({"rgb": stored}, None)])
+        folder = write_frame_folder(tmp_path / "drive", [({"rgb": stored}, None)])
         teacher = Teacher(str(car_teacher), TeacherMap(classes=MAPPING), RIG)
-        assert autolabel(recording, teacher, 0.8).labelled == 1
-        assert (labels(recording)[0] == CAR).all()
+        assert autolabel(folder, teacher, 0.8).labelled == 1
+        assert (labels(folder)[0] == CAR).all()
         says = Says(certain(SKY))
-        autolabel(recording, says, 0.8, overwrite=True)
+        autolabel(folder, says, 0.8, overwrite=True)
         np.testing.assert_array_equal(says.seen[0], np.dstack([grey] * 3) if channels == "grey" else colours)
 
     def test_an_rgb_that_cannot_be_used_is_named(self, tmp_path) -> None:
-        recording = write_recording(tmp_path / "drive", [({"rgb": scene().astype(np.uint16)}, None)])
+        folder = write_frame_folder(tmp_path / "drive", [({"rgb": scene().astype(np.uint16)}, None)])
         with pytest.raises(SartmError, match=r"train/rgb/0\.png: rgb: expected 8-bit pixels \(uint8\), got uint16"):
-            autolabel(recording, Says(certain(CAR)), 0.8)
-        recording.path(recording.frames()[0], "rgb").write_bytes(b"no picture")
-        with pytest.raises(SartmError, match=r"train/rgb/0\.png: is no image that can be read") as error:
-            autolabel(recording, Says(certain(CAR)), 0.8)
+            autolabel(folder, Says(certain(CAR)), 0.8)
+        folder.path(folder.frames()[0], "rgb").write_bytes(b"no picture")
+        with pytest.raises(SartmError, match=r"train/rgb/0\.png: is not a readable image") as error:
+            autolabel(folder, Says(certain(CAR)), 0.8)
         assert str(error.value).count("train/rgb/0.png") == 1

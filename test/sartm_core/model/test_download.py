@@ -65,7 +65,7 @@ def test_a_download(server: type[Server], tmp_path: Path) -> None:
 def test_an_interrupted_download_goes_on(server: type[Server], tmp_path: Path) -> None:
     server.break_after = 1_200_000
     for _ in range(2):
-        with pytest.raises(SartmError, match="of 3000000 bytes. Run it again: it goes on from there"):
+        with pytest.raises(SartmError, match="of 3000000 bytes. Run it again to resume"):
             pull("sam2.1_tiny", tmp_path, server.url)
         assert not local_path("sam2.1_tiny", tmp_path).exists()  # never half of one under its name
     assert pull("sam2.1_tiny", tmp_path, server.url).read_bytes() == CONTENT
@@ -86,11 +86,11 @@ def test_a_complete_part_only_needs_its_name(server: type[Server], tmp_path: Pat
 
 
 def test_faults_name_the_address(server: type[Server], tmp_path: Path) -> None:
-    with pytest.raises(SartmError, match=r"/nothing: the server answers 404 .* --url"):
+    with pytest.raises(SartmError, match=r"/nothing: the server answered 404 .* --url"):
         pull("sam2.1_tiny", tmp_path, server.url.replace("sam2.pt", "nothing"))
     with pytest.raises(SartmError, match=r"127.0.0.1:1/x: no connection"):
         pull("sam2.1_tiny", tmp_path, "http://127.0.0.1:1/x")
-    with pytest.raises(SartmError, match="begins with http"):
+    with pytest.raises(SartmError, match="starts with http"):
         pull("sam2.1_tiny", tmp_path, "file:///etc/passwd")
     with pytest.raises(SartmError, match="'sam3' are unknown. Known: sam2.1_tiny"):
         pull("sam3", tmp_path)

@@ -61,7 +61,7 @@ def test_an_expert_returns_and_the_others_are_not_touched(tmp_path: Path) -> Non
 def test_experts_of_the_papers_networks_are_told_from_ours(tmp_path: Path) -> None:
     papers = MultiModalNetwork(mean_fusion("nano", ("rgb", "thermal"), 5, 4))
     save_experts(papers, tmp_path / "theirs")
-    with pytest.raises(SartmError, match=r"has nothing for 2 of 30 layers.*network.adapts_patches"):
+    with pytest.raises(SartmError, match=r"lacks 2 of 30 layers.*network.adapts_patches"):
         load_expert(network(), "rgb", tmp_path / "theirs" / "rgb")
     save_experts(network(), tmp_path / "ours")
     with pytest.raises(SartmError, match=r"patch_embed.*has no such layer.*network.adapts_patches"):

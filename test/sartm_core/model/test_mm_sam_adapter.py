@@ -348,7 +348,7 @@ class TestWeights:
             ("wide.pth", "expected shape .* backbone is nano; is the file of that size"),
             ("deep.pth", "does not fit backbone nano"),
             ("sam2.pt", "expected a dictionary of tensors"),
-            ("text.pth", "is no checkpoint"),
+            ("text.pth", "is not a checkpoint"),
             ("missing.pth", "no such file. Give SAM's sam_vit_b"),
         ):
             with pytest.raises(SartmError, match=message):
@@ -368,7 +368,7 @@ class TestWeights:
             same = [key for key in own if key in expected and torch.equal(own[key], expected[key])]
             assert len(same) == count
         save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
-        with pytest.raises(SartmError, match="has nothing that fits embeddings"):
+        with pytest.raises(SartmError, match="has no tensor for embeddings"):
             load_branches(network, tmp_path / "other.safetensors")
 
 

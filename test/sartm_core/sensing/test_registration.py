@@ -221,7 +221,7 @@ def test_a_calibration_that_ros_has_not_given_yet_is_named() -> None:
         ({"depth_from": "rgb"}, r"modalities.thermal.depth_from: 'rgb' is not a depth modality with encoding metres"),
         ({"depth_from": "depth", "intrinsics": None}, r"modalities.thermal.intrinsics: needed, since"),
         ({"calibration": "ros", "intrinsics": None}, r"modalities.thermal.camera_info: expected a topic"),
-        ({"homography": [[1, 0, 0], [2, 0, 0], [0, 0, 1]]}, r"homography: expected a matrix that can be inverted"),
+        ({"homography": [[1, 0, 0], [2, 0, 0], [0, 0, 1]]}, r"homography: expected an invertible matrix"),
     ],
 )
 def test_a_registration_that_cannot_work_is_refused_with_the_rig_file(fields: dict, expected: str) -> None:
