@@ -331,7 +331,7 @@ class TestContent:
         assert sets[0].frames.states["depth"] == "present"
         told = "\n".join(replay.remarks())
         assert "rgb: its lens distorts" in told
-        assert "thermal: its CameraInfo is no calibration (fx 0, fy 0)" in told
+        assert "thermal: its CameraInfo is not a calibration (fx 0, fy 0)" in told
 
     def test_camera_info_comes_along(self, drive: Path) -> None:
         sets, _ = replayed(drive, load_rig("simrobot"))

@@ -83,7 +83,7 @@ def test_a_camera_that_was_never_calibrated_is_named(rig: Rig, calibrator: Calib
     message = camera_info(bag_message, rig.modality("rgb").intrinsics, (256, 320), header(bag_message, 1, "f"))
     message.k[:] = 0
     message.p[:] = 0
-    with pytest.raises(SartmError, match=r"rgb: its CameraInfo is no calibration \(fx 0, fy 0\)"):
+    with pytest.raises(SartmError, match=r"rgb: its CameraInfo is not a calibration \(fx 0, fy 0\)"):
         calibrator.camera_info("rgb", message)
 
 
@@ -92,5 +92,5 @@ def test_of_a_distorting_lens_the_rectified_images_are_used(rig: Rig, calibrator
     message.d[0] = -0.3
     message.k[0] = 500.0  # K is of the raw image, P of the rectified one
     remark = calibrator.camera_info("rgb", message)
-    assert "name the rectified topic" in remark
+    assert "set the rectified topic" in remark
     assert calibrator.rig.modality("rgb").intrinsics.fx == rig.modality("rgb").intrinsics.fx

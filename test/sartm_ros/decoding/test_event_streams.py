@@ -72,7 +72,7 @@ def test_a_recording_that_loops_forgets_the_future(stream: EventStream) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"encoding": "mono"}, r"encoding 'mono': only evt3 is decoded\. Switch the driver"),
+        ({"encoding": "mono"}, r"encoding 'mono': only evt3 is supported\. Switch the driver"),
         ({"width": 640, "height": 480}, r"640x480 pixels: the rig file says size: \[180, 240\]"),
     ],
 )

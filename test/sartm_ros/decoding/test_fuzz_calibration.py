@@ -140,7 +140,7 @@ def test_transforms_that_are_no_numbers_are_ignored(turn: Any, move: Any) -> Non
 )
 def test_a_camera_info_that_is_no_numbers_is_refused(values: tuple[float, ...]) -> None:
     message = pinhole(*values, (12, 16), header=SimpleNamespace(frame_id="f"))
-    with pytest.raises(SartmError, match="is no calibration"):
+    with pytest.raises(SartmError, match="is not a calibration"):
         Calibrator(UNCALIBRATED).camera_info("thermal", message)
 
 

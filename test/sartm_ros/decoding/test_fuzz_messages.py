@@ -181,7 +181,7 @@ def test_a_jpeg_that_claims_more_than_it_holds_is_refused_at_once(monkeypatch) -
     at = data.index(b"\xff\xc0") + 5
     data[at : at + 4] = (9000).to_bytes(2, "big") * 2
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("its pixels were asked for"))
-    with pytest.raises(SartmError, match="claims 9000x9000 pixels"):
+    with pytest.raises(SartmError, match="declares 9000x9000 pixels"):
         decode(SimpleNamespace(format="jpeg", data=bytes(data)))
 
 
