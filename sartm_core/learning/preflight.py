@@ -42,13 +42,13 @@ def check_accelerator(name: str) -> None:
         raise SartmError("accelerator gpu: torch finds no CUDA device. Use auto or cpu, or a CUDA build of torch.")
 
 
-def precision(asked: str, accelerator: str) -> str:
+def precision(requested: str, accelerator: str) -> str:
     """The precision to use: a CPU without bfloat16 would emulate it, eight times slower than float32."""
     on_cpu = accelerator == "cpu" or not torch.cuda.is_available()
-    if asked == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        log.warning("precision %s: this CPU would only emulate bfloat16; 32-true is used instead", asked)
+    if requested == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        log.warning("precision %s: this CPU would only emulate bfloat16; 32-true is used instead", requested)
         return "32-true"
-    return asked
+    return requested
 
 
 def check_division(recipe: Recipe, processes: int) -> None:

@@ -47,31 +47,31 @@ def checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_repaired_frame_differs_from_the_faulty_one_only_in_the_faulty_sensor(study: Any, data: Path) -> None:
-    recording, frames = FrameFolder(data), study["frames"]
-    faulty, repaired = recording.frames(frames.FAULTY), recording.frames(frames.REPAIRED)
-    assert len(recording.frames("test")) == len(faulty) == len(repaired) == 6
+    folder, frames = FrameFolder(data), study["frames"]
+    faulty, repaired = folder.frames(frames.FAULTY), folder.frames(frames.REPAIRED)
+    assert len(folder.frames("test")) == len(faulty) == len(repaired) == 6
     for broken, sound in zip(faulty, repaired, strict=True):
         assert broken.id == sound.id
-        same = {n: np.array_equal(recording.image(broken, n), recording.image(sound, n)) for n in recording.rig.names}
+        same = {n: np.array_equal(folder.image(broken, n), folder.image(sound, n)) for n in folder.rig.names}
         assert {name for name, is_same in same.items() if not is_same} == {broken.tags["faulty"]}
-        assert np.array_equal(recording.truth(broken), recording.truth(sound))
+        assert np.array_equal(folder.truth(broken), folder.truth(sound))
 
 
 def test_scores_are_those_of_the_network_itself(study: Any, data: Path, checkpoint: Path) -> None:
     """The shortcut (encode once, decode subsets) against one whole pass per subset."""
-    scores, recording = study["scores"], FrameFolder(data)
+    scores, folder = study["scores"], FrameFolder(data)
     figures = scores.score(checkpoint, data, limit=2)
     network, rig, _ = load_network(checkpoint)
     network.eval()
     board = scores.SegmentationScore(len(rig.classes))
-    for frame in recording.frames("test")[:2]:
-        planes = {m.name: encode(m, recording.image(frame, m.name), rig.dtype) for m in rig.modalities}
+    for frame in folder.frames("test")[:2]:
+        planes = {m.name: encode(m, folder.image(frame, m.name), rig.dtype) for m in rig.modalities}
         stacked = torch.from_numpy(np.stack([planes[name] for name in rig.names]))[None]
         kept = torch.tensor([[name in ("thermal", "lidar") for name in rig.names]])
         with torch.no_grad():
             logits = network(stacked, kept).logits
         mask = torch.nn.functional.interpolate(logits, size=(64, 96), mode="bilinear").argmax(dim=1)[0]
-        board.update(mask, torch.from_numpy(recording.truth(frame).astype(np.int64)))
+        board.update(mask, torch.from_numpy(folder.truth(frame).astype(np.int64)))
     assert figures["miou"]["drop"]["thermal+lidar"] == pytest.approx(board.mean_iou(), abs=2e-3)
     assert len(figures["miou"]["drop"]) == len(figures["miou"]["zero"]) == 30
     assert sum(entry["frames"] for entry in figures["falls"].values()) == 2

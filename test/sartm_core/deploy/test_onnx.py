@@ -301,7 +301,7 @@ class TestTheGate:
         assert 0 < score.mean_iou() < 1
         assert result.miou == result.candidate_miou == pytest.approx(score.mean_iou(), abs=1e-12)
 
-    def test_what_cannot_be_compared_on_is_told_at_once(self, rig: Rig, tmp_path: Path) -> None:
+    def test_unusable_comparison_data_fails_at_once(self, rig: Rig, tmp_path: Path) -> None:
         with pytest.raises(SartmError, match="no such folder"):
             frames_of(str(tmp_path / "nowhere"), rig, 1)
         with pytest.raises(SartmError, match="the simulator"):

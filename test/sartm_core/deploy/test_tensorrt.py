@@ -290,7 +290,7 @@ class TestSegmenter:
             assert_same(segmenter.segment(planes), reference.segment(planes))
 
     def test_one_modality_and_eight_bits(self, trt: Any, bundle: Bundle, tmp_path: Path, cache: EngineCache) -> None:
-        """The number of rows is no variable then."""
+        """The number of rows is then fixed."""
         for file, text in ONE_MODALITY.items():
             model = onnx_parser.parse_model(f'<ir_version: 9, opset_import: ["": 20]> {text}')
             (tmp_path / file).write_bytes(model.SerializeToString())
@@ -318,7 +318,7 @@ class TestSegmenter:
             assert_same(answers[-1], onnx.segment(planes))
         assert all((answers[0].confidence != other.confidence).any() for other in answers[1:])
 
-    def test_another_modality_of_the_same_number_is_told_apart(
+    def test_another_modality_of_the_same_number_is_distinguished(
         self, trt: Any, start: Start, onnx: OnnxSegmenter, bundle: Bundle
     ) -> None:
         segmenter = start()
@@ -675,7 +675,7 @@ class TestBuilding:
         assert control.network_flags == [1 << strongly_typed]
         assert control.builds[0]._flags == []
 
-    def test_version_8_is_told_the_precision(self, install: Install, one: OneEngine) -> None:
+    def test_version_8_needs_the_precision_flag(self, install: Install, one: OneEngine) -> None:
         control = install(OLD)
         one()
         assert control.network_flags == [1 << 0]  # EXPLICIT_BATCH
@@ -724,7 +724,7 @@ class TestBuilding:
         assert "the timing cache was not stored" in caplog.text
         assert one.cache.why_rebuild("encoder", one.key()) is None
 
-    def test_timings_of_another_gpu_are_no_obstacle(
+    def test_timings_of_another_gpu_are_ignored(
         self, install: Install, one: OneEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A home folder shared by two robots, or a new card. Another GPU's timings are refused by set_timing_cache,
@@ -765,7 +765,7 @@ class TestCommand:
         assert "lab[red]" in self.run(str(bundle_folder), "--check")
 
     def test_a_robot_uses_what_was_built_with_another_workspace(self, trt: Any, bundle_folder: Path) -> None:
-        """The message of a failed build advises to lower it; nobody can say so again when the node starts."""
+        """The message of a failed build advises lowering it, which is not possible when the node starts."""
         self.run(str(bundle_folder), "--workspace-mb", "1024")
         load_segmenter(bundle_folder, "tensorrt")
         assert len(trt.builds) == 2
@@ -801,7 +801,7 @@ class TestChoice:
         assert choose_backend(bundle, device) == ("tensorrt", "TensorRT and an NVIDIA GPU are here")
 
     @pytest.mark.parametrize("device", ["cpu", "tensorrt"])
-    def test_another_device_was_asked_for(self, trt: Any, bundle: Bundle, device: str) -> None:
+    def test_another_requested_device(self, trt: Any, bundle: Bundle, device: str) -> None:
         assert choose_backend(bundle, device) == ("onnx", f"device '{device}' was asked for")
 
     def test_weights_are_for_torch(self, trt: Any, bundle: Bundle) -> None:

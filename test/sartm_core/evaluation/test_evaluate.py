@@ -144,7 +144,7 @@ class TestVariations:
         assert changed.dtype == np.float32
         assert (changed - metres["depth"]).std() == pytest.approx(10, rel=0.05)  # 50 of 255 is 10 of 51
 
-    def test_whole_numbers_of_events_are_no_brightness(self) -> None:
+    def test_integer_event_counts_are_not_brightness(self) -> None:
         """Counts of 0 to 5 are shaken by a share of 5, not by 50."""
         counts = {"event": np.random.default_rng(1).integers(0, 6, (3, 64, 64)).astype(np.float32)}
         way = next(w for w in variations(("event",), ("noise",), frozenset()) if w.name == "event gaussian")
@@ -167,22 +167,22 @@ class Oracle:
 
 
 @pytest.fixture(scope="module")
-def recording(tmp_path_factory) -> Path:
+def frame_folder(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("evaluation") / "sim"
     write_benchmark(load_rig("sim"), out, ["test"], 12, 1, lambda done, total: None)
     return out
 
 
 @pytest.fixture(scope="module")
-def oracle(recording: Path) -> Oracle:
-    data = open_data(recording)
+def oracle(frame_folder: Path) -> Oracle:
+    data = open_data(frame_folder)
     truths = {int(data.image(f, "rgb").sum()): np.minimum(data.truth(f), 13) for f in data.frames("test")}
     return Oracle(load_segmenter("any_sensor_simrig5").bundle, truths)
 
 
-def test_protocols_find_out_what_a_model_needs(oracle: Oracle, recording: Path) -> None:
+def test_protocols_find_out_what_a_model_needs(oracle: Oracle, frame_folder: Path) -> None:
     protocols = ("clean", "subsets", "noise", "conditions", "faults")
-    figures = as_dict(evaluate(oracle, open_data(recording), "test", protocols))
+    figures = as_dict(evaluate(oracle, open_data(frame_folder), "test", protocols))
     assert figures["clean"]["miou"] == 1.0
     assert figures["clean"]["frames"] == 12
     assert figures["drop"]["rgb+depth"]["miou"] == 1.0
@@ -203,8 +203,8 @@ def test_protocols_find_out_what_a_model_needs(oracle: Oracle, recording: Path) 
     assert rows[0]["miou"] == "1.0"
 
 
-def test_the_best_and_the_worst_frames_are_known(oracle: Oracle, recording: Path) -> None:
-    data = open_data(recording)
+def test_the_best_and_the_worst_frames_are_known(oracle: Oracle, frame_folder: Path) -> None:
+    data = open_data(frame_folder)
     spoilt = data.frames("test")[3]
     key = int(data.image(spoilt, "rgb").sum())
     half = Oracle(oracle.bundle, {k: truth for k, truth in oracle.truths.items() if k != key})
@@ -243,8 +243,8 @@ def test_faults_of_a_class_map_are_named() -> None:
 
 @pytest.mark.slow
 class TestCommand:
-    def test_everything_at_once(self, recording: Path, tmp_path: Path) -> None:
-        command = ["evaluate", "any_sensor_simrig5", "--data", str(recording), "--protocol", "all", "--limit", "4"]
+    def test_everything_at_once(self, frame_folder: Path, tmp_path: Path) -> None:
+        command = ["evaluate", "any_sensor_simrig5", "--data", str(frame_folder), "--protocol", "all", "--limit", "4"]
         result = runner.invoke(app, [*command, "--out", str(tmp_path)])
         assert result.exit_code == 0, result.output
         assert "DROP mean of 7" in result.stdout
@@ -255,9 +255,9 @@ class TestCommand:
         for heading in ("Subsets of the sensors", "One noisy sensor", "Conditions", "Faults", "Worst frames"):
             assert heading in page
 
-    def test_two_processes_give_the_same_figures(self, recording: Path, tmp_path: Path) -> None:
+    def test_two_processes_give_the_same_figures(self, frame_folder: Path, tmp_path: Path) -> None:
         protocols = ["--protocol", "noise", "--protocol", "conditions", "--protocol", "faults", "--limit", "5"]
-        arguments = ["evaluate", "any_sensor_simrig5", "--data", str(recording), *protocols, "--out"]
+        arguments = ["evaluate", "any_sensor_simrig5", "--data", str(frame_folder), *protocols, "--out"]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
         torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
         found = []
@@ -272,9 +272,9 @@ class TestCommand:
             found.append(figures)
         assert found[0] == found[1]
 
-    def test_runs_are_compared(self, recording: Path, tmp_path: Path) -> None:
+    def test_runs_are_compared(self, frame_folder: Path, tmp_path: Path) -> None:
         for name, limit in (("a", "2"), ("b", "2")):
-            command = ["evaluate", "any_sensor_simrig5", "--data", str(recording), "--limit", limit]
+            command = ["evaluate", "any_sensor_simrig5", "--data", str(frame_folder), "--limit", limit]
             assert runner.invoke(app, [*command, "--out", str(tmp_path / name)]).exit_code == 0
         result = runner.invoke(app, ["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json"])
         content = json.loads(result.stdout)
@@ -296,20 +296,20 @@ class TestCommand:
             (["--classes", "nosuch"], "no class_map is called 'nosuch'. Known: deliver_to_muses, muses_to_deliver"),
         ],
     )
-    def test_wrong_use_is_named(self, recording: Path, more: list[str], message: str) -> None:
-        result = runner.invoke(app, ["evaluate", "any_sensor_simrig5", "--data", str(recording), *more])
+    def test_wrong_use_is_named(self, frame_folder: Path, more: list[str], message: str) -> None:
+        result = runner.invoke(app, ["evaluate", "any_sensor_simrig5", "--data", str(frame_folder), *more])
         assert result.exit_code == 1
         assert message in " ".join(result.output.split())
 
 
 @pytest.mark.slow
-def test_pictures_of_what_was_learned(recording: Path, tmp_path: Path) -> None:
+def test_pictures_of_what_was_learned(frame_folder: Path, tmp_path: Path) -> None:
     command = [
         "pictures",
         "any_sensor_simrig5",
         "any_sensor_simrig5",
         "--data",
-        str(recording),
+        str(frame_folder),
         "--out",
         str(tmp_path),
         "--count",
@@ -322,9 +322,9 @@ def test_pictures_of_what_was_learned(recording: Path, tmp_path: Path) -> None:
     assert min(sizes.values()) > 10_000
 
 
-def test_similarity_of_prototypes_by_hand(recording: Path) -> None:
+def test_similarity_of_prototypes_by_hand(frame_folder: Path) -> None:
     """Equal to the cosines of mean features, taken class by class."""
-    data, segmenter = open_data(recording), load_segmenter("any_sensor_simrig5")
+    data, segmenter = open_data(frame_folder), load_segmenter("any_sensor_simrig5")
     frames = labelled(data, "test", 2)
     pixels: dict[int, list[np.ndarray]] = {}
     for frame in frames:
@@ -352,8 +352,8 @@ def test_confidence_of_the_segmenter_is_what_calibration_counts() -> None:
 class TestLists:
     """RGB-easy and RGB-hard, as MM SAM-adapter reports them."""
 
-    def test_frames_of_lists_are_scored_apart(self, recording: Path, oracle: Oracle, tmp_path: Path) -> None:
-        data = open_data(recording)
+    def test_frames_of_lists_are_scored_apart(self, frame_folder: Path, oracle: Oracle, tmp_path: Path) -> None:
+        data = open_data(frame_folder)
         ids = [frame.id for frame in data.frames("test")]
         (tmp_path / "easy.txt").write_text("".join(f"test/rgb/{name}.png\n" for name in ids[:2]))
         (tmp_path / "hard.txt").write_text("".join(f"{name}\n" for name in ids[2:5]))
@@ -361,8 +361,8 @@ class TestLists:
         figures = as_dict(evaluate(oracle, data, "test", lists=lists))
         assert {name: entry["frames"] for name, entry in figures["lists"].items()} == {"rgb-easy": 2, "rgb-hard": 3}
 
-    def test_wrong_lists_are_named(self, recording: Path, oracle: Oracle, tmp_path: Path) -> None:
-        data = open_data(recording)
+    def test_wrong_lists_are_named(self, frame_folder: Path, oracle: Oracle, tmp_path: Path) -> None:
+        data = open_data(frame_folder)
         (tmp_path / "other.txt").write_text("nobody\n")
         (tmp_path / "all.txt").write_text("".join(f"{frame.id}\n" for frame in data.frames("test")))
         for lists, message in (

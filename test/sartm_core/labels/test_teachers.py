@@ -407,7 +407,7 @@ class TestWhichFrames:
         assert why_poor(cv2.GaussianBlur(image, (0, 0), size[1] / 100)) == "blurred"
 
     def test_labels_of_a_person_are_kept(self, tmp_path) -> None:
-        """And an empty image is no label."""
+        """An empty image does not count as a label."""
         person = EMPTY.copy()
         person[5, 7] = SIDEWALK
         frames = [({"rgb": scene()}, person), ({"rgb": scene()}, EMPTY)]

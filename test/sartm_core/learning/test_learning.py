@@ -278,7 +278,7 @@ def test_a_small_run_learns_exports_and_serves(tmp_path: Path, sim_rig: Rig) -> 
     assert (answer.mask == truth).mean() > 0.4
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_not_a_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SartmError, match="no such file"):
         export(tmp_path / "missing.ckpt", tmp_path / "out")
     junk = tmp_path / "junk.ckpt"

@@ -320,7 +320,7 @@ def test_a_full_disk_is_named_and_the_last_checkpoint_stays(tmp_path: Path, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(lightning.Trainer, "save_checkpoint", no_space)
-    with pytest.raises(SartmError, match=r"last\.ckpt: cannot be written .*No space left.* go on with --resume"):
+    with pytest.raises(SartmError, match=r"last\.ckpt: cannot be written .*No space left.* continue with --resume"):
         train(read_recipe(written(tmp_path)), tmp_path / "run", accelerator="cpu")
     assert not list((tmp_path / "run").glob("*.ckpt*"))
     assert not list((tmp_path / "run").glob(".*"))

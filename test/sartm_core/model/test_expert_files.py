@@ -58,7 +58,7 @@ def test_an_expert_returns_and_the_others_are_not_touched(tmp_path: Path) -> Non
             assert torch.equal(tensor, expected)
 
 
-def test_experts_of_the_papers_networks_are_told_from_ours(tmp_path: Path) -> None:
+def test_experts_of_the_papers_networks_are_distinguished_from_ours(tmp_path: Path) -> None:
     papers = MultiModalNetwork(mean_fusion("nano", ("rgb", "thermal"), 5, 4))
     save_experts(papers, tmp_path / "theirs")
     with pytest.raises(SartmError, match=r"lacks 2 of 30 layers.*network.adapts_patches"):

@@ -134,7 +134,7 @@ class TestTheFusion:
         sample, modality = availability.nonzero(as_tuple=True)
         return torch.randn(len(sample), 16, 6, 8), sample, modality
 
-    def test_it_begins_as_a_convex_sum_that_is_told(self) -> None:
+    def test_it_starts_as_a_convex_sum_that_is_reported(self) -> None:
         torch.manual_seed(0)
         availability = torch.tensor([[True, True, True], [True, False, True], [False, True, False]])
         features, sample, modality = self.rows(availability)

@@ -69,7 +69,7 @@ def test_wrong_sources_are_named_and_leave_nothing(images: Path, sources: dict[s
 
 def test_an_unreadable_image_is_named(images: Path) -> None:
     (images / "1_vi.png").write_bytes(b"no image")
-    with pytest.raises(SartmError, match="1_vi.png: is not a readable image"):
+    with pytest.raises(SartmError, match="1_vi.png: is no image that can be read"):
         make_bag(load_rig("rgbt"), {"rgb": str(images / "*_vi.png")}, images / "bag", rate_hz=2.0)
     assert not (images / "bag").exists()
 
