@@ -100,7 +100,7 @@ def write_graphs(
     opset: int,
     encoders: dict[str, Path],
     head: Path,
-    argmax: Argmax = "network",
+    argmax: Argmax = "frame",
 ) -> dict[str, tuple[int, int, int]]:
     """Traces the graphs in float32.
 

@@ -62,6 +62,11 @@ class OnnxSegmenter:
             for file, rows in encoder_files(bundle).items()
         ]
         self._head = _session(directory / HEAD_FILE, device, threads)
+        if (found := tuple(one.name for one in self._head.get_outputs())) != (wanted := HEAD_OUTPUTS[bundle.argmax]):
+            raise SartmError(
+                f"{directory / HEAD_FILE}: answers {', '.join(found)}, bundle.json (argmax: {bundle.argmax}) expects "
+                f"{', '.join(wanted)}. Export the bundle again."
+            )
         halves = {one.name: one.type == "tensor(float16)" for one in self._head.get_inputs()}
         self._features = {
             name: _Features(len(bundle.rig.names), shape, halves[name], self._device)

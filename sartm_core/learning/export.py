@@ -140,7 +140,7 @@ def write_onnx(
     opset: int,
     precision: Precision,
     directory: Path,
-    argmax: Argmax = "network",
+    argmax: Argmax = "frame",
 ) -> Graphs:
     """Writes the encoders' graphs and `head.onnx`.
 
