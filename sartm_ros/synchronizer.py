@@ -58,7 +58,8 @@ class _Queue:
     last_arrival_ns: int | None = None
     gaps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=2))
     periods_ns: deque[int] = field(default_factory=lambda: deque(maxlen=2))
-    used_ns: int | None = None
+    used: set[int] = field(default_factory=set)
+    """Stamps of messages in the queue that were in a set already."""
     skew_ns: int | None = None
     received_before: int = 0
     matched_before: int = 0
@@ -78,14 +79,16 @@ class _Queue:
         """Returns the message at an index and removes all older ones: sets are emitted in stamp order."""
         if index > 0:
             self.drop_before(self.stamps[index])
-        if self.stamps[0] != self.used_ns:
-            self.used_ns = self.stamps[0]
+        if self.stamps[0] not in self.used:
+            self.used.add(self.stamps[0])
             self.matched += 1
         return self.messages[0]
 
     def drop_before(self, stamp_ns: int) -> None:
         while self.stamps and self.stamps[0] < stamp_ns:
-            self.unmatched += self.stamps.popleft() != self.used_ns
+            oldest = self.stamps.popleft()
+            self.unmatched += oldest not in self.used
+            self.used.discard(oldest)  # a late message with the same stamp is another one
             self.messages.popleft()
 
     def closest(self, stamp_ns: int) -> int | None:
@@ -110,10 +113,10 @@ class _Queue:
         return self.stream.required and self.stream.enabled
 
     def clear(self) -> None:
-        self.unmatched += len(self.stamps) - (self.used_ns in self.stamps)
-        for kept in (self.stamps, self.messages, self.gaps_ns, self.periods_ns):
+        self.unmatched += len(self.stamps) - len(self.used)
+        for kept in (self.stamps, self.messages, self.used, self.gaps_ns, self.periods_ns):
             kept.clear()
-        self.newest_ns = self.last_arrival_ns = self.used_ns = None
+        self.newest_ns = self.last_arrival_ns = None
 
 
 OnSet = Callable[[int, dict[str, Any]], None]
@@ -331,7 +334,7 @@ class Synchronizer:
         if queue.newest_ns is None:
             return False
         if not queue.periods_ns:
-            return queue.stamps[-1] == queue.used_ns  # period unknown: avoid reusing a message
+            return queue.stamps[-1] in queue.used  # period unknown: avoid reusing a message
         # The smaller of two periods is the true one: a message may have been lost in the other.
         return abs(queue.newest_ns + min(queue.periods_ns) - stamp) < abs(queue.stamps[-1] - stamp)
 

@@ -305,7 +305,7 @@ def books(bench: Bench) -> dict[str, int]:
         - counts["matched"]
         - counts["unmatched"]
         - counts["refused"]
-        - sum(stamp != bench.sync._queues[name].used_ns for stamp in bench.sync._queues[name].stamps)
+        - sum(stamp not in bench.sync._queues[name].used for stamp in bench.sync._queues[name].stamps)
         for name, counts in bench.sync.statistics()["streams"].items()
     }
 

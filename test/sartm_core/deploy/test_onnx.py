@@ -60,7 +60,8 @@ def make_bundle(
         graphs = write_onnx(network, SIZE, rig.dtype, opset, "fp32", folder)
     shape = NetworkShape(preset=preset, backbone=backbone, lora_rank=4, changes=changes)
     bundle = Bundle(
-        format=FORMAT, name="untrained", rig=rig, network=shape, size=SIZE, fit="stretch", argmax="frame", graphs=graphs,
+        format=FORMAT, name="untrained", rig=rig, network=shape, size=SIZE, fit="stretch", argmax="frame",
+        graphs=graphs,
         files={path.name: sha256(path) for path in folder.iterdir()}, recipe={}, figures={}, versions={},
     )  # fmt: skip
     describe(folder, bundle)
