@@ -84,3 +84,10 @@ def resolve_bundle(name_or_path: str) -> Path:
 def shipped_weights(name: str) -> Path:
     """The path of a weights file shipped with the package; it may not exist."""
     return _PACKAGE / "weights" / name
+
+
+def cache_folder() -> Path:
+    """Where downloads and engines are kept: `$SARTM_CACHE`, else `sartm` in XDG_CACHE_HOME or `~/.cache`."""
+    if configured := os.environ.get("SARTM_CACHE"):
+        return Path(configured)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sartm"

@@ -9,7 +9,6 @@ import functools
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from sartm_core.deploy.cuda import Cuda
 from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path, sha256, write_text
+from sartm_core.resources import cache_folder
 
 log = logging.getLogger("sartm")
 
@@ -51,8 +51,8 @@ class EngineKey:
 
 
 def cache_directory() -> Path:
-    """`$SARTM_CACHE`, or `~/.cache/sartm`."""
-    return Path(os.environ.get("SARTM_CACHE") or Path.home() / ".cache" / "sartm") / "engines"
+    """Where engines are kept: `engines` in the cache folder."""
+    return cache_folder() / "engines"
 
 
 def tensorrt() -> Any:

@@ -1,6 +1,5 @@
 """SAM2's official checkpoints: their addresses and a resumable, verified download."""
 
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sartm_core.errors import SartmError
+from sartm_core.resources import cache_folder
 
 _SAM2, _SAM2_1 = (f"https://dl.fbaipublicfiles.com/segment_anything_2/{date}" for date in ("072824", "092824"))
 BLOCK_BYTES = 1 << 20
@@ -33,13 +33,6 @@ CHECKPOINTS: dict[str, Official] = {
     for size in ("tiny", "small", "base_plus", "large")
 }
 """Name -> checkpoint; `sam2.1_tiny` and so on."""
-
-
-def cache_folder() -> Path:
-    """`$SARTM_CACHE`, else `sartm` in the user's cache folder."""
-    if configured := os.environ.get("SARTM_CACHE"):
-        return Path(configured)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sartm"
 
 
 def local_path(name: str, folder: Path | None = None) -> Path:
