@@ -16,6 +16,8 @@ from sartm_core.errors import SartmError
 from sartm_core.resources import resolve_bundle
 from sartm_core.segmentation import Segmentation
 
+__all__ = ["BACKENDS", "Segmenter", "StagedSegmenter", "choose_backend", "free_gpu_memory", "load_segmenter"]
+
 log = logging.getLogger("sartm")
 
 NATIVE_ATTENTION_FROM = (10, 14)

@@ -330,7 +330,7 @@ class TestContent:
         assert sets[0].frames.states["thermal"] == "broken"
         assert sets[0].frames.states["depth"] == "present"
         told = "\n".join(replay.remarks())
-        assert "rgb: its lens distorts" in told
+        assert "rgb: its CameraInfo reports lens distortion" in told
         assert "thermal: its CameraInfo is not a calibration (fx 0, fy 0)" in told
 
     def test_camera_info_comes_along(self, drive: Path) -> None:

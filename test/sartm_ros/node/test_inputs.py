@@ -65,7 +65,7 @@ def test_compressed_colour_and_depth_and_a_file_cut_off(host, start_with, feed, 
     host.spin(0.3)
     assert host.routing()["rgb.state"] == "broken"
     assert float(host.routing()["depth"]) > 0
-    assert "the end of the file is missing" in node.log()
+    assert "the end-of-file marker is missing" in node.log()
 
 
 def test_a_recording_that_loops_starts_anew(host, node, feed) -> None:
