@@ -280,7 +280,7 @@ class TestSegmenter:
     def test_half_precision(self, trt: Any, bundle_folder: Path, tmp_path: Path, cache: EngineCache) -> None:
         folder = Path(shutil.copytree(bundle_folder, tmp_path / "half"))
         halve(folder / ENCODER_FILE, {"planes"}, set())
-        halve(folder / HEAD_FILE, set(), {"confidence", "routing"})
+        halve(folder / HEAD_FILE, set(), {"scores", "routing"})
         describe_graphs(folder, read_bundle(bundle_folder))
         described = read_bundle(folder)
         segmenter = TensorRtSegmenter(described, folder, cache, say=lambda line: None)
