@@ -88,7 +88,7 @@ def test_a_cloud_without_coordinates_counts_as_absent_and_is_named(rig: Rig, cap
     segmenter = Recorder(rig)
     result = Pipeline(rig, segmenter).run(7, messages)
     assert set(segmenter.planes) == {"rgb"}
-    assert "point cloud: has no field 'z'" in result.frames.broken["lidar"]
+    assert "point cloud has no field 'z'" in result.frames.broken["lidar"]
 
 
 def test_message_types_that_are_not_installed_are_named(rig: Rig) -> None:

@@ -297,6 +297,7 @@ class TestSegmenter:
         features = {"ffp": (3, 16, 24), "ifp": (3, 8, 12), "sfm": (3, 4, 6)}
         changes = {
             "rig": bundle.rig.only(("rgb",)),
+            "argmax": "network",  # the head below answers a mask
             "graphs": Graphs(opset=20, precision="fp32", features=features, encoders={ENCODER_FILE: ("rgb",)}),
         }
         describe_graphs(tmp_path, bundle.model_copy(update=changes))
