@@ -122,7 +122,8 @@ class Model:
         if encoded.faults and not (skip_broken and encoded.planes):
             raise SartmError(" ".join(encoded.faults.values()))
         reference = self.rig.reference
-        size = encoded.images[reference].shape[:2] if reference in encoded.images else None
+        seen = encoded.images.get(reference)
+        size = self.rig.modality(reference).size if seen is None else (seen.shape[0], seen.shape[1])
         answer = self.segmenter.segment(encoded.planes, size)
         shown = next(name for name in (reference, *encoded.images) if name in encoded.images)
         states = {

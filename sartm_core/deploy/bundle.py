@@ -97,6 +97,8 @@ class Bundle(Checked):
     def _sliding(self) -> "Bundle":
         if (self.fit == "window") != (self.stride is not None):
             raise ValueError("stride: goes with fit: window")
+        if self.stride is not None and any(s > w for s, w in zip(self.stride, self.size, strict=True)):
+            raise ValueError(f"stride: expected at most size {list(self.size)}: no gaps between windows")
         if self.fit == "window" and self.argmax != "frame":
             raise ValueError("argmax: windows are blended by their scores, so 'frame' is expected")
         return self

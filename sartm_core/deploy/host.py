@@ -42,7 +42,7 @@ class HostSide:
         return self.finish(planes, size, run_network(*self.prepare(planes)))
 
     def prepare(self, planes: Planes) -> tuple[NDArray[Any], list[int]]:
-        """Fits the planes; with windows the first of them.
+        """Fits the planes; of a bundle with windows to one window, for timing: `segment` slides.
 
         Args:
             planes: modality name -> [3, H, W] at any size.

@@ -42,6 +42,15 @@ def test_a_list_is_a_batch(model: sartm.Model, day_frame: SimulatedFrame) -> Non
     assert both[1].weights["thermal"] == pytest.approx(1)
 
 
+def test_without_the_reference_the_mask_has_the_rigs_size(day_frame: SimulatedFrame) -> None:
+    """That of the robot's camera, not of the one that the model was trained with."""
+    rig = sartm.load_rig("sim")
+    rgb = rig.modality("rgb").model_copy(update={"size": (480, 600)})
+    mine = rig.model_copy(update={"modalities": tuple(rgb if m.name == "rgb" else m for m in rig.modalities)})
+    model = sartm.load("any_sensor_simrig5", rig=mine)
+    assert model({"thermal": day_frame.raw["thermal"]}).mask.shape == (480, 600)
+
+
 def test_paths_are_read(model: sartm.Model, day_frame: SimulatedFrame, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "rgb.png"), day_frame.raw["rgb"][..., ::-1])
     np.save(tmp_path / "thermal.npy", day_frame.raw["thermal"])

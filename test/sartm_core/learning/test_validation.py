@@ -44,6 +44,9 @@ def test_validation_and_evaluation_agree(frames: Path, tmp_path: Path, fit: str)
     figures = train(read_recipe(SMOKE, changes), tmp_path / "run")
     bundle = export(tmp_path / "run" / "last.ckpt", tmp_path / "bundle")
     assert bundle.fit == fit  # the recipe's
+    if fit == "window":
+        with pytest.raises(SartmError, match="windows of 64x32 leave gaps"):
+            export(tmp_path / "run" / "last.ckpt", tmp_path / "gaps", size=(64, 32))
     evaluation = evaluate(load_segmenter(tmp_path / "bundle"), FrameFolder(frames), "val")
     assert as_dict(evaluation)["clean"]["miou"] == pytest.approx(figures["last_miou"], abs=0.001)
 

@@ -31,12 +31,19 @@ def test_a_broken_array_costs_its_modality_only(sim_rig: Rig, day_frame: Simulat
     assert "16-bit counts or of float metres" in found.faults["depth"]
 
 
-def test_lidar_points_are_not_taken_for_an_image() -> None:
-    rig = load_rig("simrig5")
-    points = np.array([[10.0, 0.0, 0.5, 42.0]] * 50, np.float32)
+def test_lidar_points_are_projected_not_taken_for_an_image() -> None:
+    """A point 10 m ahead, in the LiDAR's own axes, lies at the principal point."""
+    rig = SimulatedRig(load_rig("simrig5"), seed=0).rig  # with the simulator's intrinsics
+    lidar = rig.modality("lidar").model_copy(update={"extrinsics": None})
+    rig = rig.model_copy(update={"modalities": tuple(lidar if m.name == "lidar" else m for m in rig.modalities)})
+    points = np.array([[10.0, 0.0, 0.0, 42.0]], np.float32)
+    camera = rig.modality(rig.reference)
+    assert camera.intrinsics is not None
     found = encode_frame(rig, {"lidar": points})
-    if found.faults:  # the rig file itself has no intrinsics: nothing can be projected
-        assert "intrinsics" in found.faults["lidar"]
+    assert found.faults == {}
+    row, column = int(camera.intrinsics.cy), int(camera.intrinsics.cx)
+    assert found.planes["lidar"][:, row, column].tolist() == [10.0, 42.0, 0.0]
+    assert (found.planes["lidar"][0] > 0).sum() == 1
     assert "are projected by" in encode_frame(rig, {"lidar": points}, registered=True).faults["lidar"]
 
 
