@@ -75,8 +75,8 @@ def export(
         raise SartmError("fit window: is for recipes with a stride, and needs argmax frame: scores are blended.")
     if fit == "window" and recipe.stride is not None and any(s > w for s, w in zip(recipe.stride, size, strict=True)):
         raise SartmError(
-            f"size: windows of {size[0]}x{size[1]} leave gaps at the recipe's stride {list(recipe.stride)}. Choose a size "
-            "of at least the stride."
+            f"size: windows of {size[0]}x{size[1]} leave gaps at the recipe's stride {list(recipe.stride)}. "
+            "Choose a size of at least the stride."
         )
     if any(side % SIDE_MULTIPLE for side in size):
         raise SartmError(f"size: expected multiples of {SIDE_MULTIPLE}, got {size[0]}x{size[1]}.")
