@@ -4,8 +4,9 @@
 
 VENV ?= .venv
 PYTHON ?= python3
-# Up to four processes, a core each, a test at a time: those that start nodes, each in a ROS domain of its own, come first.
-PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# A process for each core and one more, since tests of nodes mostly wait; at most four, each in a ROS domain of its own.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 3 ? n + 1 : 4)))
+PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export PYTHON TORCH_INDEX
 
 # A sourced ROS installation would shadow the environment's own rclpy; `make test-ros` is for the sourced one.

@@ -1,6 +1,6 @@
 """A simulated robot whose sensors die, and the perception node: `ros2 launch sartm_ros demo.launch.py`.
 
-Look at /perception/overlay and /perception/routing_weights, with config/sartm.rviz or config/foxglove.json.
+Watch /perception/overlay and /perception/routing_weights, with config/sartm.rviz or config/foxglove.json.
 """
 
 from launch import LaunchDescription

@@ -10,18 +10,18 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 DEFAULTS = Path(__file__).parents[1] / "config" / "node.yaml"
 
-# Parameters of the node that are often given here: name, description, type. Empty: as in the parameter file.
+# Parameters often given on the command line: name, description, type. Empty: as in the parameter file.
 PARAMETERS = (
     ("bundle", "Folder written by `sartm export`, or the name of a shipped bundle.", str),
     ("rig", "Rig file or name of a shipped rig; by default the rig of the bundle.", str),
     ("backend", "What runs the network: auto, torch, onnx or tensorrt.", str),
     ("device", "Where the network runs: auto, cpu, cuda or tensorrt.", str),
     ("input_reliability", "QoS of the subscriptions: best_effort or reliable.", str),
-    ("autostart", "Configure and activate at once; false: a lifecycle manager does.", bool),
+    ("autostart", "Configure and activate at startup; false: leave it to a lifecycle manager.", bool),
     ("use_sim_time", "Follow /clock, for recordings.", bool),
 )
 OTHERS = (
-    ("params_file", str(DEFAULTS), "Parameters; what is given on the command line comes before."),
+    ("params_file", str(DEFAULTS), "Parameter file; the command line overrides it."),
     ("namespace", "", "Namespace of the node and of relative topics."),
     ("name", "perception", "Name of the node."),
     ("remap", "", "Remappings, such as '/camera/image_raw:=/front/image_raw,/thermal:=/front/thermal'."),
@@ -41,7 +41,7 @@ def _node(context: LaunchContext) -> list[Node]:
         return LaunchConfiguration(name).perform(context)
 
     parameters = {
-        # Without a type, launch reads "123" as a number and the node refuses it.
+        # Without a type, launch reads "123" as a number and the node rejects it.
         name: ParameterValue(LaunchConfiguration(name), value_type=kind)
         for name, _, kind in PARAMETERS
         if given(name)
@@ -65,5 +65,5 @@ def _remappings(text: str) -> list[tuple[str, str]]:
     pairs = [pair.strip().partition(":=") for pair in text.split(",") if pair.strip()]
     for source, _, target in pairs:
         if not source or not target:
-            raise ValueError(f"remap: expected from:=to, several with commas between, got '{text}'")
+            raise ValueError(f"remap: expected from:=to, several separated by commas, got '{text}'")
     return [(source, target) for source, _, target in pairs]

@@ -1,6 +1,6 @@
 """A recording through the perception node: `ros2 launch sartm_ros replay.launch.py bag:=/path/to/bag`.
 
-Ends when the recording does. What is measured on a recording: `sartm bag evaluate`, which waits for nothing.
+Ends when the recording does. To score a recording, use `sartm bag evaluate`, which runs as fast as it can.
 """
 
 from launch import LaunchDescription
@@ -39,12 +39,14 @@ def generate_launch_description() -> LaunchDescription:
         [
             DeclareLaunchArgument("bag", description="A rosbag2 folder."),
             DeclareLaunchArgument("rate", default_value="1.0", description="2 plays twice as fast."),
-            DeclareLaunchArgument("loop", default_value="false", description="Begin anew at the end."),
+            DeclareLaunchArgument("loop", default_value="false", description="Start again at the end."),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource([ThisLaunchFileDir(), "/perception.launch.py"]),
                 launch_arguments={"use_sim_time": "true"}.items(),
             ),
             player,
-            RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[Shutdown(reason="the bag is over")])),
+            RegisterEventHandler(
+                OnProcessExit(target_action=player, on_exit=[Shutdown(reason="end of the recording")])
+            ),
         ]
     )

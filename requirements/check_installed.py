@@ -1,4 +1,4 @@
-"""Whether an installed sartm has all that it ships: run with the environment's Python, from outside the checkout."""
+"""Checks that an installed sartm is complete: run with the environment's Python, from outside the checkout."""
 
 import sys
 from importlib.metadata import entry_points
@@ -17,20 +17,20 @@ LAUNCH_FILES = ("demo.launch.py", "perception.launch.py", "replay.launch.py")
 
 
 def main() -> None:
-    """Raises for the first thing that is not there, or that comes from the checkout."""
+    """Raises for the first thing that is missing, or that comes from the checkout."""
     prefix = Path(sys.prefix).resolve()
     share = prefix / "share" / "sartm_ros"
     found = [Path(sartm_core.__file__), find_config("rigs/sim.yaml"), find_config("fastdds_shm.xml")]
     found += [shipped_weights("nano.safetensors"), resolve_bundle("any_sensor_simrig5")]
     found += [share / "package.xml", *(share / "launch" / name for name in LAUNCH_FILES)]
     for path in found:
-        assert path.exists(), f"{path} is not there"
-        assert path.resolve().is_relative_to(prefix), f"{path} is not of this installation"
+        assert path.exists(), f"{path} is missing"
+        assert path.resolve().is_relative_to(prefix), f"{path} does not belong to this installation"
     for folder in FOLDERS:
         wanted = sorted(path.stem for path in (CHECKOUT / "config" / folder).glob("*.yaml"))
         assert config_names(folder) == wanted, f"config/{folder}: expected {wanted}, got {config_names(folder)}"
         assert all(path.suffix == ".yaml" for path in (share / "config" / folder).iterdir())
-    bundle = read_bundle(resolve_bundle("any_sensor_simrig5"))  # checks the hashes, too
+    bundle = read_bundle(resolve_bundle("any_sensor_simrig5"))  # also checks the hashes
     rig = load_rig("sim")
     frame = SimulatedRig(rig, seed=3).capture(2.0, CONDITIONS["day"])
     planes = {name: encode(rig.modality(name), raw) for name, raw in frame.raw.items()}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # For a sourced ROS 2 from apt: a virtual environment beside ROS's own packages, and this package built by colcon.
-# The same as by hand in docs/robot.md. Called by `make setup-ros`.
+# Does what docs/robot.md describes by hand. Called by `make setup-ros`.
 #
 # Usage: requirements/install_ros.sh FOLDER    leaves FOLDER/venv and FOLDER/install
 #   TORCH_INDEX  package index for torch (default: the CPU build's)
@@ -9,16 +9,16 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 say() { printf '[setup-ros] %s\n' "$*"; }
 fail() { printf '[setup-ros] error: %s\n' "$*" >&2; exit 1; }
 
-[ -n "${ROS_DISTRO:-}" ] || fail "no ROS 2 is sourced here. Run: . /opt/ros/jazzy/setup.bash; without ROS: make setup"
+[ -n "${ROS_DISTRO:-}" ] || fail "no ROS 2 is sourced. Run: . /opt/ros/jazzy/setup.bash; without ROS: make setup"
 python3 -c 'import rclpy, colcon_core' 2>/dev/null \
     || fail "rclpy or colcon is missing. Run: apt install ros-$ROS_DISTRO-rclpy python3-colcon-common-extensions"
 mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 
-say "virtual environment in $folder/venv, which sees the packages of $ROS_DISTRO"
+say "virtual environment in $folder/venv, with access to the packages of $ROS_DISTRO"
 python3 -m venv --clear --system-site-packages "$folder/venv"
 pip=("$folder/venv/bin/python" -m pip --quiet --disable-pip-version-check install)
-# ROS's messages and apt's OpenCV are built for the numpy of apt: nothing may bring another major version.
+# ROS's messages and apt's OpenCV are built for apt's numpy: keep its major version.
 export PIP_CONSTRAINT=$folder/constraints.txt
 python3 -c 'import numpy; print(f"numpy<{int(numpy.__version__.split(chr(46))[0]) + 1}")' >"$PIP_CONSTRAINT"
 "${pip[@]}" torch==2.13.0 --index-url "${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the wheel and checks it as a user gets it: in an environment of its own, from another folder, without torch and ROS.
+# Builds the wheel and checks it as a user would: in a clean environment, from another folder, without torch and ROS.
 #
 # Usage: requirements/wheel.sh FOLDER    leaves FOLDER/dist; called by `make wheel`
 #   PYTHON   interpreter to start from (default python3)

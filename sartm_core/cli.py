@@ -1,4 +1,4 @@
-"""The commands of the core, put together. `sartm_ros.cli` adds those of recordings and of the simulator."""
+"""The commands of the core, combined. `sartm_ros.cli` adds those of recordings and of the simulator."""
 
 from typing import Annotated
 

@@ -55,7 +55,7 @@ class Pipeline:
         self._reference_size = rig.modality(rig.reference).size
 
     def forget(self) -> None:
-        """Begins anew: what was learned of calibrations and broken sensors may have been corrected since."""
+        """Resets: what was learned of calibrations and broken sensors may have been corrected since."""
         self.processor = FrameSetProcessor(self.configured_rig, self.segmenter.bundle.rig)
 
     def run(self, stamp_ns: int, messages: Mapping[str, Any], **options: Any) -> Result:

@@ -1,1 +1,1 @@
-"""The simulated rig and the demo: streets, sensors, weather and faults with the exact truth. No robot needs it."""
+"""The simulated rig and the demo: streets, sensors, weather and faults with exact truth. Not needed on a robot."""

@@ -19,7 +19,7 @@ def sim_dataset(
     out: Annotated[Path, typer.Option(help="The recording's folder; must not exist.")],
     rig: Annotated[str, typer.Option(help="Rig file or name; simrig5 makes the benchmark proper.")] = "simrig5",
     split: Annotated[list[str] | None, typer.Option(help="train, val or test; by default all three.")] = None,
-    limit: Annotated[int | None, typer.Option(help="At most so many frames of each split.", min=1)] = None,
+    limit: Annotated[int | None, typer.Option(help="Maximum number of frames per split.", min=1)] = None,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = os.cpu_count() or 1,
 ) -> None:
     """Render the benchmark simrig-5: labelled frame sets with fixed seeds, tagged with condition and fault."""
@@ -75,8 +75,8 @@ def sim_record(
     scenario: Annotated[str, typer.Option(help="Scenario file, or the name of a shipped one.")] = "demo",
     rig: Annotated[str, typer.Option(help="Rig file or name, such as simrobot or simrig5.")] = "simrobot",
     rate: Annotated[float, typer.Option(help="Frames per second of every sensor.", min=0.5, max=60)] = 10.0,
-    seed: Annotated[int, typer.Option(help="Of street and noise.", min=0)] = 7,
-    float_depth: Annotated[bool, typer.Option("--float-depth", help="Depth as 32FC1 metres, not 16UC1.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of street and noise.", min=0)] = 7,
+    float_depth: Annotated[bool, typer.Option("--float-depth", help="Depth as 32FC1 metres instead of 16UC1.")] = False,
 ) -> None:
     """Record a scenario: every sensor, CameraInfo, transforms, the truth and the phases, as fast as it renders."""
     with user_errors():

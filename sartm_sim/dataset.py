@@ -18,10 +18,10 @@ def write_benchmark(
     """Renders the splits of simrig-5 for a rig.
 
     Args:
-        rig: a rig that the simulator can serve; the benchmark proper is that of `simrig5`.
+        rig: a rig the simulator supports; the benchmark proper uses `simrig5`.
         out: folder, must not exist.
         splits: of `benchmark.SPLITS`.
-        limit: at most so many frames of each split.
+        limit: maximum number of frames per split.
         workers: processes.
         progress: called with frames done, frames in all.
 

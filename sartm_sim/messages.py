@@ -1,4 +1,4 @@
-"""What the simulated rig publishes, as ROS messages: the live node and `sartm sim record` share it."""
+"""The simulated rig's measurements as ROS messages, for the live node and `sartm sim record`."""
 
 import json
 from typing import Any
@@ -18,11 +18,11 @@ ROBOT_FRAME = "base_link"
 TRUTH_TOPIC, PHASE_TOPIC, TF_STATIC_TOPIC = "/sim/truth", "/sim/phase", "/tf_static"
 EVENT_PACKET_S = 0.01
 _ENCODINGS = {("uint8", 3): "rgb8", ("uint8", 2): "mono8"}
-"""By dtype and number of axes; the rest is mono16."""
+"""By dtype and number of axes; everything else is mono16."""
 
 
 def frame_id(rig: Rig, name: str) -> str:
-    """The tf frame of a sensor; cameras in the reference's place share its frame."""
+    """The tf frame of a sensor; cameras at the reference's position share its frame."""
     modality = rig.modality(name)
     own = modality.extrinsics is not None or modality.kind == "lidar"
     return f"sim_{name}" if modality.kind == "lidar" else f"sim_{name if own else rig.reference}_optical"
@@ -31,14 +31,14 @@ def frame_id(rig: Rig, name: str) -> str:
 def sensor_messages(
     make: MessageFactory, rig: Rig, modality: Modality, raw: NDArray[Any], stamp_ns: int, drive_start_ns: int
 ) -> list[tuple[int, Any]]:
-    """What a driver would publish for one measurement: (stamp, message) each.
+    """The messages a driver would publish for one measurement, as (stamp, message).
 
     One message, but for events, which come in packets of 10 ms, stamped with their first event.
 
     Args:
         raw: of `SimulatedFrame.raw`.
         stamp_ns: of the measurement.
-        drive_start_ns: the stamp at which the drive began: the zero of the events' clock.
+        drive_start_ns: the stamp at which the drive began: zero on the events' clock.
     """
     frame = frame_id(rig, modality.name)
     if modality.kind == "lidar":
@@ -78,14 +78,14 @@ def _event_packets(
 
 
 def phase_text(phase: Phase, start_ns: int) -> str:
-    """What /sim/phase says: JSON."""
-    told = phase.model_dump(mode="json", include={"name", "condition", "unplugged", "faults"})
-    return json.dumps({"start_ns": start_ns, **told})
+    """The JSON of /sim/phase."""
+    described = phase.model_dump(mode="json", include={"name", "condition", "unplugged", "faults"})
+    return json.dumps({"start_ns": start_ns, **described})
 
 
 def camera_info(make: MessageFactory, intrinsics: Intrinsics, size: tuple[int, int], stamped: Any) -> Any:
     """A sensor_msgs/CameraInfo without distortion."""
-    k = intrinsics.matrix - [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]  # CameraInfo counts pixels by their centres
+    k = intrinsics.matrix - [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]  # CameraInfo has the centre of the first pixel at 0
     region = make("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
     return make(
         "sensor_msgs/msg/CameraInfo",

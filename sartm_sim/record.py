@@ -1,4 +1,4 @@
-"""`sartm sim record`: a scenario of the simulated rig as a rosbag2 recording, without ROS and without waiting."""
+"""`sartm sim record`: a scenario of the simulated rig as a rosbag2 recording, without ROS or a clock."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ def record(
     """Drives the scenario and writes every sensor, CameraInfo, transforms, the truth and the phases.
 
     Args:
-        rig: a rig that the simulator can serve; gives the topics.
+        rig: a rig the simulator supports; gives the topics.
         seed: of street and noise.
         rate_hz: of all sensors; events come without gaps, in packets of 10 ms.
         out: the rosbag2 folder, must not exist.
@@ -68,7 +68,7 @@ class _Drive:
         self._phase: int | None = None
 
     def write_instant(self, writer: BagWriter, index: int) -> None:
-        # The drive begins one period late: the first events need a past.
+        # The drive begins one period late: the first events need a preceding frame.
         time_s, at_s = index / self._rate_hz, (index + 1) / self._rate_hz
         number = self._scenario.index_at(time_s)
         assert number is not None

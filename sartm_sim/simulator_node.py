@@ -32,7 +32,7 @@ from sartm_sim.simulation.scenario import load_scenario
 
 WAIT_FOR_SUBSCRIBERS_S = 20.0
 SETTLE_S = 0.5
-"""A publisher knows its subscribers a moment before they know it."""
+"""A publisher discovers its subscribers a moment before they discover it."""
 
 _SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED_QOS = QoSProfile(
@@ -41,10 +41,10 @@ _LATCHED_QOS = QoSProfile(
 
 
 class SimulatorNode(Node):
-    """Publishes one scenario; `finished` tells when it is over.
+    """Publishes one scenario; `finished` is set at its end.
 
     Parameters: rig, scenario (names or paths), seed, rate_hz, wait_for_subscribers (how many the reference topic needs
-    before the drive begins), loop, float_depth (32FC1 metres in place of 16UC1 millimetres).
+    before the drive begins), loop, float_depth (32FC1 metres instead of 16UC1 millimetres).
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class SimulatorNode(Node):
         self.declare_parameter("rig", "sim")
         self.declare_parameter("scenario", "demo")
         self.declare_parameter("seed", 7)
-        self.declare_parameter("rate_hz", 8.0, ParameterDescriptor(dynamic_typing=True))  # 8 is a number of Hz too
+        self.declare_parameter("rate_hz", 8.0, ParameterDescriptor(dynamic_typing=True))  # 8 is as valid as 8.0
         self.declare_parameter("wait_for_subscribers", 0)
         self.declare_parameter("loop", False)
         self.declare_parameter("float_depth", False)
@@ -61,7 +61,7 @@ class SimulatorNode(Node):
         self._simulated = SimulatedRig(rig, self._parameter("seed"), float_depth=self._parameter("float_depth"))
         self._rate_hz = self._parameter("rate_hz")
         if type(self._rate_hz) not in (int, float) or self._rate_hz <= 0:
-            raise SartmError(f"parameter 'rate_hz': expected a number of more than 0, got {self._rate_hz}.")
+            raise SartmError(f"parameter 'rate_hz': expected a number greater than 0, got {self._rate_hz}.")
         self._scenario.check_fits(rig)
         self._sensors = {}
         for modality in rig.modalities:
@@ -86,11 +86,11 @@ class SimulatorNode(Node):
         self.finished = False
 
     def wait_for_subscribers(self, interrupted: threading.Event) -> None:
-        """Until as many listen as the parameter asks for; gives up, with a warning, after 20 s."""
+        """Waits for the number of subscribers in the parameter; continues, with a warning, after 20 s."""
         wanted, deadline = self._parameter("wait_for_subscribers"), time.monotonic() + WAIT_FOR_SUBSCRIBERS_S
         while (listening := self._sensors[self._reference].get_subscription_count()) < wanted:
             if time.monotonic() > deadline:
-                self.get_logger().warning(f"expected {wanted} subscribers, found {listening}: driving all the same")
+                self.get_logger().warning(f"expected {wanted} subscribers, found {listening}: starting anyway")
                 return
             if interrupted.wait(0.05):
                 return
@@ -114,7 +114,7 @@ class SimulatorNode(Node):
         phase = self._scenario.phases[index]
         broken = self._scenario.broken_at(phase_time_s)
         frame = self._simulated.capture(time_s, phase.weather, broken, events_since_s=time_s - 1 / self._rate_hz)
-        stamp = self.get_clock().now().nanoseconds  # a camera delivers when the exposure has ended
+        stamp = self.get_clock().now().nanoseconds  # a camera delivers at the end of the exposure
         if index != self._phase_index:
             self._phase_index = index
             self._phase.publish(String(data=phase_text(phase, stamp)))
@@ -150,7 +150,7 @@ class SimulatorNode(Node):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: drives the scenario once (or in a loop), then ends."""
+    """Entry point: drives the scenario once (or in a loop), then exits."""
     with ros_process("simulator", arguments):
         node = SimulatorNode()
         interrupted = catch_signals()
@@ -160,7 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
         node.start()
         while not (interrupted.is_set() or node.finished):
             executor.spin_once(timeout_sec=0.1)
-        interrupted.wait(0.5)  # reliable messages that are still under way
+        interrupted.wait(0.5)  # reliable messages that are still in flight
 
 
 if __name__ == "__main__":

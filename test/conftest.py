@@ -1,4 +1,6 @@
+import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +55,65 @@ def rgbt_pairs(shared_data: Path) -> Path:
     return shared_data / "rgbt_pairs"
 
 
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def small_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """`made_once(name, make)`: the folder or file that `make(path)` writes, the same for all of pytest-xdist's workers.
+
+    It must not be changed: tests that break something take a copy.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made_once"
+
+    def get(name: str, make: Callable[[Path], object]) -> Path:
+        shared.mkdir(exist_ok=True)
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            done = shared / f"{name}.done"
+            if not done.exists():
+                make(shared / name)
+                done.touch()
+        return shared / name
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def small_recording(made_once: MadeOnce) -> Path:
     """Twelve labelled frames of each split of simrig-5, on disk."""
     from sartm_sim.dataset import write_benchmark
 
-    out = tmp_path_factory.mktemp("recording") / "simrig5"
-    write_benchmark(load_rig("simrig5"), out, ["train", "val", "test"], 12, 2, lambda done, total: None)
-    return out
+    def make(out: Path) -> None:
+        write_benchmark(load_rig("simrig5"), out, ["train", "val", "test"], 12, 2, lambda done, total: None)
+
+    return made_once("simrig5", make)
+
+
+@pytest.fixture(scope="session")
+def shipped_graphs(made_once: MadeOnce) -> Path:
+    """The shipped model as a bundle of ONNX graphs (opset 20) for images of 64x96."""
+    from sartm_core.deploy import load_segmenter
+    from sartm_core.files import sha256
+    from sartm_core.learning.export import describe, write_onnx
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        shipped, size = load_segmenter("any_sensor_simrig5", "torch", "cpu"), (64, 96)
+        graphs = write_onnx(shipped.network, size, shipped.bundle.rig.dtype, 20, "fp32", folder)
+        files = {path.name: sha256(path) for path in folder.iterdir()}
+        describe(folder, shipped.bundle.model_copy(update={"graphs": graphs, "files": files, "size": size}))
+
+    return made_once("shipped_graphs", make)
+
+
+@pytest.fixture(scope="session")
+def half_size_graphs(made_once: MadeOnce) -> Path:
+    """An untrained network as ONNX graphs; thermal and depth of its four modalities have half the size."""
+    from untrained import untrained_bundle
+
+    rig = load_rig("simrig5").only(["rgb", "thermal", "depth", "lidar"])
+    return made_once(
+        "half_size_graphs", lambda folder: untrained_bundle(folder, rig, opset=20, half_size=("thermal", "depth"))
+    )

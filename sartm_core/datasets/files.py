@@ -80,7 +80,7 @@ def class_ids(path: Path, stored: NDArray[Any], classes: int, shift: int = 0) ->
     Args:
         path: named in errors.
         stored: [H, W] of the file.
-        classes: how many there are.
+        classes: number of classes.
         shift: stored value of the first class: 1 where 0 means unlabelled. 255 is always unlabelled.
 
     Raises:

@@ -139,7 +139,7 @@ class FrameFolderWriter:
 
     def __init__(self, folder: Path, rig: Rig, name: str, generator: dict[str, Any]) -> None:
         if folder.exists():
-            raise SartmError(f"{folder}: exists already and is not overwritten. Remove it, or choose another folder.")
+            raise SartmError(f"{folder}: already exists and is not overwritten. Remove it, or choose another folder.")
         self.folder, self.rig = folder, rig
         self.part = folder.with_name(f".{folder.name}.part")
         """Where the files are until the folder is complete."""

@@ -53,7 +53,7 @@ class Segmenter(Protocol):
 
 @runtime_checkable
 class StagedSegmenter(Segmenter, Protocol):
-    """A segmenter whose stages can be timed one by one: all backends of ours, by `host.HostSide`."""
+    """A segmenter whose stages can be timed one by one: all of sartm's backends, by `host.HostSide`."""
 
     def prepare(self, planes: dict[str, Any]) -> tuple[NDArray[Any], list[int]]:
         """Planes -> what the network takes: [R, 3, h, w] and the modality of each row."""

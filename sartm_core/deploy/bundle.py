@@ -122,7 +122,7 @@ def read_bundle(directory: Path) -> Bundle:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SartmError(
-            f"{directory} is no bundle: it has no {DESCRIPTION_FILE}. Write one with `sartm export`."
+            f"{directory} is not a bundle: it has no {DESCRIPTION_FILE}. Write one with `sartm export`."
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise SartmError(f"{path}: is no JSON file: {error}. Export the bundle again.") from error

@@ -154,6 +154,6 @@ def _write(
         )
     assert program is not None
     leading = program.model.graph.inputs[0].shape[0]  # type: ignore[index]
-    if count > 1 and isinstance(leading, int):  # the exporter falls back to fixed shapes without a word
+    if count > 1 and isinstance(leading, int):  # the exporter silently falls back to fixed shapes
         raise RuntimeError(f"the number of rows became the constant {leading}")
     program.save(path, external_data=False)

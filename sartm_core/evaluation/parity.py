@@ -63,7 +63,7 @@ def frames_of(where: str, rig: Rig, count: int) -> Iterator[Pair]:
         where: a data set's folder, its test split (val, where it has none); or `simulated`: streets that no
             training has seen.
         rig: the model's.
-        count: at most so many.
+        count: maximum number of frames.
 
     Raises:
         SartmError: no such data, or a rig that the simulator does not serve.

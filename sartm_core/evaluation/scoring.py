@@ -158,7 +158,7 @@ def _worst_first(scored: Scored) -> tuple[float, str]:
 
 
 def _told(tags: dict[str, str]) -> dict[str, str]:
-    """The tags; a fault is told with its modality."""
+    """The tags; a fault is shown with its modality."""
     tags = dict(tags)
     if tags.get("fault", "none") != "none" and tags.get("faulty", "none") != "none":
         tags["fault"] = f"{tags['faulty']}: {tags['fault']}"
@@ -167,7 +167,7 @@ def _told(tags: dict[str, str]) -> dict[str, str]:
 
 @contextmanager
 def process_group() -> Iterator[tuple[int, int]]:
-    """This process and how many there are; joins them where torchrun started several."""
+    """Rank of this process and their number; joins them where torchrun started several."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield 0, 1

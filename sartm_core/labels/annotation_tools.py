@@ -67,7 +67,7 @@ def export_labels(folder: FrameFolder, out: Path, form: Form, split: str | None 
         SartmError: the folder exists.
     """
     if out.exists():
-        raise SartmError(f"{out}: exists already and is not overwritten. Remove it, or choose another folder.")
+        raise SartmError(f"{out}: already exists and is not overwritten. Remove it, or choose another folder.")
     rig, names = folder.rig, []
     if form == "cvat":
         _check_colours(rig)

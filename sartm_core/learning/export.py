@@ -47,11 +47,11 @@ def export(
     precision: Precision = "fp32",
     opset: int | None = None,
 ) -> Bundle:
-    """Writes a bundle; it gets its name when all is written.
+    """Writes a bundle; it appears under its name only when complete.
 
     Args:
         checkpoint: written by `sartm train`; `figures.json` beside it goes into the bundle.
-        out: folder; a bundle that is there is replaced.
+        out: folder; an existing bundle is replaced.
         size: height, width of the network's input, multiples of 32; by default the last training size.
         fit: how images of another aspect come to that size, see `sartm_core.sensing.fit.Fit`; by default the recipe's.
         argmax: where the best class is chosen, see `Bundle`; `network` spares a robot's CPU the interpolation.
@@ -60,7 +60,7 @@ def export(
         opset: of the graphs; by default 20 in fp16, for any TensorRT, else 23, for CPUs.
 
     Raises:
-        SartmError: no checkpoint of ours, a folder that holds something else, or a size or opset that cannot be.
+        SartmError: not a checkpoint of sartm, a folder that holds something else, or an impossible size or opset.
     """
     out = free_folder(out)
     if form == "torch" and (precision, opset) != ("fp32", None):
@@ -127,7 +127,7 @@ def free_folder(out: Path) -> Path:
     """
     out = out.resolve()
     if out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION_FILE).is_file():
-        raise SartmError(f"{out}: holds other things and is no bundle. Choose another folder.")
+        raise SartmError(f"{out}: holds other things and is not a bundle. Choose another folder.")
     if out.exists() and not out.is_dir():
         raise SartmError(f"{out}: is a file. Choose a folder for the bundle.")
     return out

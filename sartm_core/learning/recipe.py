@@ -145,7 +145,7 @@ class Recipe(Checked):
     Attributes:
         network: changes to the preset, fields of `NetworkConfig` or `AdapterConfig`: the papers' ablations.
         initial_weights: of the pre-trained part alone: `sam2.1_tiny` and the like, a SAM2 `.pt` file, `nano`, or a
-            checkpoint of ours.
+            checkpoint of sartm.
         start_from: a checkpoint of the same network and rig; all of its weights, experts and heads too, go on learning.
         train_backbone: false freezes SAM2's weights and trains the experts; true is for backbones without pre-training.
         lora_rank: of the experts; mm_sam_adapter has none.
@@ -162,7 +162,7 @@ class Recipe(Checked):
         precision: as Lightning names it; a CPU without bfloat16 arithmetic takes 32-true in place of bf16-mixed.
         validate_every: optimiser steps.
         keep_every: optimiser steps; at the validations that fall on a multiple a `step_N.ckpt` is kept besides.
-        validation_frames: at most so many; for the simulated rig so many in all.
+        validation_frames: maximum number; for the simulated rig the total number.
         statistics_frames: frames that the normalisation is measured on.
     """
 

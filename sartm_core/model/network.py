@@ -131,7 +131,7 @@ class MultiModalNetwork(Network):
             FFP [R, D/8, H/4, W/4], IFP [R, D/4, H/8, W/8], SFM [R, D, H/16, W/16].
 
         Raises:
-            SartmError: a side is no multiple of 32.
+            SartmError: a side is not a multiple of 32.
         """
         check_sides(planes)
         if not self.config.half_size:
@@ -199,7 +199,7 @@ class MultiModalNetwork(Network):
         return NetworkOutput(logits, mask_logits, auxiliary_logits, routing, reliability, fused)
 
     def fix_size(self, size: tuple[int, int]) -> None:
-        """Makes the position embeddings constants, for export: they would be computed anew for each frame."""
+        """Makes the position embeddings constants, for export: they would otherwise be computed for each frame."""
         trunk, decoder = self.encoder.trunk, self.decoder
         sizes = (size, _half_size(size)) if self.config.half_size else (size,)
         grids = [(height // STRIDES[0], width // STRIDES[0]) for height, width in sizes]

@@ -116,7 +116,7 @@ def any_sensor(backbone: str, modalities: tuple[str, ...], classes: int, lora_ra
 def sartm(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
     """SARTM (arXiv 2505.01950): FRM and FFM with the reference, language-guided weights, FPN head.
 
-    The papers say that a hypernetwork makes the masks; SAM's, one per token, is meant.
+    The papers say that a hypernetwork makes the masks; we read it as SAM's, one per token.
     """
     base = any_sensor(backbone, modalities, classes, lora_rank)
     return replace(base, adapts_patches=False, rectification=True, fusion="language", hypernetworks="per_class")

@@ -32,9 +32,9 @@ class BagEvaluation:
     Attributes:
         protocols: of `evaluation.variations.PROTOCOLS`.
         labels: folder of masks by stamp, in place of `options.truth_topic`.
-        label_tolerance_s: how far a label's stamp may be from a set's.
+        label_tolerance_s: largest distance between a label's stamp and a set's.
         window_s: length of the windows of time.
-        options, faults: see there.
+        options, faults: see `ReplayOptions` and `bag.faults`.
         definitions: folder of .msg files.
     """
 
@@ -55,20 +55,20 @@ def evaluate_bags(
     class_map: ClassMap | None = None,
     progress: Callable[[str, int], None] = lambda name, sets: None,
 ) -> tuple[Evaluation, dict[str, Any]]:
-    """Replays each recording and scores every frame set that has a label.
+    """Replays each recording and scores every labelled frame set.
 
-    Under torchrun the recordings are spread over the processes, whole ones, and the sums are added up.
+    Under torchrun whole recordings are distributed over the processes, and the sums added up.
 
     Args:
         segmenter: the model.
-        rig: of the recordings; its classes are those of the labels.
+        rig: of the recordings; the labels use its classes.
         paths: the recordings.
-        how: see there.
-        class_map: the model's classes in terms of the rig's; by default they must be the same.
+        how: see `BagEvaluation`.
+        class_map: maps the model's classes to the rig's; by default they must be the same.
         progress: called with a recording's name and the number of its frame sets done.
 
     Returns:
-        The evaluation, and figures as plain values: those of `results.as_dict`, and what was scored.
+        The evaluation, and figures as plain values: those of `results.as_dict`, and a description of what was scored.
 
     Raises:
         SartmError: no labels, an unreadable recording, a rig that the model does not serve, or what `Scoring` refuses.
@@ -124,7 +124,7 @@ def _score(
     remarks = replay.remarks()
     if lacking:
         remarks.append(
-            f'{lacking} of the {scored} scored frame sets lacked a sensor; "all sensors" is all that they had.'
+            f'{lacking} of the {scored} scored frame sets lacked a sensor; "all sensors" are those they had.'
         )
     return {
         "name": name,
@@ -137,14 +137,14 @@ def _score(
 
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:
-    """A short name for each recording: its own, with its folder where two are called alike."""
+    """A short name for each recording: its own, with its folder where two share a name."""
     stems = [path.resolve().stem for path in paths]
     names = {
         stem if stems.count(stem) == 1 else f"{path.resolve().parent.name}/{stem}": path
         for stem, path in zip(stems, paths, strict=True)
     }
     if len(names) < len(paths):
-        raise SartmError(f"recordings: two of them are called alike: {', '.join(map(str, paths))}. Rename one.")
+        raise SartmError(f"recordings: two have the same name: {', '.join(map(str, paths))}. Rename one.")
     return names
 
 

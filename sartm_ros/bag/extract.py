@@ -1,4 +1,4 @@
-"""`sartm bag extract`: frame sets of a recording, registered and ready to be labelled, as a rig recording."""
+"""`sartm bag extract`: frame sets of a recording, registered and ready to be labelled, as a frame folder."""
 
 import json
 from collections.abc import Callable
@@ -25,12 +25,12 @@ class Extraction:
     """What is taken.
 
     Attributes:
-        every_s: at least so many seconds lie between two frame sets.
+        every_s: minimum number of seconds between two frame sets.
         validation: share of the recording that becomes the split `val`: whole stretches of time, since neighbouring
-            frames are too much alike to be drawn apart.
+            frames are nearly identical.
         complete: only sets with every sensor.
-        limit: at most so many.
-        options: see there; with a truth topic its labels are taken, too.
+        limit: maximum number.
+        options: see `ReplayOptions`; with a truth topic its labels are extracted, too.
     """
 
     every_s: float
@@ -48,15 +48,15 @@ def extract(
     Args:
         bag: the recording.
         rig: says which topic is which sensor.
-        out: folder, must not exist; gets its name when all is written.
-        what: see there.
-        progress: called with frame sets seen, and how far the recording was read (its time, nanoseconds).
+        out: folder, must not exist; appears only when complete.
+        what: see `Extraction`.
+        progress: called with the number of frame sets seen, and the recording's time read so far (nanoseconds).
 
     Returns:
         Split -> number of frame sets, and the replay, which reports on the recording.
 
     Raises:
-        SartmError: the folder exists, or not one frame set comes together.
+        SartmError: the folder exists, or no frame set can be matched.
     """
     replay = Replay(bag, rig, rig, what.options)
     generator = {"name": "sartm bag extract", "recording": bag.path.name, "every_s": what.every_s}
@@ -78,14 +78,14 @@ def extract(
             if sum(counts.values()) == what.limit:
                 break
         if reference is None:
-            raise SartmError(f"{bag.path}: not one frame set comes together. {' '.join(replay.remarks())}")
+            raise SartmError(f"{bag.path}: no frame set can be matched. {' '.join(replay.remarks())}")
         writer.rig = replay.calibrated_rig
         _describe(writer.part, replay, reference)
     return counts, replay
 
 
 def split_at(place: float, validation: float) -> str:
-    """`train` or `val`: the middle of each half of the drive is for validation, since a drive does not stay the same.
+    """`train` or `val`: the middle of each half of the drive is for validation, since conditions change along a drive.
 
     Args:
         place: in the recording, 0 to 1.
@@ -109,7 +109,7 @@ def _write(writer: FrameFolderWriter, found: ReplaySet, split: str, rig: Rig) ->
 
 
 def _describe(folder: Path, replay: Replay, found: ReplaySet) -> None:
-    """The reference's CameraInfo, and the calibration that everything was registered with."""
+    """The reference's CameraInfo, and the calibration used for registration."""
     info = found.camera_info
     content: dict[str, Any] = {
         "reference": replay.rig.reference,

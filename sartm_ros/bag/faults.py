@@ -1,4 +1,4 @@
-"""Faults on demand: a recording replayed as if a sensor had been silent, late or noisy."""
+"""Injected faults: a recording replayed as if a sensor had been silent, late or noisy."""
 
 import re
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class BagFault:
 
     @property
     def text(self) -> str:
-        """As it is given on the command line, with the kind before it."""
+        """As given on the command line, preceded by the kind."""
         amount = "" if self.kind == "drop" else f"={self.amount:g}"
         return (
             f"{self.kind} {self.modality}{amount}@{self.start_s:g}:{'' if np.isinf(self.end_s) else f'{self.end_s:g}'}"
@@ -50,7 +50,7 @@ def parse_fault(kind: Kind, text: str) -> BagFault:
     """Reads `thermal@10:20` or `thermal=0.2@10:20`.
 
     Raises:
-        SartmError: says what the text should look like.
+        SartmError: the text is malformed; says what was expected.
     """
     found = _TEXT.fullmatch(text)
     try:
@@ -70,10 +70,10 @@ class BagFaults:
 
     Args:
         faults: in any order.
-        names: the modalities that there are.
+        names: the rig's modalities.
 
     Raises:
-        SartmError: a fault of a modality that there is not.
+        SartmError: a fault of an unknown modality.
     """
 
     def __init__(self, faults: tuple[BagFault, ...], names: tuple[str, ...]) -> None:
@@ -85,9 +85,9 @@ class BagFaults:
         self._faults = faults
 
     def remarks(self, seconds: float) -> list[str]:
-        """Of those that a recording of this length never meets."""
+        """A line for each fault that begins after the end of a recording of this length."""
         return [
-            f"--{fault.text}: begins after the recording's end at {seconds:.1f} s and changed nothing."
+            f"--{fault.text}: begins after the recording's end at {seconds:.1f} s, so it had no effect."
             for fault in self._faults
             if fault.start_s > seconds
         ]
@@ -97,10 +97,10 @@ class BagFaults:
         return bool(self._active("drop", name, at_s))
 
     def delay_s(self, name: str, at_s: float) -> float:
-        """How much later than its stamp a message arrives."""
+        """Seconds after its stamp at which a message arrives."""
         return sum(fault.amount for fault in self._active("delay", name, at_s))
 
-    def spoiled(self, name: str, image: NDArray[Any], at_s: float, stamp_ns: int) -> NDArray[Any]:
+    def with_noise(self, name: str, image: NDArray[Any], at_s: float, stamp_ns: int) -> NDArray[Any]:
         """The image with its noise, which depends on modality and stamp alone."""
         for fault in self._active("noise", name, at_s):
             rng = np.random.default_rng([stamp_ns, *name.encode()])

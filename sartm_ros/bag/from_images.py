@@ -1,4 +1,4 @@
-"""`sartm bag make`: folders of image files into a rosbag2 recording, as if the rig had recorded them."""
+"""`sartm bag make`: folders of image files into a rosbag2 recording, as the rig would have recorded them."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def find_images(source: str) -> list[Path]:
     """The image files of a folder, or those that a pattern such as `night/*_ir.png` names; sorted by name.
 
     Raises:
-        SartmError: none are there.
+        SartmError: there are none.
     """
     path = Path(source).expanduser()
     if path.is_dir():
@@ -30,14 +30,14 @@ def find_images(source: str) -> list[Path]:
         files = sorted(path.parent.glob(path.name))
     if not files:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise SartmError(f"{source}: no image files there. Give a folder of {kinds}, or a quoted pattern.")
+        raise SartmError(f"{source}: no image files found. Give a folder of {kinds}, or a quoted pattern.")
     return files
 
 
 def make_bag(rig: Rig, sources: dict[str, str], out: Path, rate_hz: float) -> int:
     """Writes the recording.
 
-    The files of each modality, sorted by name, are taken in step: the first of each are one instant.
+    The files of each modality, sorted by name, are paired in order: the first of each form one instant.
 
     Args:
         rig: gives topic and kind of each modality.
@@ -56,7 +56,7 @@ def make_bag(rig: Rig, sources: dict[str, str], out: Path, rate_hz: float) -> in
     if len(set(counts.values())) != 1:
         listed = ", ".join(f"{name}: {count}" for name, count in counts.items())
         raise SartmError(
-            f"expected the same number of files for every modality, got {listed}. Files are matched by their order."
+            f"expected the same number of files for every modality, got {listed}. Files are paired in order."
         )
     with BagWriter(out) as writer:
         for name in sources:
@@ -72,7 +72,7 @@ def make_bag(rig: Rig, sources: dict[str, str], out: Path, rate_hz: float) -> in
 def _read(path: Path) -> NDArray[Any]:
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:
-        raise SartmError(f"{path}: is no image that can be read. Remove it from the folder, or convert it to PNG.")
+        raise SartmError(f"{path}: is not a readable image. Remove it from the folder, or convert it to PNG.")
     return image
 
 

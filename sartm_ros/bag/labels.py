@@ -26,8 +26,8 @@ class StampedLabels:
     """Masks of class ids by stamp.
 
     Args:
-        folder: PNG files, at any depth; of a rig recording (`sartm bag extract`) those in its `truth` folders.
-        classes: how many there are.
+        folder: PNG files, at any depth; of a frame folder (`sartm bag extract`) those in its `truth` folders.
+        classes: number of classes.
         tolerance_s: how far a stamp may be from the one that is asked for.
 
     Raises:
@@ -53,7 +53,7 @@ class StampedLabels:
         """The class ids [H, W] nearest to a stamp, within the tolerance.
 
         Raises:
-            SartmError: the file is no label image.
+            SartmError: the file is not a label image.
         """
         place = bisect.bisect_left(self._entries, stamp_ns, key=lambda entry: entry[0])
         near = self._entries[max(place - 1, 0) : place + 1]

@@ -26,7 +26,7 @@ def header_of(data: bytes) -> tuple[int, str]:
 
 
 class Sorter(Generic[ItemT]):
-    """Hands items out in the order of a key, as far as they came within a window of time."""
+    """Reorders items by a key, within a window of time."""
 
     def __init__(self, window_ns: int) -> None:
         self._window_ns = window_ns
@@ -36,7 +36,7 @@ class Sorter(Generic[ItemT]):
         self._count = 0
 
     def push(self, key_ns: int, time_ns: int, item: ItemT) -> Iterator[tuple[int, ItemT]]:
-        """Takes one in; yields (key, item) of those that have waited long enough."""
+        """Adds an item; yields (key, item) of those that have waited long enough."""
         self._count += 1
         heapq.heappush(self._by_key, (key_ns, self._count, item))
         heapq.heappush(self._by_time, (time_ns, self._count))
@@ -44,7 +44,7 @@ class Sorter(Generic[ItemT]):
             yield self._pop()
 
     def flush(self) -> Iterator[tuple[int, ItemT]]:
-        """Yields all that is left."""
+        """Yields the remaining items."""
         while self._by_key:
             yield self._pop()
 

@@ -19,7 +19,7 @@ from sartm_ros.node.middleware import shared_memory
 
 WAIT_FOR_SUBSCRIBERS_S = 10.0
 SETTLE_S = 0.5
-"""A publisher knows its subscribers a moment before they know it; a best-effort one would miss the first message."""
+"""A publisher discovers its subscribers before they discover it; a best-effort one would miss the first message."""
 
 _RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -34,15 +34,15 @@ def play(
         path: a rosbag2 folder.
         rate: 2.0 plays twice as fast.
         clock: also publish /clock, for nodes that run with use_sim_time.
-        wait_for_subscribers: begin when this many topics are listened to, by default all, or after 10 s.
-        loop: begin anew at the end, until interrupted; stamps and /clock jump back then.
-        warn: gets a line for each topic that is left out, since its type is not installed, and when it waits.
+        wait_for_subscribers: begin when this many topics have subscribers, by default all, or after 10 s.
+        loop: start again at the end, until interrupted; stamps and /clock jump back then.
+        warn: called with a line for each topic left out because its type is not installed, and when it waits.
 
     Returns:
         Number of messages.
 
     Raises:
-        SartmError: no bag, or none of its message types is installed.
+        SartmError: not a bag, or none of its message types is installed.
     """
     with open_bag(path) as bag:
         for loss in bag.losses:
@@ -67,9 +67,9 @@ def play(
                     clock_publisher.publish(message)
                 publishers[recorded.topic].publish(recorded.data)
                 count += 1
-            time.sleep(0.5)  # reliable messages that are still under way
+            time.sleep(0.5)  # reliable messages that are still in flight
         except KeyboardInterrupt:
-            pass  # the ordinary end of a loop
+            pass  # how a loop normally ends
         finally:
             node.destroy_node()
             rclpy.try_shutdown()
@@ -102,17 +102,17 @@ def _installed(bag: Bag, warn: Callable[[str], None]) -> dict[str, Any]:
     return kinds
 
 
-def _wait(publishers: dict[str, Any], wanted: int, tell: Callable[[str], None]) -> None:
-    started, told = time.monotonic(), False
+def _wait(publishers: dict[str, Any], wanted: int, warn: Callable[[str], None]) -> None:
+    started, warned = time.monotonic(), False
     while (
         len(silent := [t for t, p in publishers.items() if not p.get_subscription_count()]) > len(publishers) - wanted
     ):
         waited_s = time.monotonic() - started
         if waited_s > WAIT_FOR_SUBSCRIBERS_S:
             return
-        if waited_s > 1.0 and not told:
-            told = True
-            tell(f"waiting up to {WAIT_FOR_SUBSCRIBERS_S:.0f} s for somebody who listens to {', '.join(silent)}")
+        if waited_s > 1.0 and not warned:
+            warned = True
+            warn(f"waiting up to {WAIT_FOR_SUBSCRIBERS_S:.0f} s for subscribers to {', '.join(silent)}")
         time.sleep(0.05)
     if wanted:
         time.sleep(SETTLE_S)

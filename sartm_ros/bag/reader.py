@@ -1,4 +1,4 @@
-"""Reads rosbag2 recordings, through `rosbags`; what was cut off, through `salvage`."""
+"""Reads rosbag2 recordings, through `rosbags`; truncated ones, through `salvage`."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -19,11 +19,11 @@ from sartm_ros.bag.types import Definitions, read_definitions, typestore_of
 STORAGE_SUFFIXES = (".mcap", ".db3")
 COMPRESSED_SUFFIX = ".zstd"
 _COMPRESSED_MARK = b"\x28\xb5\x2f\xfd"
-"""What zstd's data begin with; CDR begins with a zero."""
+"""The magic number of zstd; CDR begins with a zero."""
 
 
 class Recorded(NamedTuple):
-    """One message as it lies in the bag.
+    """One message as stored in the bag.
 
     Attributes:
         topic: its name.
@@ -44,7 +44,7 @@ class Bag:
         files: its storage files, in the order of recording.
         topics: by name.
         start_ns, end_ns: time of recording of the first and of the last message; equal where there are none.
-        losses: what could not be read, a line each; grows while messages are read.
+        losses: what could not be read, one line each; grows while messages are read.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Bag:
         self.losses += remarks
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[Recorded]:
-        """Yields the messages in the order of recording; where the bag turns out to be damaged, what follows.
+        """Yields the messages in the order of recording; of a damaged bag, what can be salvaged.
 
         Args:
             topics: only these; by default all.
@@ -120,7 +120,7 @@ class Bag:
         """The message as an object of `rosbags`' types.
 
         Raises:
-            SartmError: nobody knows its type, or its bytes do not fit it.
+            SartmError: its type is unknown, or its bytes do not match it.
         """
         kind = self.topics[message.topic].message_type
         if kind not in self.typestore.types:
@@ -131,7 +131,7 @@ class Bag:
         try:
             return self.typestore.deserialize_cdr(message.data, kind)
         except Exception as error:  # the library raises whatever the bytes lead to
-            raise SartmError(f"{message.topic}: a message's bytes are no {kind} ({error}).") from error
+            raise SartmError(f"{message.topic}: a message cannot be decoded as {kind} ({error}).") from error
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def open_bag(path: Path, definitions: Path | None = None) -> Iterator[Bag]:
         definitions: folder of .msg files, for types that neither the recording nor ROS's own packages define.
 
     Raises:
-        SartmError: no bag, or nothing of it can be read.
+        SartmError: not a bag, or nothing in it can be read.
     """
     given = {} if definitions is None else read_definitions(definitions)
     files = _storage_files(path)
@@ -171,12 +171,12 @@ def _storage_files(path: Path) -> list[Path]:
     if path.suffix == ".bag" and path.is_file():
         raise SartmError(f"{path}: is a ROS 1 bag. Convert it: rosbags-convert --src {path} --dst {path.stem}")
     here = [path] if path.is_file() else [file for file in path.iterdir() if file.is_file()]
-    # One that lies there uncompressed as well was being compressed when the recorder ended.
+    # A file that also exists uncompressed was being compressed when the recorder ended.
     originals = {file.name for file in here}
     here = [file for file in here if file.suffix != COMPRESSED_SUFFIX or file.stem not in originals]
     files = [file for file in here if file.name.removesuffix(COMPRESSED_SUFFIX).endswith(STORAGE_SUFFIXES)]
     if not files:
-        raise SartmError(f"{path}: is no recording. Give a rosbag2 folder, or a .mcap or .db3 file.")
+        raise SartmError(f"{path}: is not a recording. Give a rosbag2 folder, or a .mcap or .db3 file.")
     return sorted(files, key=lambda file: natural_key(file.name))
 
 
@@ -188,19 +188,19 @@ def _open(path: Path, files: list[Path], scratch: Path) -> tuple[list[Reader | S
         except Exception as error:  # the library raises whatever its parsers raise
             reason = str(error)
     sources: list[Reader | Salvaged] = []
-    losses = [f"{path}: was not closed in order ({reason})."] if reason else []
+    losses = [f"{path}: was not closed properly ({reason})."] if reason else []
     for file in files:
         plain = _plain(file, scratch)
         try:
             if _unmerged(file) or is_suspicious(plain):
-                raise SartmError("the library would overlook what is missing")
+                raise SartmError("the library would overlook the missing part")
             sources.append(_opened(plain))
         except Exception:
             salvaged = Salvaged(plain)
             losses += salvaged.losses
             sources.append(salvaged)
     if not any(_topics(source) for source in sources):
-        raise SartmError(f"{path}: nothing of it can be read. {' '.join(losses)}")
+        raise SartmError(f"{path}: nothing in it can be read. {' '.join(losses)}")
     return sources, losses
 
 
@@ -214,7 +214,7 @@ def _opened(path: Path) -> Reader:
 
 
 def _plain(path: Path, scratch: Path) -> Path:
-    """The file itself, or what a compressed one holds, as far as it goes."""
+    """The file itself, or the content of a compressed one, as far as it can be decompressed."""
     if path.suffix != COMPRESSED_SUFFIX or path.is_dir():
         return path
     plain = scratch / path.stem
@@ -225,7 +225,7 @@ def _plain(path: Path, scratch: Path) -> Path:
 
 
 def _decompressed(data: bytes) -> bytes:
-    """A message as it was, where the recorder compressed each; only metadata.yaml tells that, if it is there."""
+    """A message decompressed, where the recorder compressed each; only metadata.yaml says so, if it exists."""
     if data.startswith(_COMPRESSED_MARK):
         with suppress(zstandard.ZstdError):
             return zstandard.ZstdDecompressor().decompress(data)
@@ -233,13 +233,13 @@ def _decompressed(data: bytes) -> bytes:
 
 
 def _unmerged(file: Path) -> bool:
-    """Whether messages lie in SQLite's log, which rosbags does not read."""
+    """Whether messages are still in SQLite's write-ahead log, which rosbags does not read."""
     log = file.with_name(f"{file.name}-wal")
     return log.exists() and log.stat().st_size > 0
 
 
 def _why_unclean(path: Path, files: list[Path]) -> str | None:
-    """Signs that the recorder did not end in order, which rosbags overlooks or cannot do without."""
+    """Signs that the recorder was not closed properly, which rosbags overlooks or cannot handle."""
     if path.is_dir() and not (path / "metadata.yaml").is_file():
         return "it has no metadata.yaml"
     unmerged = [file.name for file in files if _unmerged(file)]

@@ -1,4 +1,4 @@
-"""What a recording says of its rig's calibration: CameraInfo and /tf_static."""
+"""The calibration in a recording: CameraInfo and /tf_static."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ TF_STATIC = "/tf_static"
 
 
 class RecordedCalibration:
-    """Knows from the beginning what a live node would have heard by then.
+    """Provides from the first message on what a live node would have received by then.
 
     With `calibration: ros` the transforms and the first CameraInfo of each camera are read beforehand.
 
@@ -24,7 +24,7 @@ class RecordedCalibration:
     Attributes:
         topics: the CameraInfo topics that the recording has -> modality.
         camera_info: the reference camera's last one; None before the first.
-        remarks: what the user should know of it, such as lenses that distort; a line each.
+        remarks: what the user should know about it, such as lens distortion; one line each.
     """
 
     def __init__(self, bag: Bag, rig: Rig, on_fault: Callable[[str, str], None]) -> None:
@@ -38,15 +38,15 @@ class RecordedCalibration:
 
     @property
     def rig(self) -> Rig:
-        """The rig with all that is known so far filled in."""
+        """The rig with the calibration known so far."""
         return self._calibrator.rig
 
     def frame(self, name: str, frame_id: str) -> None:
-        """Notes the frame that a modality's messages are in."""
+        """Notes the frame_id of a modality's messages."""
         self._calibrator.frame(name, frame_id)
 
     def note(self, message: Recorded) -> None:
-        """Takes a message of one of the `topics`."""
+        """Processes a message of one of the `topics`."""
         name = self.topics[message.topic]
         try:
             info = self._bag.deserialize(message)

@@ -1,4 +1,4 @@
-"""A recording as frame sets, matched by the node's own synchroniser: no DDS, no wall clock, the same every time.
+"""A recording as frame sets, matched by the node's own synchroniser: no DDS, no wall clock, deterministic.
 
 Messages arrive in the order of their header stamps; where the recording holds them in another order (drivers stamp at
 the exposure, the recorder writes at the arrival), a window of the recording is kept back and sorted.
@@ -27,10 +27,10 @@ from sartm_ros.frame_sets import FrameSet, FrameSetProcessor
 from sartm_ros.synchronizer import NS_PER_S, RESET_AFTER_NS, Stream, Synchronizer
 
 SORTED_NS = NS_PER_S // 2
-"""How far apart in the recording messages may lie that are sorted by their stamps."""
+"""Window of the recording within which messages are sorted by stamp."""
 TRUTH = "truth"
 END_S = 1e6
-"""After the last message so much time passes: every waiting set goes out."""
+"""Time that passes after the last message, so that every waiting set is emitted."""
 
 Stamps = Literal["header", "recorded"]
 
@@ -44,7 +44,7 @@ class ReplaySet:
         recorded_ns: when the last of its messages was recorded.
         time_s: seconds since the first stamp of the recording.
         truth: uint8 [H, W], class ids, where the recording has them.
-        tags: what the recording says about this time.
+        tags: what the recording says about this instant.
         camera_info: the reference camera's last one.
     """
 
@@ -64,7 +64,7 @@ class ReplayOptions:
         stamps: what orders and matches messages: their headers', or the times of recording, for recordings whose
             headers cannot be trusted.
         truth_topic: mono8 class ids, matched as a sensor's.
-        truth_tolerance_s: how far its stamps may be from the set's.
+        truth_tolerance_s: largest distance between its stamp and the set's.
         tags_topic: std_msgs/String of JSON with `condition` and the like, valid until the next one.
     """
 
@@ -83,8 +83,8 @@ class Replay:
     Args:
         bag: open.
         rig: says which topic is which sensor.
-        served: the bundle's rig, see `FrameSetProcessor`; the recording's own where no model is meant.
-        options, faults: see there.
+        served: the bundle's rig, see `FrameSetProcessor`; the recording's own without a model.
+        options, faults: see `ReplayOptions` and `bag.faults`.
         on_read: called with every message as it is read, in the order of recording; then all topics are read.
 
     Raises:
@@ -142,16 +142,16 @@ class Replay:
 
     @property
     def calibrated_rig(self) -> Rig:
-        """The rig with all that the recording says of its calibration."""
+        """The rig with the calibration found in the recording."""
         return self._calibration.rig
 
     @property
     def calibration_remarks(self) -> list[str]:
-        """What the user should know of the calibration, a line each."""
+        """What the user should know about the calibration, one line each."""
         return self._calibration.remarks
 
     def report(self) -> dict[str, Any]:
-        """Counts: sets, incomplete ones, and of each modality what was received, matched, and broken why; losses."""
+        """Counts: sets, incomplete ones, and messages received, matched and broken for each modality; losses."""
         counts = self._synchronizer.statistics()
         modalities = {}
         for name in self.rig.names:
@@ -165,7 +165,7 @@ class Replay:
         return {**{key: counts[key] for key in keys}, "modalities": modalities, "losses": list(self.bag.losses)}
 
     def remarks(self) -> list[str]:
-        """What the user should know or mend, a line each."""
+        """What the user should know or fix, one line each."""
         counts = self._synchronizer.statistics()
         seconds = (self.bag.end_ns - self.bag.start_ns) / NS_PER_S
         lines = [*self.bag.losses, *topics_without_messages(self.bag, self.rig)]
@@ -176,7 +176,7 @@ class Replay:
             modality = self.rig.modality(stream.name)
             found = self.bag.topics.get(modality.topic)
             if found is None or not found.count:
-                continue  # told by `topics_without_messages`
+                continue  # reported by `topics_without_messages`
             if 0 < of_stream["received"] == of_stream["refused"]:
                 lines.append(f"{stream.name}: {NO_STAMP} For this recording: --stamps recorded.")
             elif reason is not None:
@@ -203,7 +203,7 @@ class Replay:
             return
         matched = stamp + self._offsets_ns.get(name, 0)  # on the clock of the sets
         if matched < self._newest.get(name, matched) - RESET_AFTER_NS:
-            yield from self._drained()  # time jumped back: what came before it must not be mixed with what follows
+            yield from self._drained()  # time jumped back: what came before must not mix with what follows
             self._newest.clear()
             self._now_ns = 0
         self._newest[name] = max(matched, self._newest.get(name, matched))
@@ -225,7 +225,7 @@ class Replay:
             yield from self._taken()
 
     def _note(self, message: Recorded) -> None:
-        """CameraInfo and tags: what holds from now on."""
+        """CameraInfo and tags: valid from now on."""
         if message.topic != self._options.tags_topic:
             self._calibration.note(message)
             return
@@ -241,7 +241,7 @@ class Replay:
             try:
                 if not self._processor.arrived(name, self.bag.deserialize(message), stamp, self._now_ns):
                     return
-            except Exception as error:  # no message, whatever it holds, may end the replay
+            except Exception as error:  # whatever a message holds must not end the replay
                 self._count_fault(name, reason_of(error))
                 return
         self._synchronizer.add(name, stamp, message, self._now_ns)
@@ -263,7 +263,7 @@ class Replay:
 
         def change(name: str, image: NDArray[Any]) -> NDArray[Any]:
             self._sizes.setdefault(name, (image.shape[0], image.shape[1]))
-            return self._faults.spoiled(name, image, at_s, stamp_ns)
+            return self._faults.with_noise(name, image, at_s, stamp_ns)
 
         if self._calibration.camera_info is not None:
             self._processor.note_camera_info(self._calibration.camera_info)
@@ -293,11 +293,11 @@ class Replay:
         return ids
 
     def _stamp_of(self, message: Recorded) -> int:
-        stamp, _ = header_of(message.data)  # fails on a damaged one, whichever time counts
+        stamp, _ = header_of(message.data)  # fails on a damaged one, whichever stamp is used
         return message.time_ns if self._options.stamps == "recorded" else stamp
 
     def _seconds(self, stamp_ns: int) -> float:
-        """Since the first message; one that was recorded later, but is older, counts as that moment."""
+        """Since the first message; an older one recorded later counts as that moment."""
         return max(stamp_ns - (self._origin_ns or stamp_ns), 0) / NS_PER_S
 
     def _count_fault(self, name: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""`sartm rig check --bag`: what would go wrong with a rig file on a robot that sends what a recording holds."""
+"""`sartm rig check --bag`: what would go wrong with a rig file on the robot that made a recording."""
 
 import difflib
 from collections import Counter
@@ -12,12 +12,12 @@ from sartm_ros.bag.survey import Survey, TopicSurvey
 
 TRIED_SETS = 100
 MATCHED_SHARE = 0.9
-"""A sensor of which fewer messages find a set, as far as sets need them, has a wrong tolerance."""
+"""A sensor that joins a smaller share of the sets that need it has a wrong tolerance."""
 SLOW_SHARE = 0.8
 OTHER_TIME_MS = 3_600_000.0
-"""Stamps that are farther from the time of recording were made by a clock that was never set."""
+"""Stamps farther from the time of recording come from a clock that was never set."""
 LARGE_SHIFT = 0.5
-"""A median distance of this share of the tolerance is rather a delay than jitter."""
+"""A median distance of this share of the tolerance suggests a delay rather than jitter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,9 @@ class RigFindings:
     """What was found.
 
     Attributes:
-        faults: must be mended.
-        remarks: may be as they should.
-        tried: frame sets that were put together.
+        faults: must be fixed.
+        remarks: worth checking, possibly intended.
+        tried: frame sets matched.
         complete: those that had every sensor.
     """
 
@@ -38,7 +38,7 @@ class RigFindings:
 
 
 def check_rig(rig: Rig, bag: Bag, survey: Survey) -> RigFindings:
-    """Compares a rig with a recording, then puts the first frame sets together as the node would.
+    """Compares a rig with a recording, then matches the first frame sets as the node would.
 
     Args:
         rig: to be checked.
@@ -58,7 +58,7 @@ def check_rig(rig: Rig, bag: Bag, survey: Survey) -> RigFindings:
         remarks += _remarks_of(modality, topic)
         if reference is not None and not _is_registered(modality, topic, reference):
             remarks.append(
-                f"{modality.name}: nothing says how its images lie over those of {rig.reference}; they are taken to be "
+                f"{modality.name}: nothing says how its images align with those of {rig.reference}; assumed to be "
                 "aligned. Write a homography, or intrinsics and extrinsics (docs/node.md: Registration)."
             )
     if wrong_type or reference is None:
@@ -81,7 +81,7 @@ def _instead(modality: Modality, survey: Survey) -> str:
     close = difflib.get_close_matches(modality.topic, same_kind or list(survey.topics), n=1, cutoff=0.3)
     if close:
         return f" Did you mean {close[0]}?"
-    return f" Topics that could serve: {', '.join(same_kind)}." if same_kind else " It would always be absent."
+    return f" Candidate topics: {', '.join(same_kind)}." if same_kind else " It would always be absent."
 
 
 def _faults_of(modality: Modality, topic: TopicSurvey, reference: TopicSurvey | None) -> list[str]:
@@ -101,14 +101,14 @@ def _faults_of(modality: Modality, topic: TopicSurvey, reference: TopicSurvey | 
         )
     if topic.unstamped:
         faults.append(
-            f"{name}: {topic.unstamped} of {topic.count} messages of {topic.topic} have stamp 0 and are refused. Let "
+            f"{name}: {topic.unstamped} of {topic.count} messages of {topic.topic} have stamp 0 and are rejected. Let "
             "the driver stamp them; for this recording use --stamps recorded."
         )
     if reference is not None and topic is not reference:
         needed = suggested_offset_s(topic)
         if abs(needed - modality.offset_s) > 1.0:
             faults.append(
-                f"{name}: stamps of {topic.topic} are of another clock than those of {reference.topic}, "
+                f"{name}: stamps of {topic.topic} and {reference.topic} are from different clocks, "
                 f"{abs(needed):.3f} s apart. Synchronise the clocks (chrony, PTP); for this recording set offset_s: "
                 f"{needed:.3f}, or use --stamps recorded."
             )
@@ -122,10 +122,12 @@ def _remarks_of(modality: Modality, topic: TopicSurvey) -> list[str]:
             f"{name}: {topic.topic} looks like {' or '.join(topic.kinds)}, the rig file says {modality.kind}."
         )
     if modality.rate_hz is not None and topic.rate_hz is not None and topic.rate_hz < SLOW_SHARE * modality.rate_hz:
-        remarks.append(f"{name}: {topic.topic} comes at {topic.rate_hz:g} Hz, the rig file says {modality.rate_hz:g}.")
+        remarks.append(
+            f"{name}: {topic.topic} arrives at {topic.rate_hz:g} Hz, the rig file says {modality.rate_hz:g}."
+        )
     if topic.lag_ms is not None and abs(topic.lag_ms) > OTHER_TIME_MS:
         remarks.append(
-            f"{name}: stamps of {topic.topic} are {abs(topic.lag_ms) / 86_400_000:.1f} days from the time of "
+            f"{name}: stamps of {topic.topic} are {abs(topic.lag_ms) / 86_400_000:.1f} days off the time of "
             "recording: its clock is not set. It matches no sensor with another clock."
         )
     if topic.backwards:
@@ -143,7 +145,7 @@ def _try(rig: Rig, bag: Bag, survey: Survey, faults: list[str], remarks: list[st
     missed: Counter[str] = Counter()
     broken: dict[str, Counter[str]] = {name: Counter() for name in rig.names}
     for found in replay:
-        if found.frames.states[rig.reference] != "present":  # others have the lead: nothing is to be expected of them
+        if found.frames.states[rig.reference] != "present":  # others lead: no message of this one is expected
             continue
         tried += 1
         complete += len(found.frames.planes) == len(rig.names)
@@ -160,31 +162,31 @@ def _try(rig: Rig, bag: Bag, survey: Survey, faults: list[str], remarks: list[st
         if tried == TRIED_SETS:
             break
     if not tried:
-        return RigFindings([*faults, f"{rig.reference}: no frame set comes together."], remarks, 0, 0)
-    told = {fault.split(":")[0] for fault in faults}
+        return RigFindings([*faults, f"{rig.reference}: no frame set can be matched."], remarks, 0, 0)
+    reported = {fault.split(":")[0] for fault in faults}
     for name, reasons in broken.items():
         for reason, count in reasons.items():
-            faults.append(f"{name}: in {count} of {tried} frame sets it cannot be used: {reason}")
+            faults.append(f"{name}: in {count} of {tried} frame sets it is unusable: {reason}")
     for modality in rig.modalities:
         topic = survey.topics.get(modality.topic)
-        if topic is not None and modality.name not in told and missed[modality.name] > (1 - MATCHED_SHARE) * tried:
+        if topic is not None and modality.name not in reported and missed[modality.name] > (1 - MATCHED_SHARE) * tried:
             faults.append(_unmatched(modality, topic, rig.reference, missed[modality.name], tried))
     return RigFindings(faults, [*remarks, *replay.calibration_remarks], tried, complete)
 
 
 def _silent(topic: TopicSurvey | None, at_s: float) -> bool:
-    """Whether a topic sent nothing around a time of the recording."""
+    """Whether a topic was silent around a time of the recording."""
     return topic is None or any(begin <= at_s <= begin + length for begin, length in topic.gaps)
 
 
 def _unmatched(modality: Modality, topic: TopicSurvey, reference: str, missed: int, tried: int) -> str:
     suggested = suggested_tolerance_s(topic)
-    mend = f"Set tolerance_s: {suggested:g}."
+    fix = f"Set tolerance_s: {suggested:g}."
     if suggested <= modality.tolerance_s:
-        mend = "It has gaps: `sartm bag info` shows them. A larger tolerance_s takes older images instead."
+        fix = "It has gaps: `sartm bag info` shows them. A larger tolerance_s accepts older images instead."
     if topic.skew is not None and abs(topic.skew.median_ms) > LARGE_SHIFT * modality.tolerance_s * 1e3:
-        mend += f" If it is a constant delay of the driver, set offset_s: {-topic.skew.median_ms / 1e3:.3f} instead."
+        fix += f" If the driver has a constant delay, set offset_s: {-topic.skew.median_ms / 1e3:.3f} instead."
     return (
-        f"{modality.name}: {missed} of {tried} frame sets lack it, since its stamps are farther than tolerance_s "
-        f"{modality.tolerance_s:g} from those of {reference}. {mend}"
+        f"{modality.name}: {missed} of {tried} frame sets lack it, because its stamps are farther than tolerance_s "
+        f"{modality.tolerance_s:g} from those of {reference}. {fix}"
     )

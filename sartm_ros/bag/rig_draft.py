@@ -20,7 +20,7 @@ CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 LEAST_TOLERANCE_S = 0.01
 TOLERANCE_MARGIN = 1.25
 OTHER_CLOCK_S = 1.0
-"""Stamps that lie this much farther from the time of recording than the reference's are of another clock."""
+"""Stamps this much farther from the time of recording than the reference's come from another clock."""
 _ENCODINGS = {"thermal": "percentile", "depth": "metres", "lidar": "projected", "event": "counts", "nir": "image"}
 
 
@@ -35,7 +35,7 @@ class _Chosen:
 def draft_rig(
     bag: Bag, survey: Survey, name: str, classes: tuple[ClassSpec, ...], kinds: tuple[str, ...] = KINDS_IN_ORDER
 ) -> tuple[str, list[str]]:
-    """Writes the text of a rig file; it is a valid one.
+    """Writes the text of a valid rig file.
 
     Args:
         bag: the recording.
@@ -45,21 +45,19 @@ def draft_rig(
         kinds: only sensors of these.
 
     Returns:
-        YAML with comments, and what the user should look at, a line each.
+        YAML with comments, and what the user should check, one line each.
 
     Raises:
-        SartmError: the recording holds no such sensor.
+        SartmError: the recording has no such sensor.
     """
     if survey.reference and not survey.topics[survey.reference].kinds:
         known = ", ".join(topic.topic for topic in survey.sensors()) or "none"
-        raise SartmError(
-            f"{survey.reference}: is no topic of a sensor, so it cannot be the reference. Sensors: {known}."
-        )
+        raise SartmError(f"{survey.reference}: is not a sensor topic, so it cannot be the reference. Sensors: {known}.")
     chosen = _choose(bag, survey, kinds)
     calibrated = _calibratable(bag, chosen, classes)
     reference = chosen[0]
     lines = [
-        f"# Drafted from {bag.path.name}: {survey.seconds:.1f} s of recording. Go through it, then:",
+        f"# Drafted from {bag.path.name}: {survey.seconds:.1f} s of recording. Review it, then run:",
         f"#   sartm rig check <this file> --bag {bag.path.name}",
         f"name: {_text(name)}",
         f"reference: {reference.name}   # masks have this camera's geometry; the others are aligned to it",
@@ -71,14 +69,14 @@ def draft_rig(
     used = {one.topic.topic for one in chosen}
     for topic in survey.sensors():
         if topic.topic not in used:
-            lines.append(f"  # {topic.topic} ({topic.message_type}) could serve as {' or '.join(topic.kinds)}.")
+            lines.append(f"  # {topic.topic} ({topic.message_type}) could be {' or '.join(topic.kinds)}.")
     slowest = max((1 / one.topic.rate_hz for one in chosen if one.topic.rate_hz), default=0.1)
     stale_s = max(0.5, math.ceil(30 * slowest) / 10)
     lines += [
         "synchronizer:",
-        "  max_wait_s: 0.1        # how long a set waits for a sensor that is late",
+        "  max_wait_s: 0.1        # how long a set waits for a late sensor",
         f"  stale_after_s: {stale_s:g}     # a sensor silent for this long is not waited for",
-        "classes:                 # in the order of the labels; the id is the place in this list",
+        "classes:                 # in the order of the labels; the id is the position in this list",
         *(f"  - {{name: {_text(spec.name)}, color: {list(spec.color)}}}" for spec in classes),
     ]
     text = "\n".join(lines) + "\n"
@@ -87,14 +85,14 @@ def draft_rig(
 
 
 def suggested_tolerance_s(topic: TopicSurvey) -> float:
-    """What covers 99 of 100 of the nearest stamps, with a margin; at most half a period: there the next is as near."""
+    """Covers 99 % of the nearest stamps, with a margin; at most half a period, where the next stamp is as near."""
     largest_s = 0.0 if topic.skew is None else topic.skew.largest_ms / 1e3
     half_period_s = 0.5 / topic.rate_hz if topic.rate_hz else 1.0
     return max(_ceil(min(largest_s * TOLERANCE_MARGIN, half_period_s)), LEAST_TOLERANCE_S)
 
 
 def suggested_offset_s(topic: TopicSurvey) -> float:
-    """What brings stamps of another clock to the reference's; 0 for the same clock.
+    """The offset that maps stamps of another clock to the reference's; 0 for the same clock.
 
     A distance of less than a second is a phase or a transport delay, which a recording cannot tell from a wrong stamp.
     """
@@ -114,7 +112,7 @@ def _choose(bag: Bag, survey: Survey, kinds: tuple[str, ...]) -> list[_Chosen]:
     """The likeliest topic of each kind; the reference first."""
     sensors = sorted(survey.sensors(), key=lambda topic: (topic.topic != survey.reference, -topic.count))
     if not sensors:
-        raise SartmError(f"{bag.path}: holds no topic of a sensor. It has: {', '.join(survey.topics) or 'none'}.")
+        raise SartmError(f"{bag.path}: has no sensor topic. It has: {', '.join(survey.topics) or 'none'}.")
     chosen: dict[str, _Chosen] = {}
     for topic in sensors:
         kind = topic.kinds[0]
@@ -122,14 +120,14 @@ def _choose(bag: Bag, survey: Survey, kinds: tuple[str, ...]) -> list[_Chosen]:
             chosen.setdefault(kind, _Chosen(kind, kind, topic, camera_info_of(bag, topic.topic)))
     if not chosen:
         found = ", ".join(f"{topic.topic} ({topic.kinds[0]})" for topic in sensors)
-        raise SartmError(f"{bag.path}: holds no sensor of kind {', '.join(kinds)}. It has: {found}.")
-    # The order decides who takes the lead when the reference falls silent: cameras first.
+        raise SartmError(f"{bag.path}: has no sensor of kind {', '.join(kinds)}. It has: {found}.")
+    # The order decides which modality leads when the reference falls silent: cameras first.
     first = next(iter(chosen))
     return [chosen[kind] for kind in sorted(chosen, key=lambda kind: (kind != first, KINDS_IN_ORDER.index(kind)))]
 
 
 def _calibratable(bag: Bag, chosen: list[_Chosen], classes: tuple[ClassSpec, ...]) -> set[str]:
-    """The modalities whose CameraInfo and transforms connect them with the reference: found by the node's own code."""
+    """The modalities whose CameraInfo and transforms connect them with the reference, by the node's own code."""
     with_info = [one for one in chosen if one.camera_info is not None or one.kind == "lidar"]
     if chosen[0] not in with_info:
         return set()
@@ -156,7 +154,7 @@ def _calibratable(bag: Bag, chosen: list[_Chosen], classes: tuple[ClassSpec, ...
 
 
 def _teach(calibrator: Calibrator, bag: Bag, chosen: list[_Chosen]) -> None:
-    """Lets it hear the transforms and the first CameraInfo and message of each sensor."""
+    """Feeds it the transforms and the first CameraInfo and message of each sensor."""
     infos = {one.camera_info: one.name for one in chosen if one.camera_info is not None}
     sensors = {one.topic.topic: one.name for one in chosen}
     missing = {*infos, *sensors}
@@ -173,7 +171,7 @@ def _teach(calibrator: Calibrator, bag: Bag, chosen: list[_Chosen]) -> None:
             try:
                 calibrator.camera_info(infos[message.topic], bag.deserialize(message))
             except SartmError:
-                continue  # zeros of a camera that was not calibrated
+                continue  # all zeros: the camera was not calibrated
         if not missing and transforms <= 0:
             return
 
@@ -181,7 +179,7 @@ def _teach(calibrator: Calibrator, bag: Bag, chosen: list[_Chosen]) -> None:
 def _modality_lines(one: _Chosen, reference: _Chosen, calibrated: bool, remarks: list[str]) -> list[str]:
     topic, is_reference = one.topic, one is reference
     content = topic.content
-    assert content is not None  # it was taken for a sensor
+    assert content is not None  # it was classified as a sensor
     fields: list[tuple[str, str, str]] = [
         ("kind", one.kind, "" if len(topic.kinds) == 1 else f"or {', '.join(topic.kinds[1:])}"),
         ("size", str(list(_size(one, reference))), "height, width" if content.size else "the reference's"),
@@ -201,7 +199,7 @@ def _modality_lines(one: _Chosen, reference: _Chosen, calibrated: bool, remarks:
         fields += _matching_fields(topic, reference.topic, remarks)
     if topic.unstamped:
         remarks.append(
-            f"{one.name}: {topic.unstamped} of its {topic.count} messages have stamp 0 and will be refused. Let the "
+            f"{one.name}: {topic.unstamped} of its {topic.count} messages have stamp 0 and will be rejected. Let the "
             "driver stamp them; for this recording use --stamps recorded."
         )
     return [f"  {one.name}:", *(_line(*field) for field in fields)]
@@ -224,7 +222,7 @@ def _calibration_fields(
     needed = what if one.kind == "lidar" else f"intrinsics: {{fx, fy, cx, cy}} and {what}, or a homography"
     if one.kind not in ("lidar", "depth"):
         needed += "; depth_from: depth warps it by a depth camera"
-    consequence = "nothing can be projected" if one.kind == "lidar" else "its images are taken to be aligned"
+    consequence = "nothing can be projected" if one.kind == "lidar" else "its images are assumed to be aligned"
     remarks.append(f"{one.name}: the recording does not calibrate it; {consequence}. Write {needed}.")
     return [("# not calibrated", f"write {needed}", "")]
 
@@ -234,10 +232,10 @@ def _matching_fields(topic: TopicSurvey, reference: TopicSurvey, remarks: list[s
     if offset:
         side = "behind" if offset > 0 else "ahead"
         remarks.append(
-            f"{topic.topic}: its stamps are of another clock, {abs(offset):.3f} s {side}. "
-            "offset_s brings this recording together; synchronise the clocks (chrony, PTP) before the next one."
+            f"{topic.topic}: its stamps come from another clock, {abs(offset):.3f} s {side}. "
+            "offset_s aligns this recording; synchronise the clocks (chrony, PTP) before the next one."
         )
-        return [("tolerance_s", "0.05", ""), ("offset_s", f"{offset:.3f}", "its stamps are of another clock")]
+        return [("tolerance_s", "0.05", ""), ("offset_s", f"{offset:.3f}", "its stamps come from another clock")]
     distance = "" if topic.skew is None else f"99 % are within {topic.skew.largest_ms:g} ms of {reference.topic}"
     return [("tolerance_s", f"{suggested_tolerance_s(topic):g}", distance)]
 
@@ -267,5 +265,5 @@ def _text(value: str) -> str:
 
 
 def _ceil(seconds: float) -> float:
-    """To whole milliseconds."""
+    """Rounded to whole milliseconds."""
     return math.ceil(seconds * 1e3) / 1e3

@@ -15,7 +15,7 @@ def check_topics(bag: Bag, rig: Rig, others: tuple[str | None, ...] = ()) -> Non
     if not here:
         topics = ", ".join(sorted(bag.topics)) or "none"
         raise SartmError(
-            f"{bag.path}: has none of the topics of rig '{rig.name}' ({', '.join(m.topic for m in rig.modalities)}). "
+            f"{bag.path}: has no topic of rig '{rig.name}' ({', '.join(m.topic for m in rig.modalities)}). "
             f"It has: {topics}. `sartm rig init --from-bag` writes a rig file for it."
         )
     for modality in here:
@@ -23,7 +23,7 @@ def check_topics(bag: Bag, rig: Rig, others: tuple[str | None, ...] = ()) -> Non
         if found != modality.message:
             raise SartmError(
                 f"{bag.path}: {modality.topic} holds {found}; rig '{rig.name}', modality '{modality.name}' expects "
-                f"{modality.message}. Set message: {found} there, or name another topic."
+                f"{modality.message}. Set message: {found} in the rig file, or name another topic."
             )
     for topic in filter(None, others):
         if topic not in bag.topics:
@@ -31,9 +31,9 @@ def check_topics(bag: Bag, rig: Rig, others: tuple[str | None, ...] = ()) -> Non
 
 
 def topics_without_messages(bag: Bag, rig: Rig) -> list[str]:
-    """A line for each modality of which the recording has nothing."""
+    """A line for each modality without messages in the recording."""
     return [
-        f"{modality.name}: the recording has no messages of {modality.topic}."
+        f"{modality.name}: the recording has no messages on {modality.topic}."
         for modality in rig.modalities
         if modality.topic not in bag.topics or not bag.topics[modality.topic].count
     ]

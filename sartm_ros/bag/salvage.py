@@ -1,4 +1,4 @@
-"""Recordings that were cut off, as after a power cut: all that is readable, and what was lost.
+"""Recordings truncated by a power cut and the like: what is readable, and what was lost.
 
 The readers of `rosbags` need the index, which is written last. These read from the beginning until nothing follows:
 once to learn the topics, then again for the messages.
@@ -22,13 +22,13 @@ from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
 _FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
 NO_DEFINITION = MessageDefinition(MessageDefinitionFormat.NONE, "")
 LARGEST_RECORD = 1 << 30
-"""A longer record, 1 GiB, is a damaged length."""
+"""A record longer than this, 1 GiB, has a damaged length."""
 _LATCHED_MARKS = ("durability: 1", "durability: transient_local")
 
 
 @dataclass(frozen=True, slots=True)
 class FoundTopic:
-    """What a file says of one topic; `count` messages of it."""
+    """One topic of a file, with `count` messages."""
 
     message_type: str
     definition: MessageDefinition
@@ -37,13 +37,13 @@ class FoundTopic:
 
 
 class Salvaged:
-    """What a scan of one damaged file found.
+    """The result of scanning one damaged file.
 
     Attributes:
         path: the file.
         topics: by name.
         start_ns, end_ns: time of recording of the first and of the last message, nanoseconds; 0 where there is none.
-        losses: what could not be read, a line each.
+        losses: what could not be read, one line each.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,7 +72,7 @@ class Salvaged:
 
 
 def is_suspicious(path: Path) -> bool:
-    """Whether a .db3 ends within a page or in one of zeros; SQLite takes all that is missing for zeros."""
+    """Whether a .db3 ends within a page or in one of zeros; SQLite reads what is missing as zeros."""
     if path.suffix != ".db3":
         return False
     page = _page_size(path)
@@ -97,7 +97,7 @@ def _mcap_messages(path: Path, topics: dict[str, FoundTopic], losses: list[str])
         elif isinstance(record, Message):
             nameless += 1
     if nameless:
-        losses.append(f"{path.name}: nothing says of which topic {nameless} of its messages are.")
+        losses.append(f"{path.name}: {nameless} of its messages cannot be assigned to a topic.")
 
 
 def _mcap_topic(channel: Channel, schema: Schema | None) -> FoundTopic:
@@ -107,7 +107,7 @@ def _mcap_topic(channel: Channel, schema: Schema | None) -> FoundTopic:
 
 
 def _mcap_summary(path: Path) -> list[McapRecord]:
-    """What stands at the end of a whole file; the same stands in the chunks, of which the first may be damaged."""
+    """The summary of a complete file; the chunks repeat it, but the first of them may be damaged."""
     with path.open("rb") as stream, suppress(Exception):  # the library raises whatever its decoders raise
         summary = make_reader(stream).get_summary()
         return [*summary.schemas.values(), *summary.channels.values()] if summary else []
@@ -121,7 +121,7 @@ def _definition(schema: Schema | None) -> MessageDefinition:
 
 
 def _mcap_records(path: Path, losses: list[str]) -> Iterator[McapRecord]:
-    """The records of all chunks that are whole."""
+    """The records of all intact chunks."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         records = iter(StreamReader(stream, emit_chunks=True, record_size_limit=LARGEST_RECORD).records)
@@ -130,16 +130,16 @@ def _mcap_records(path: Path, losses: list[str]) -> Iterator[McapRecord]:
             record = None
             try:
                 if stream.peek(1)[:1] == b"\0":
-                    raise EndOfFile  # no record begins so; zeros are where a power cut left nothing
+                    raise EndOfFile  # no record begins so: a power cut left zeros
                 record = next(records, None)
                 if record is None:
                     return
                 found = breakup_chunk(record, validate_crc=True) if isinstance(record, Chunk) else [record]
             except Exception as error:  # the library raises whatever its decoders raise
                 if record is None or stream.tell() == size:
-                    losses.append(f"{path.name}: is cut off: after byte {begin} of {size} no whole record follows.")
+                    losses.append(f"{path.name}: is truncated: no complete record follows byte {begin} of {size}.")
                     return
-                losses.append(f"{path.name}: the chunk at byte {begin} is damaged and left out ({error}).")
+                losses.append(f"{path.name}: the chunk at byte {begin} is damaged and skipped ({error}).")
                 found = []
             begin = stream.tell()
             yield from found
@@ -148,7 +148,7 @@ def _mcap_records(path: Path, losses: list[str]) -> Iterator[McapRecord]:
 def _sqlite_messages(path: Path, topics: dict[str, FoundTopic], losses: list[str]) -> Iterator[tuple[str, int, bytes]]:
     last = None
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-        # Lets SQLite open a file that is shorter than its header says.
+        # Lets SQLite open a file shorter than its header says.
         database.execute("PRAGMA writable_schema=ON")
         try:
             for row in _sqlite_rows(database, _first_cut_row(path), topics):
@@ -158,8 +158,8 @@ def _sqlite_messages(path: Path, topics: dict[str, FoundTopic], losses: list[str
             if _is_cut(path):
                 raise sqlite3.DatabaseError("it ends within a page")
         except sqlite3.DatabaseError as error:
-            losses.append(f"{path.name}: is cut off or damaged ({error}).")
-            # A message that goes on in further pages may have got zeros for its last one.
+            losses.append(f"{path.name}: is truncated or damaged ({error}).")
+            # The last page of a message that spans several may have been read as zeros.
             if last is not None and len(last[2]) > _page_size(path) // 2 and last[2].endswith(b"\0"):
                 return
     if last is not None:
@@ -173,15 +173,15 @@ def _sqlite_rows(
     names = {}
     for number, name, kind, qos in database.execute("SELECT id, name, type, offered_qos_profiles FROM topics"):
         if not all(isinstance(text, str) and "\0" not in text for text in (name, kind, qos or "")):
-            raise sqlite3.DatabaseError(f"topic {number} is not whole")
+            raise sqlite3.DatabaseError(f"topic {number} is incomplete")
         names[number] = name
         latched = any(mark in (qos or "") for mark in _LATCHED_MARKS)
         topics[name] = FoundTopic(kind, definitions.get(kind, NO_DEFINITION), latched, 0)
-    # In the order of writing: the index by time may be in the part that is missing.
+    # In the order of writing: the index by time may be in the missing part.
     query = "SELECT id, topic_id, timestamp, data FROM messages ORDER BY id"
     for row, number, time_ns, data in database.execute(query):
         if row >= end or number not in names or not isinstance(time_ns, int) or not isinstance(data, bytes):
-            raise sqlite3.DatabaseError(f"message {row} is not whole")
+            raise sqlite3.DatabaseError(f"message {row} is incomplete")
         yield names[number], time_ns, data
 
 
@@ -196,19 +196,19 @@ def _page_size(path: Path) -> int:
 
 
 def _first_cut_row(path: Path) -> float:
-    """The first message on a last page that is not whole; infinity where there is none."""
+    """The first message on an incomplete last page; infinity where there is none."""
     with path.open("rb") as stream:
         stream.seek(path.stat().st_size // _page_size(path) * _page_size(path))
         page = stream.read()
-    if page[:1] != b"\x0d":  # a leaf of a table
+    if page[:1] != b"\x0d":  # a table leaf page
         return math.inf
     numbers = _varints(page[max(int.from_bytes(page[8:10], "big"), 8) :])
-    next(numbers, 0)  # the message's size
+    next(numbers, 0)  # size of the message
     return next(numbers, math.inf)
 
 
 def _varints(data: bytes) -> Iterator[int]:
-    """SQLite's numbers of variable length, one after the other."""
+    """SQLite's variable-length integers, one after the other."""
     value = 0
     for byte in data:
         value = value << 7 | byte & 0x7F
@@ -218,7 +218,7 @@ def _varints(data: bytes) -> Iterator[int]:
 
 
 def _sqlite_definitions(database: sqlite3.Connection) -> dict[str, MessageDefinition]:
-    """Newer recordings have them."""
+    """Message definitions, which newer recordings contain."""
     try:
         rows = database.execute("SELECT topic_type, encoding, encoded_message_definition FROM message_definitions")
         return {kind: MessageDefinition(_FORMATS[form], text) for kind, form, text in rows if form in _FORMATS}

@@ -1,4 +1,4 @@
-"""`sartm bag segment`: masks for a recording, without DDS and without a clock."""
+"""`sartm bag segment`: masks for a recording, without DDS or a clock."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,10 +35,10 @@ class Outputs:
     """What is written.
 
     Attributes:
-        node: name under which the topics stand, as the node's: `/perception`.
+        node: name that prefixes the topics, as the node's: `/perception`.
         copy: also every message of the recording.
         overlay: also the classes' colours over the image, as a topic.
-        pictures: folder for the same as PNG files, named by stamp (nanoseconds); None: none are written.
+        pictures: folder for the same as PNG files, named by stamp (nanoseconds); None to write none.
     """
 
     node: str = "/perception"
@@ -64,11 +64,11 @@ def segment(
 
     Args:
         bag: the recording.
-        rig: of the recording; the segmenter must serve it.
+        rig: of the recording; must be one that the segmenter serves.
         segmenter: a loaded bundle.
-        out: a rosbag2 folder or a `.mcap` file; must not exist, and gets its name when all is written.
-        outputs, options, faults: see there.
-        progress: called with frame sets done, and how far the recording was read (its time, nanoseconds).
+        out: a rosbag2 folder or a `.mcap` file; must not exist; appears only when complete.
+        outputs, options, faults: see `Outputs`, `ReplayOptions`, `bag.faults`.
+        progress: called with the number of frame sets done, and the recording's time read so far (nanoseconds).
 
     Returns:
         Number of masks, and the replay, which reports on the recording.
@@ -90,8 +90,8 @@ def segment(
                 masks += 1
             progress(number, replay.read_ns)
         if not masks:
-            reasons = "\n".join(replay.remarks()) or "No frame set came together."
-            raise SartmError(f"{out}: is not written, since the recording gives no mask.\n{reasons}")
+            reasons = "\n".join(replay.remarks()) or "No frame set could be matched."
+            raise SartmError(f"{out}: not written, because the recording yields no mask.\n{reasons}")
     return masks, replay
 
 
@@ -133,13 +133,13 @@ class _Results:
 
 
 def _copier(bag: Bag, writer: BagWriter, results: dict[str, str]) -> Callable[[Recorded], Any]:
-    """Copies messages as they are; topics of an earlier segmentation, and types that nobody defines, are left out."""
+    """Copies messages unchanged, except topics of an earlier segmentation and types without a definition."""
     copied = set()
     for topic, found in bag.topics.items():
         if topic in results.values():
-            bag.losses.append(f"{topic}: is replaced by the new one.")
+            bag.losses.append(f"{topic}: replaced by the new one.")
         elif found.message_type not in bag.typestore.types:
-            bag.losses.append(f"{topic}: is not copied, since the recording does not define {found.message_type}.")
+            bag.losses.append(f"{topic}: not copied, because the recording does not define {found.message_type}.")
         else:
             writer.add_topic(topic, found.message_type, found.latched, bag.typestore)
             copied.add(topic)

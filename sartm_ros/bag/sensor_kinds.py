@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from sartm_core.kinds import EVENT_ARRAY, EVENT_PACKET, POINT_CLOUD
 
 KINDS_IN_ORDER = ("rgb", "thermal", "nir", "depth", "polarization", "lidar", "event")
-"""Who is the better reference."""
+"""Kinds, in order of preference as the reference."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a sensor's message holds.
+    """The content of a sensor's message.
 
     Attributes:
         message_type: such as `sensor_msgs/msg/Image`.
@@ -74,7 +74,7 @@ def _kinds_of_content(content: Content) -> tuple[str, ...]:
 
 
 def _possible(content: Content) -> frozenset[str]:
-    """What a name may claim: any camera delivers pictures of any sensor, points are a LiDAR's alone."""
+    """The kinds a name may suggest: images may come from any camera, points only from a LiDAR."""
     if content.message_type in (POINT_CLOUD, EVENT_PACKET, EVENT_ARRAY):
         return frozenset(_kinds_of_content(content))
     return frozenset(_HINTS)

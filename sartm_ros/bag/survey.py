@@ -1,4 +1,4 @@
-"""What a recording holds: of each topic type, rate, gaps, stamps, content, and what sensor it may be.
+"""A recording's topics: type, rate, gaps, stamps, content, and which sensor each may be.
 
 One pass in bounded memory; only the first message of a topic is decoded.
 """
@@ -24,7 +24,7 @@ SENSOR_TYPES = (IMAGE, COMPRESSED_IMAGE, POINT_CLOUD, EVENT_PACKET, EVENT_ARRAY)
 KEPT_VALUES = 4096
 KEPT_GAPS = 100
 GAP_PERIODS = 2.5
-"""A silence of this many usual periods is a gap."""
+"""A silence of this many typical periods is a gap."""
 NEAREST_PERIODS = 0.75
 """The nearest stamp of a regular topic is at most half a period away; with jitter a little more."""
 PENDING_STAMPS = 300
@@ -54,14 +54,14 @@ class TopicSurvey:
         jitter_ms: standard deviation of the periods.
         gaps: (seconds since the beginning of the recording, seconds long), the longest first; at most `KEPT_GAPS`.
         unstamped: messages with stamp 0.
-        backwards: how often a stamp was smaller than the one before it.
+        backwards: number of stamps earlier than the one before.
         lag_ms: median of the time from stamp to recording; None without stamps.
         clock_ms: median of how much this lag exceeds that of the reference at the same time: a clock that is behind.
         frame_id: of the first message.
-        content: of the first message; None where it is no sensor's, or cannot be decoded (then `fault` says why).
-        kinds: the kinds of modality that it could be, the likeliest first.
+        content: of the first message; None if it is not from a sensor, or undecodable (then `fault` says why).
+        kinds: the kinds of modality it could be, the likeliest first.
         skew: against the reference topic.
-        times_s: some of the times of recording, for pictures.
+        times_s: some of the times of recording, for plotting.
     """
 
     topic: str
@@ -106,7 +106,7 @@ class Survey:
 
 
 class Thinned:
-    """At most `KEPT_VALUES` of any number of values, at equal distances."""
+    """At most `KEPT_VALUES` of any number of values, evenly spaced."""
 
     def __init__(self) -> None:
         self.values: list[float] = []
@@ -140,7 +140,7 @@ class _Skews:
         self._before = stamp_ns
 
     def result(self, rate_hz: float | None) -> Skew | None:
-        """`rate_hz`: the topic's; while it is silent, its nearest stamps say nothing of its clock."""
+        """`rate_hz`: the topic's; while it is silent, its nearest stamps say nothing about its clock."""
         for wanted in self._pending:  # what the topic has not reached
             if self._before is not None:
                 self.ms.add((self._before - wanted) / 1e6)
@@ -153,7 +153,7 @@ class _Skews:
 
 
 class _TopicCount:
-    """Gathers one topic."""
+    """Statistics of one topic."""
 
     def __init__(self, start_ns: int, stamped: bool) -> None:
         self._start_ns, self.stamped = start_ns, stamped
@@ -224,7 +224,7 @@ def survey(bag: Bag, reference: str | None = None, progress: Callable[[int], Non
         progress: called with how far the recording was read, its time in nanoseconds.
 
     Raises:
-        SartmError: the reference is none of its topics.
+        SartmError: the reference is not one of its topics.
     """
     if reference is not None and reference not in bag.topics:
         raise SartmError(f"{bag.path}: has no topic {reference}. It has: {', '.join(sorted(bag.topics))}.")
@@ -242,7 +242,7 @@ def survey(bag: Bag, reference: str | None = None, progress: Callable[[int], Non
                 counts[topic].skews.reference(stamp)
         if message.topic in kinds:
             counts[message.topic].skews.add(stamp)
-            if reference:  # none of the topics could be one
+            if reference:  # no topic could be the reference
                 counts[message.topic].beside(counts[reference])
     topics = {
         topic: _result(bag, topic, count, contents.get(topic, ("", None, "")), kinds.get(topic, ()), topic == reference)

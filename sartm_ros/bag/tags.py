@@ -11,10 +11,10 @@ class TagTimes:
         self._entries: list[tuple[int, dict[str, str]]] = []
 
     def add(self, message: Any, from_ns: int) -> None:
-        """Takes the texts of a JSON object such as `{"condition": "night", "faults": {"thermal": "frozen"}}`.
+        """Reads the strings of a JSON object such as `{"condition": "night", "faults": {"thermal": "frozen"}}`.
 
         Args:
-            message: a std_msgs/String; one that holds no JSON object ends the tags before it.
+            message: a std_msgs/String; anything but a JSON object ends the tags before it.
             from_ns: the stamp from which they hold, unless the message itself has `start_ns`.
         """
         try:

@@ -12,7 +12,7 @@ INK, SOFT, GAP, UNSTAMPED = "#2a6f97", "#adb5bd", "#d1495b", "#e39b23"
 
 
 def draw_timeline(survey: Survey, out: Path) -> None:
-    """One row per topic: a tick where a message was recorded, red where it was silent for long.
+    """One row per topic: a tick where a message was recorded, red where it was silent.
 
     Args:
         out: the PNG file.

@@ -1,4 +1,4 @@
-"""Message types without ROS: ROS's own, those that a recording brings along, those of a folder of .msg files."""
+"""Message types without ROS: ROS's own, those embedded in a recording, those of a folder of .msg files."""
 
 import array
 from collections.abc import Iterable
@@ -24,14 +24,14 @@ uint8[] events
 """
 _IDL_RULER = "=" * 80 + "\n"
 _UNREADABLE = (TypesysError, ValueError, IndexError, SyntaxError)
-"""What the library raises at a definition that it cannot read, or make a Python class of."""
+"""Raised by the library for a definition that it cannot parse, or turn into a Python class."""
 
 Definitions = dict[str, Any]
 """Message type -> its parse tree, as `rosbags` has it."""
 
 TYPESTORE = get_typestore(Stores.ROS2_KILTED)
 TYPESTORE.register(get_types_from_msg(_EVENT_PACKET, "event_camera_msgs/msg/EventPacket"))
-"""The types that bags are written with; event cameras' packets are not among ROS's own."""
+"""The types that bags are written with; event packets are not among ROS's own."""
 
 
 def bag_message(message_type: str, **fields: Any) -> Any:
@@ -50,7 +50,7 @@ def read_definitions(folder: Path) -> Definitions:
     """The types of all `<package>/msg/<Name>.msg` below a folder, such as the checkout of a driver's messages.
 
     Raises:
-        SartmError: no such files, or one that is no message definition.
+        SartmError: no such files, or one that is not a message definition.
     """
     files = sorted(path for path in folder.rglob("*.msg") if path.parent.name == "msg")
     if not files:
@@ -61,7 +61,7 @@ def read_definitions(folder: Path) -> Definitions:
         try:
             definitions |= _usable(get_types_from_msg(path.read_text(encoding="utf-8-sig"), name))
         except _UNREADABLE as error:
-            raise SartmError(f"{path}: is no message definition ({_brief(error)}).") from error
+            raise SartmError(f"{path}: is not a message definition ({_brief(error)}).") from error
     return definitions
 
 
@@ -73,7 +73,7 @@ def typestore_of(embedded: Iterable[tuple[str, MessageDefinition]], given: Defin
         given: of `read_definitions`.
 
     Returns:
-        The types that are defined with all that they are made of, and a remark for each definition that is of no use.
+        The types whose definitions are complete, and a remark for each unusable definition.
     """
     definitions: Definitions = {**TYPESTORE.fielddefs, **given}
     remarks, recorded = [], []
@@ -87,8 +87,8 @@ def typestore_of(embedded: Iterable[tuple[str, MessageDefinition]], given: Defin
     while incomplete := _incomplete(definitions):
         missing |= {name: missing.get(part, part) for name, part in incomplete.items()}
         definitions = {name: tree for name, tree in definitions.items() if name not in missing}
-    remarks += [f"{name} is made of {missing[name]}, which nobody defines." for name in recorded if name in missing]
-    # Those of ROS that are as ever need no classes of their own: making them all takes longer than opening a bag.
+    remarks += [f"{name} uses {missing[name]}, which is not defined." for name in recorded if name in missing]
+    # ROS's unchanged types need no classes of their own: making them all takes longer than opening a bag.
     store = get_typestore(Stores.EMPTY)
     store.register({name: tree for name, tree in definitions.items() if TYPESTORE.fielddefs.get(name) is not tree})
     for name in definitions.keys() - store.types.keys():
@@ -97,7 +97,7 @@ def typestore_of(embedded: Iterable[tuple[str, MessageDefinition]], given: Defin
 
 
 def _incomplete(definitions: Definitions) -> dict[str, str]:
-    """The types that need one which is not there, and which."""
+    """The types that use an undefined type, and which."""
     needs = {name: [_element(kind) for _, kind in fields] for name, (_, fields) in definitions.items()}
     return {
         name: part
@@ -113,9 +113,9 @@ def _element(kind: Any) -> Any:
 
 
 def _brief(error: Exception) -> str:
-    """The parser's errors quote the whole definition; the line where it gave up will do."""
+    """The parser's errors quote the whole definition; the offending line suffices."""
     lines = str(error).splitlines()
-    return f"not understood: {lines[3]}" if len(lines) > 3 else str(error)
+    return f"cannot parse: {lines[3]}" if len(lines) > 3 else str(error)
 
 
 def _parsed(message_type: str, definition: MessageDefinition) -> Definitions:
@@ -129,7 +129,7 @@ def _parsed(message_type: str, definition: MessageDefinition) -> Definitions:
 
 
 def _usable(definitions: Definitions) -> Definitions:
-    """As they are; the library finds some faults, such as two fields of one name, only when it makes classes of them.
+    """Unchanged; the library detects some faults, such as duplicate field names, only when it makes classes of them.
 
     Raises:
         TypesysError: there is such a fault.

@@ -16,14 +16,14 @@ from sartm_ros.bag.types import TYPESTORE
 
 
 class BagWriter:
-    """Writes one recording (mcap, compressed chunks), which gets its name when all is written.
+    """Writes one recording (mcap, compressed chunks), which appears under its name only when complete.
 
     Args:
         path: a rosbag2 folder (`out/demo` will hold `demo.mcap` and `metadata.yaml`), or the name of a single `.mcap`.
-        replace: whether a bag that lies there may be replaced.
+        replace: whether an existing bag may be replaced.
 
     Raises:
-        SartmError: something lies there that must not be replaced.
+        SartmError: something exists there that must not be replaced.
     """
 
     def __init__(self, path: Path, replace: bool = False) -> None:
@@ -33,7 +33,7 @@ class BagWriter:
         self._parent = path.with_name(f".{path.name}.part")
         shutil.rmtree(self._parent, ignore_errors=True)
         self.folder = self._parent / path.stem if self._single else self._parent / path.name
-        """Where the bag lies until it is complete; more files may be put here."""
+        """Where the bag is written until complete; more files may be added here."""
         self._writer = Writer(self.folder, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._connections: dict[str, Connection] = {}
@@ -55,7 +55,7 @@ class BagWriter:
         self.write(topic, time_ns, TYPESTORE.serialize_cdr(message, self._connections[topic].msgtype))
 
     def finish_file(self) -> None:
-        """Ends the bag's file, so that it can be read; it gets its name at `close`."""
+        """Finishes the bag's file, so that it can be read; `close` gives it its name."""
         if self._open:
             self._writer.close()
             self._open = False
@@ -64,7 +64,7 @@ class BagWriter:
         """Gives the bag its name.
 
         Raises:
-            SartmError: something came to lie there meanwhile; the bag stays in `folder`.
+            SartmError: something was created there meanwhile; the bag stays in `folder`.
         """
         self.finish_file()
         self._check_free()
@@ -79,7 +79,7 @@ class BagWriter:
     def _check_free(self) -> None:
         is_bag = self.path.is_file() if self._single else (self.path / "metadata.yaml").is_file()
         if self.path.exists() and not (self._replace and is_bag):
-            raise SartmError(f"{self.path}: exists already and is not overwritten. Remove it, or choose another name.")
+            raise SartmError(f"{self.path}: already exists and is not overwritten. Remove it, or choose another name.")
 
     def __enter__(self) -> "BagWriter":
         return self
@@ -90,7 +90,7 @@ class BagWriter:
         if error is None:
             self.close()
             return
-        with suppress(Exception):  # on a full disk even this fails
+        with suppress(Exception):  # even this fails on a full disk
             self._writer.abort()
         shutil.rmtree(self._parent, ignore_errors=True)
 

@@ -1,1 +1,1 @@
-"""The commands that need recordings or ROS, one file per group; `sartm_ros.cli` puts them together with the core's."""
+"""The commands that need recordings or ROS, one file per group; `sartm_ros.cli` combines them with the core's."""

@@ -17,7 +17,7 @@ bag_app = typer.Typer(no_args_is_help=True, help="Recordings (rosbag2).")
 
 BagArgument = Annotated[Path, typer.Argument(help="A rosbag2 folder, or a .mcap or .db3 file.")]
 MsgsOption = Annotated[
-    Path | None, typer.Option("--msgs", help="Folder of .msg files, for types that the recording does not define.")
+    Path | None, typer.Option("--msgs", help="Folder of .msg files, for types the recording does not define.")
 ]
 ImagesOption = Annotated[
     str | None, typer.Option(help="Folder or quoted pattern, such as 'pairs/*_vi.png'.", metavar="FILES")
@@ -37,7 +37,7 @@ def bag_make(
     rig: Annotated[str, typer.Option(help="Rig file or name: gives the topics.")] = "rgbt",
     rate: Annotated[float, typer.Option(help="Instants per second.", min=0.01, max=1000)] = 2.0,
 ) -> None:
-    """Write a recording from image files; the files of each modality, sorted by name, are taken in step."""
+    """Write a recording from image files; the files of each modality, sorted by name, are paired in order."""
     given = {
         "rgb": rgb, "thermal": thermal, "depth": depth, "lidar": lidar,
         "event": event, "nir": nir, "polarization": polarization,
@@ -59,9 +59,9 @@ def bag_play(
     rate: Annotated[float, typer.Option(help="2 plays twice as fast.", min=0.01, max=100)] = 1.0,
     clock: Annotated[bool, typer.Option(help="Also publish /clock, for nodes with use_sim_time.")] = False,
     wait_for: Annotated[
-        int | None, typer.Option(help="Begin when this many topics are listened to (default: all), or after 10 s.")
+        int | None, typer.Option(help="Begin when this many topics have subscribers (default: all), or after 10 s.")
     ] = None,
-    loop: Annotated[bool, typer.Option(help="Begin anew at the end, until interrupted.")] = False,
+    loop: Annotated[bool, typer.Option(help="Start again at the end, until interrupted.")] = False,
 ) -> None:
     """Publish a recording through ROS 2 at the recorded pace."""
     with user_errors():
@@ -74,12 +74,12 @@ def bag_play(
 @bag_app.command("info")
 def bag_info(
     bag: BagArgument,
-    reference: Annotated[str | None, typer.Option(help="Topic that stamps are compared with.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Topic whose stamps the others are compared with.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the time-line: a PNG file.")] = None,
     msgs: MsgsOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Tell what a recording holds: topics, rates, gaps, stamps, which sensor each topic could be, tolerances."""
+    """Show what a recording holds: topics, rates, gaps, stamps, which sensor each topic could be, tolerances."""
     with user_errors():
         from sartm_ros.bag.reader import open_bag
         from sartm_ros.bag.rig_draft import suggested_offset_s, suggested_tolerance_s

@@ -1,4 +1,4 @@
-"""`sartm bag segment`, `evaluate` and `extract`: recordings replayed without ROS and without a clock."""
+"""`sartm bag segment`, `evaluate` and `extract`: recordings replayed without ROS or a clock."""
 
 import json
 import os
@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 BundleOption = Annotated[
     str, typer.Option(help="A bundle's folder, the name of a shipped one, or a .ckpt of `sartm train`.")
 ]
-RigOption = Annotated[
-    str | None, typer.Option(help="Rig file or name: which topic is which sensor. Default: the bundle's.")
-]
+RigOption = Annotated[str | None, typer.Option(help="Rig file or name: maps topics to sensors. Default: the bundle's.")]
 StampsOption = Annotated[
-    str, typer.Option(help="header, or recorded: the times of recording, where headers cannot be trusted.")
+    str, typer.Option(help="header, or recorded: the times of recording, where headers are unreliable.")
 ]
 DropOption = Annotated[
     list[str] | None, typer.Option(help="NAME@FROM:TO, seconds: leave a sensor out; may be repeated.")
@@ -45,10 +43,10 @@ def bag_segment(
     bundle: BundleOption,
     out: Annotated[Path, typer.Option(help="The recording to write: a folder, or a .mcap file.")],
     rig: RigOption = None,
-    copy: Annotated[bool, typer.Option("--copy", help="Also copy everything that the recording holds.")] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Also copy everything in the recording.")] = False,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write overlays, as a topic.")] = False,
     pictures: Annotated[Path | None, typer.Option(help="Folder for the overlays as PNG files.")] = None,
-    node: Annotated[str, typer.Option(help="Name that the topics begin with.")] = "/perception",
+    node: Annotated[str, typer.Option(help="Prefix of the topics.")] = "/perception",
     drop: DropOption = None,
     delay: DelayOption = None,
     noise: NoiseOption = None,
@@ -71,7 +69,7 @@ def bag_segment(
         asked = _faults(drop, delay, noise)
         given = None if rig is None else load_rig(rig)
         with open_bag(bag, msgs) as opened:
-            # Torch loads for seconds: only once what was given is known to be there.
+            # Importing torch takes seconds: only once the arguments are known to exist.
             from sartm_core.commands.opening import open_model
 
             with open_model(bundle, device=device) as segmenter:
@@ -105,7 +103,7 @@ def bag_evaluate(
     bundle: BundleOption,
     truth_topic: TruthOption = None,
     labels: Annotated[
-        Path | None, typer.Option(help="In place of a topic: masks named by stamp, or a recording's folder.")
+        Path | None, typer.Option(help="Instead of a topic: masks named by stamp, or a frame folder.")
     ] = None,
     rig: RigOption = None,
     protocol: Annotated[
@@ -114,7 +112,9 @@ def bag_evaluate(
     ] = None,
     window: Annotated[float, typer.Option(help="Length of the windows of time, seconds.", min=0.1)] = 10.0,
     tags_topic: TagsOption = None,
-    truth_tolerance: Annotated[float, typer.Option(help="How far a label may be from a set, seconds.", min=0)] = 0.02,
+    truth_tolerance: Annotated[
+        float, typer.Option(help="Largest distance between a label and a set, seconds.", min=0)
+    ] = 0.02,
     classes: Annotated[str | None, typer.Option(help="Class-mapping file or name, for another rig's classes.")] = None,
     drop: DropOption = None,
     delay: DelayOption = None,
@@ -125,7 +125,7 @@ def bag_evaluate(
     device: DeviceOption = "auto",
     json_output: JsonOption = False,
 ) -> None:
-    """Score a bundle on recordings with labels: as `sartm evaluate`, and over time. Runs under torchrun as well."""
+    """Score a bundle on recordings with labels: as `sartm evaluate`, and over time. Also runs under torchrun."""
     with user_errors():
         from sartm_core.commands.opening import open_model
         from sartm_core.errors import SartmError
@@ -137,9 +137,7 @@ def bag_evaluate(
 
         asked = list(protocol or ["clean"])
         if "conditions" in asked and tags_topic is None:
-            raise SartmError(
-                "--protocol conditions: needs --tags-topic, the topic that says which condition holds when."
-            )
+            raise SartmError("--protocol conditions: needs --tags-topic, the topic with the condition at each time.")
         options = ReplayOptions(_stamps(stamps), truth_topic, truth_tolerance, tags_topic)
         how = BagEvaluation(
             protocols=PROTOCOLS if "all" in asked else tuple(asked),
@@ -183,11 +181,11 @@ def bag_evaluate(
 def bag_extract(
     bag: BagArgument,
     rig: Annotated[str, typer.Option(help="Rig file or name: which topic is which sensor.")],
-    out: Annotated[Path, typer.Option(help="The rig recording's folder; must not exist.")],
+    out: Annotated[Path, typer.Option(help="The frame folder to write; must not exist.")],
     every: Annotated[float, typer.Option(help="Seconds between frame sets.", min=0)] = 0.5,
-    val: Annotated[float, typer.Option(help="Share of the recording that becomes 'val'.", min=0, max=1)] = 0.2,
+    val: Annotated[float, typer.Option(help="Share of the recording for the split 'val'.", min=0, max=1)] = 0.2,
     complete: Annotated[bool, typer.Option("--complete", help="Only frame sets with every sensor.")] = False,
-    limit: Annotated[int | None, typer.Option(help="At most so many.", min=1)] = None,
+    limit: Annotated[int | None, typer.Option(help="Maximum number.", min=1)] = None,
     truth_topic: TruthOption = None,
     tags_topic: TagsOption = None,
     stamps: StampsOption = "header",
@@ -231,7 +229,7 @@ def _stamps(text: str) -> Literal["header", "recorded"]:
 
 @contextmanager
 def _bar(start_ns: int, end_ns: int) -> Iterator[Callable[[int, int], None]]:
-    """Progress over the recording's time, with the rate of frame sets."""
+    """Progress through the recording's time, with the rate of frame sets."""
     columns = (
         TextColumn("{task.fields[sets]} frame sets"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""`sartm rig init` and `check`: rig files beside recordings."""
+"""`sartm rig init` and `check`: rig files and recordings."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -16,13 +16,13 @@ def rig_init(
     from_bag: Annotated[Path, typer.Option("--from-bag", help="A recording of the robot's sensors.")],
     out: Annotated[Path, typer.Option(help="The rig file to write.")] = Path("my_rig.yaml"),
     classes: Annotated[
-        str, typer.Option(help="Rig file or name whose classes are taken; they can be changed in the file.")
+        str, typer.Option(help="Rig file or name to copy the classes from; edit them in the file.")
     ] = "sim",
     reference: Annotated[
-        str | None, typer.Option(help="Topic of the camera whose geometry masks have; default: the likeliest.")
+        str | None, typer.Option(help="Topic of the camera whose geometry the masks have; default: the likeliest.")
     ] = None,
     kinds: Annotated[str | None, typer.Option(help="Only sensors of these kinds, separated by commas.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     msgs: MsgsOption = None,
 ) -> None:
     """Draft a commented rig file from what a recording holds."""
@@ -36,7 +36,7 @@ def rig_init(
         from sartm_ros.bag.survey import survey
 
         if out.exists() and not force:
-            raise SartmError(f"{out}: exists already. Choose another name with --out, or replace it with --force.")
+            raise SartmError(f"{out}: already exists. Choose another name with --out, or replace it with --force.")
         wanted = KINDS_IN_ORDER if kinds is None else tuple(kind.strip() for kind in kinds.split(","))
         unknown = [kind for kind in wanted if kind not in KINDS_IN_ORDER]
         if unknown:
@@ -46,18 +46,18 @@ def rig_init(
         write_text(out, text)
     for remark in remarks:
         warn(remark)
-    stdout.print(f"{out}: go through it, then sartm rig check {out} --bag {from_bag}", soft_wrap=True, highlight=False)
+    stdout.print(f"{out}: review it, then run sartm rig check {out} --bag {from_bag}", soft_wrap=True, highlight=False)
 
 
 @rig_app.command("check")
 def rig_check(
     rig: RigArgument,
-    bag: Annotated[Path | None, typer.Option(help="Also say what would go wrong with this recording.")] = None,
-    bundle: Annotated[str | None, typer.Option(help="Also say whether this model can serve the rig.")] = None,
+    bag: Annotated[Path | None, typer.Option(help="Also check against this recording.")] = None,
+    bundle: Annotated[str | None, typer.Option(help="Also check whether this model serves the rig.")] = None,
     msgs: MsgsOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Check a rig file, alone or beside a recording; every fault is named. Exit status 1 when there are any."""
+    """Check a rig file, alone or against a recording; reports every fault. Exit status 1 if there are any."""
     from sartm_core.rig import load_rig
 
     findings = None

@@ -16,14 +16,14 @@ SLOW_PERCENT = 20.0
 """How far below the rig file's rate_hz a sensor may be: greenwave_monitor's `tolerance`."""
 
 OUTAGE_NS = 2_000_000_000
-"""A silence of this long (or of 5 periods, if they are longer) is no part of a rate."""
+"""A silence of this long (or of 5 periods, if they are longer) is left out of the rate."""
 
 IMPLAUSIBLE_S = 3600.0
-"""Beyond this a stamp is not of this clock: a recording that is played without use_sim_time. No latency then."""
+"""Beyond this a stamp comes from another clock (a recording played without use_sim_time): no latency then."""
 
 
 class InputMonitor:
-    """Rate, age and faults of one input; `rate_hz` is what the rig file says of it."""
+    """Rate, age and faults of one input; `rate_hz` is the rate the rig file expects."""
 
     def __init__(self, rate_hz: float | None) -> None:
         self.rate_hz = rate_hz
@@ -46,7 +46,7 @@ class InputMonitor:
         return max(OUTAGE_NS, 5e9 / rate if rate else 0.0)
 
     def values(self, now_ns: int) -> dict[str, float]:
-        """The numbers for greenwave_monitor; a sensor that is silent has no rate."""
+        """The values for greenwave_monitor; a silent sensor has no rate."""
         silent = not self.arrivals_ns or now_ns - self.arrivals_ns[-1] > self._longest_gap_ns()
         rates = {
             "frame_rate_node": 0.0 if silent else _rate_hz(self.arrivals_ns),
@@ -58,7 +58,7 @@ class InputMonitor:
         return rates | ({"current_delay_from_realtime_ms": age_s * 1e3} if abs(age_s) < IMPLAUSIBLE_S else {})
 
     def slow(self) -> str | None:
-        """What to say of a sensor that is slower than the rig file says."""
+        """Describes a sensor slower than the rig file says; None if it is not."""
         rate = _rate_hz(self.stamps_ns)
         if self.rate_hz is None or len(self.stamps_ns) < 2 or rate >= self.rate_hz * (1 - SLOW_PERCENT / 100):
             return None
@@ -66,7 +66,7 @@ class InputMonitor:
 
 
 class PipelineMonitor:
-    """Latencies of the stages, and what came out."""
+    """Latencies of the stages, and the masks produced."""
 
     STAGES = ("wait", "prepare", "segment", "publish", "stamp_to_mask")
 
@@ -74,7 +74,7 @@ class PipelineMonitor:
         self.masks = 0
         self.failed = 0
         self.unusable = 0
-        """Sets without a mask since the last mask."""
+        """Sets without a mask since the last one with a mask."""
         self._milliseconds: dict[str, deque[float]] = {stage: deque(maxlen=WINDOW) for stage in self.STAGES}
 
     def finished(self, **seconds: float) -> None:
@@ -86,7 +86,7 @@ class PipelineMonitor:
                 self._milliseconds[stage].append(value * 1e3)
 
     def stuck(self) -> bool:
-        """Whether several sets in a row have given no mask."""
+        """Whether several sets in a row gave no mask."""
         return self.unusable >= 3
 
     def values(self) -> dict[str, float]:
@@ -114,7 +114,7 @@ def diagnostic_array(
         states: of each modality: present, absent, stale, broken or disabled.
         inputs, pipeline: what was measured.
         counts: of `Synchronizer.statistics`.
-        dropped: sets that the network was too slow for.
+        dropped: sets skipped because the network was busy.
     """
     now_ns = node.get_clock().now().nanoseconds
     name = node.get_fully_qualified_name().lstrip("/")
@@ -134,7 +134,7 @@ def diagnostic_array(
     elif not found & {"present", "broken"}:
         level, text = DiagnosticStatus.ERROR, "no input is alive"
     elif pipeline.stuck() or "present" not in found:
-        level, text = DiagnosticStatus.ERROR, "messages come, but none can be used"
+        level, text = DiagnosticStatus.ERROR, "messages arrive, but none are usable"
     else:
         level, text = DiagnosticStatus.OK, "running"
     message.status.append(_status(f"{name}: pipeline", level, text, values))
@@ -142,7 +142,7 @@ def diagnostic_array(
 
 
 def explain_silence(node: Node, modality: Modality) -> str:
-    """Why a topic may have brought nothing yet: nobody publishes it, its type differs, or it is merely silent."""
+    """Why a topic may have delivered nothing yet: it has no publisher, its type differs, or it is merely silent."""
     topic = node.resolve_topic_name(modality.topic)
     publishers = node.get_publishers_info_by_topic(topic)
     if not publishers:
@@ -154,16 +154,16 @@ def explain_silence(node: Node, modality: Modality) -> str:
             "Set message: in the rig file, or remap the topic."
         )
     return (
-        f"{topic} has {len(publishers)} publisher(s) but brought no message. The sensor is silent, or "
-        "its QoS does not fit the parameter input_reliability."
+        f"{topic} has {len(publishers)} publisher(s) but delivered no message. The sensor is silent, or "
+        "its QoS is incompatible with the parameter input_reliability."
     )
 
 
 def explain_no_clock() -> str:
-    """What use_sim_time lacks."""
+    """Explains a missing /clock."""
     return (
-        "use_sim_time is set and nothing publishes /clock: sets that lack a sensor never go out. Play the recording "
-        "with --clock, or unset use_sim_time."
+        "use_sim_time is set and nothing publishes /clock: sets that lack a sensor are never emitted. Play "
+        "the recording with --clock, or unset use_sim_time."
     )
 
 

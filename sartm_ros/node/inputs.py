@@ -1,4 +1,4 @@
-"""The subscriptions of a rig: one per modality that is switched on, CameraInfo, /tf_static."""
+"""The subscriptions of a rig: one per enabled modality, CameraInfo, /tf_static."""
 
 import functools
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _LATCHED_QOS = QoSProfile(
     depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
 DEPTH, EVENT_DEPTH = 5, 200
-"""Messages that wait for the node's thread; the synchroniser, not the middleware, decides what is too old. Events come
+"""Queue lengths of the subscriptions; the synchroniser, not the middleware, decides what is too old. Events come
 in up to a thousand packets a second, and a lost one is a hole in the picture."""
 
 
@@ -36,7 +36,7 @@ def check_installed(rig: Rig) -> None:
 
 
 def installed_part(rig: Rig, warn: Callable[[str], Any]) -> Rig:
-    """The rig without the modalities whose message type is not installed; says which, and what would bring them.
+    """The rig without the modalities whose message type is not installed; warns which, and how to install it.
 
     Raises:
         SartmError: nothing is left.
@@ -59,7 +59,7 @@ class Inputs:
         rig: gives topics and types.
         reliability: `best_effort` or `reliable`; `qos_overrides.<topic>.subscription.*` parameters override it.
         on_message, on_camera_info: called with the modality's name and the message.
-        on_mismatch: called with the modality's name and what is wrong, when a publisher's QoS does not fit.
+        on_mismatch: called with the modality's name and the fault, when a publisher's QoS is incompatible.
     """
 
     def __init__(
@@ -113,8 +113,8 @@ class Inputs:
                 policy = qos_policy_name_from_kind(event.last_policy_kind)
                 self._on_mismatch(
                     modality.name,
-                    f"a publisher of {self._node.resolve_topic_name(topic)} offers a QoS that does not fit ({policy}): "
-                    "nothing of it arrives. Set the parameter input_reliability or "
+                    f"a publisher of {self._node.resolve_topic_name(topic)} offers an incompatible QoS ({policy}): "
+                    "none of its messages arrive. Set the parameter input_reliability or "
                     f"qos_overrides.{self._node.resolve_topic_name(topic)}.subscription.*, see docs/node.md.",
                 )
 

@@ -58,7 +58,7 @@ class PerceptionNode(LifecycleNode):
         say = self.get_logger().info
         segmenter = self._load(settings.bundle, settings.backend, settings.device, settings.threads, say=say)
         bundle_rig = segmenter.bundle.rig
-        # The bundle's own rig is what it could serve, a rig that was chosen is what the robot has.
+        # The bundle's own rig is what it can serve; a chosen rig is what the robot has.
         rig = load_rig(settings.rig) if settings.rig else installed_part(bundle_rig, self.get_logger().warning)
         pipeline = Pipeline(rig, segmenter)
         check_installed(rig)
@@ -106,12 +106,12 @@ class PerceptionNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stops: the final state is silent."""
+        """Stops; nothing is published in the final state."""
         self.stop()
         return super().on_shutdown(state)
 
     def stop(self) -> None:
-        """Ends what is running; idle, does nothing."""
+        """Stops the session, if one is running."""
         if self._session is not None:
             self._session.stop()
             self._session = None

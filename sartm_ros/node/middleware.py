@@ -1,4 +1,4 @@
-"""The environment in which processes of ours meet: this host only, nobody else's robot, enough shared memory."""
+"""The environment in which sartm's processes discover each other: this host only, enough shared memory."""
 
 import os
 import random
@@ -14,7 +14,7 @@ PROFILES = (("fastdds_shm.xml", 64 * 2**20), ("fastdds_shm_small.xml", 16 * 2**2
 
 
 def shared_memory(environment: Mapping[str, str], participants: int) -> dict[str, str]:
-    """What to add to an environment so that Fast DDS's shared memory holds images; empty where nothing can be done.
+    """Variables that make Fast DDS's shared memory large enough for images; empty where nothing can be done.
 
     A profile that is already set is respected; the segments are as large as /dev/shm allows.
     """
@@ -30,13 +30,13 @@ def shared_memory(environment: Mapping[str, str], participants: int) -> dict[str
 
 
 def private_environment(participants: int) -> tuple[dict[str, str], str]:
-    """Environment variables for processes that must meet each other and nobody else.
+    """Environment variables for processes that must discover each other and nothing else.
 
     Args:
         participants: number of processes; each gets a shared-memory segment.
 
     Returns:
-        The whole environment for the child processes, and one line that says what was chosen.
+        The whole environment for the child processes, and a line that describes what was chosen.
     """
     domain = _unused_domain()
     environment = os.environ | {
@@ -61,7 +61,7 @@ def private_environment(participants: int) -> tuple[dict[str, str], str]:
 
 
 def _unused_domain() -> int:
-    # 0 is everybody's default; above 101 the ports collide with the ephemeral ones of Linux.
+    # 0 is the default of every ROS process; above 101 the ports collide with the ephemeral ones of Linux.
     domains = random.sample(range(1, 102), 101)
     return next(filter(_is_unused, domains), domains[0])
 

@@ -22,11 +22,11 @@ class Spec:
 
     Attributes:
         name: `<modality>.` at its beginning stands for one parameter of each modality.
-        default: None: as the rig file says; such parameters exist as soon as the node is configured.
+        default: None: the rig file's value; such parameters exist once the node is configured.
         doc: as `ros2 param describe` shows it.
         low, high: range of a number.
         choices: the only values of a string.
-        live: whether it takes effect at once; the others are read when the node is configured.
+        live: whether it takes effect immediately; the others are read when the node is configured.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Spec:
 
     @property
     def kind(self) -> type:
-        """Of its values; what the rig file gives are numbers."""
+        """Type of its values; those from the rig file are numbers."""
         return float if self.default is None else type(self.default)
 
     def allows(self, value: Any) -> bool:
-        """Whether it can have this value; a whole number is a number too."""
+        """Whether this value is allowed; an integer is accepted as a number."""
         if type(value) is not self.kind and (type(value), self.kind) != (int, float):
             return False
         if self.low is not None and self.high is not None and not self.low <= value <= self.high:
@@ -52,41 +52,50 @@ class Spec:
 
     @property
     def expected(self) -> str:
-        """What it allows, in words."""
+        """The allowed values, for error messages."""
         if self.choices:
             return f"expected one of {', '.join(self.choices)}"
-        name = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[self.kind]
+        name = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}[self.kind]
         return f"expected {name}" + ("" if self.low is None else f" from {self.low:g} to {self.high:g}")
 
 
 TABLE = (
     Spec("bundle", "any_sensor_simrig5", "Folder written by `sartm export`, or the name of a shipped bundle."),
-    Spec("rig", "", "Rig file or name of a shipped rig; empty: the bundle's, as far as messages are installed."),
+    Spec(
+        "rig", "", "Rig file or name of a shipped rig; empty: the bundle's, as far as its message types are installed."
+    ),
     Spec("backend", "auto", "What runs the network.", choices=("auto", "torch", "onnx", "tensorrt")),
     Spec("device", "auto", "Where the network runs.", choices=("auto", "cpu", "cuda", "tensorrt")),
-    Spec("threads", 0, "CPU threads that the network may use; 0: all cores.", 0, 256),
-    Spec("autostart", True, "Configure and activate without waiting for a lifecycle manager; read at the start."),
+    Spec("threads", 0, "CPU threads for the network; 0: all cores.", 0, 256),
+    Spec("autostart", True, "Configure and activate without waiting for a lifecycle manager; read at startup."),
     Spec("input_reliability", "best_effort", "QoS of the inputs' subscriptions.", choices=("best_effort", "reliable")),
     Spec(
         "sync_policy",
         "anchor",
-        "Which messages belong together: by ours, or by message_filters, which needs every sensor.",
+        "Matching of messages: anchor, sartm's own; or message_filters', which needs every sensor.",
         choices=("anchor", "exact", "approximate"),
     ),
-    Spec("silence_warning_s", 5.0, "Explain topics without data, or that never match, this often.", 0.5, 3600.0),
+    Spec("silence_warning_s", 5.0, "How often to explain topics that have no data or never match.", 0.5, 3600.0),
     Spec("enabled", True, "Segment; false closes the inputs, the model stays loaded.", live=True),
     Spec("overlay_alpha", 0.5, "Opacity of the mask in ~/overlay.", low=0.0, high=1.0, live=True),
-    Spec("max_wait_s", None, "How long a set waits for modalities that are late.", 0.001, 60.0, live=True),
-    Spec("stale_after_s", None, "A modality that is silent for this long is not waited for.", 0.01, 3600.0, live=True),
+    Spec("max_wait_s", None, "How long a set waits for late modalities.", 0.001, 60.0, live=True),
+    Spec("stale_after_s", None, "A modality silent for this long is not waited for.", 0.01, 3600.0, live=True),
     Spec("<modality>.enabled", True, "Use this modality; false closes its input.", live=True),
-    Spec("<modality>.tolerance_s", None, "Largest distance of its stamps to the anchor's.", 0.0, 60.0, live=True),
-    Spec("<modality>.offset_s", None, "Added to its stamps, against a delay of its driver.", -1e10, 1e10, live=True),
+    Spec("<modality>.tolerance_s", None, "Largest distance between its stamps and the anchor's.", 0.0, 60.0, live=True),
+    Spec(
+        "<modality>.offset_s",
+        None,
+        "Added to its stamps, to compensate for a delay in its driver.",
+        -1e10,
+        1e10,
+        live=True,
+    ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is read once, when the node is configured; fields as in `TABLE`."""
+    """Parameters read once, when the node is configured; fields as in `TABLE`."""
 
     bundle: str
     rig: str
@@ -100,7 +109,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What can change while the node runs; `streams` in the order of the rig's modalities."""
+    """Parameters that can change while the node runs; `streams` in the order of the rig's modalities."""
 
     enabled: bool
     overlay_alpha: float
@@ -114,7 +123,7 @@ class Parameters:
 
     Args:
         node: owns them.
-        on_tuning: called with each change that takes effect at once.
+        on_tuning: called with each change that takes effect immediately.
     """
 
     def __init__(self, node: Node, on_tuning: Callable[[Tuning], None]) -> None:
@@ -129,17 +138,17 @@ class Parameters:
         node.add_on_set_parameters_callback(self._on_set)
 
     def settings(self) -> Settings:
-        """Reads what configuring needs."""
+        """Reads the parameters needed to configure the node."""
         return Settings(**{name: self._node.get_parameter(name).value for name in Settings.__dataclass_fields__})
 
     def declare_for(self, rig: Rig) -> Tuning:
-        """Declares what belongs to a rig; values that were given at the start replace the rig file's.
+        """Declares the rig's parameters; values given at startup override the rig file's.
 
         Returns:
-            All that can change while the node runs.
+            The parameters that can change while the node runs.
 
         Raises:
-            SartmError: a value that was given at the start cannot be.
+            SartmError: a value given at startup is not allowed.
         """
         self._rig = rig
         for spec in TABLE:
@@ -153,7 +162,7 @@ class Parameters:
         return self._tuning({})
 
     def undeclare(self) -> None:
-        """Takes away what belongs to the rig."""
+        """Undeclares the rig's parameters."""
         for name in self._of_rig:
             self._node.undeclare_parameter(name)
             del self._specs[name]
@@ -161,21 +170,21 @@ class Parameters:
         self._rig = None
 
     def unknown(self) -> list[str]:
-        """A line for each parameter that was given at the start and that the node does not have; ROS ignores them."""
+        """A line for each unknown parameter given at startup, which ROS ignores."""
         given = getattr(self._node, "_parameter_overrides", {})
         lines = []
         for name in sorted(set(given) - set(self._specs) - {"use_sim_time", "start_type_description_service"}):
             if not name.startswith("qos_overrides."):
                 close = difflib.get_close_matches(name, self._specs, n=1)
                 hint = f" Did you mean '{close[0]}'?" if close else f" It has {', '.join(sorted(self._specs))}."
-                lines.append(f"parameter '{name}': the node has none of this name, it is ignored.{hint}")
+                lines.append(f"parameter '{name}': unknown, ignored.{hint}")
         return lines
 
     def _declare(self, name: str, spec: Spec, default: Any, of_rig: bool = False) -> None:
         given = getattr(self._node, "_parameter_overrides", {})
         if name in given and not spec.allows(given[name].value):
             raise SartmError(f"parameter '{name}': {spec.expected}, got '{given[name].value}'.")
-        # A static type would refuse `1` for a number of seconds, and in words that no user understands.
+        # A static type would refuse `1` for a number of seconds, with a cryptic message.
         descriptor = ParameterDescriptor(
             description=spec.doc, additional_constraints=spec.expected, dynamic_typing=True
         )
@@ -190,14 +199,14 @@ class Parameters:
             self._of_rig[name] = spec
 
     def _on_set(self, changes: Sequence[Any]) -> SetParametersResult:
-        """Refuses what cannot work, and passes on what can change while the node runs."""
+        """Rejects invalid values, and passes on changes that take effect while the node runs."""
         values = {change.name: change.value for change in changes if change.name in self._specs}
         for name, value in values.items():
             spec = self._specs[name]
             if not spec.allows(value):
                 return SetParametersResult(successful=False, reason=f"{spec.expected}, got '{value}'")
             if self._rig is not None and not spec.live:
-                reason = "it is read when the node is configured: deactivate and clean up first"
+                reason = "it is read when the node is configured; deactivate and clean up first"
                 return SetParametersResult(successful=False, reason=reason)
         live = {name: value for name, value in values.items() if self._specs[name].live}
         if live and self._rig is not None:

@@ -1,4 +1,4 @@
-"""The life of a process that runs one node: an orderly end, and errors that the user can mend without a traceback."""
+"""The life of a process that runs one node: a clean shutdown, and user errors reported without a traceback."""
 
 import contextlib
 import os
@@ -19,10 +19,10 @@ from sartm_ros.node.middleware import shared_memory
 
 @contextlib.contextmanager
 def ros_process(name: str, arguments: list[str] | None) -> Iterator[None]:
-    """Initialises rclpy without its signal handlers, and ends it when the block has put everything away.
+    """Initialises rclpy without its signal handlers, and shuts it down after the block has cleaned up.
 
     rclpy's own handlers end the context under whatever call is running. Until `catch_signals` an interrupt breaks into
-    the block as Python's KeyboardInterrupt, so that nobody waits for a model to load.
+    the block as Python's KeyboardInterrupt, so that loading a model can be interrupted.
 
     Args:
         name: for the log.
@@ -47,7 +47,7 @@ def ros_process(name: str, arguments: list[str] | None) -> Iterator[None]:
 
 
 def _check_arguments(name: str, arguments: list[str]) -> None:
-    """Arguments outside of --ros-args would be ignored without a word, wrong ones inside end in a traceback."""
+    """Outside of --ros-args, rclpy would silently ignore arguments; inside, wrong ones would end in a traceback."""
     usage = f"usage: {name} --ros-args -p NAME:=VALUE ... (parameters: docs/node.md)"
     try:
         left = rclpy.utilities.remove_ros_args(arguments)[1:]
@@ -57,7 +57,7 @@ def _check_arguments(name: str, arguments: list[str]) -> None:
         sys.stdout.write(usage + "\n")
         sys.exit(0)
     if left:
-        sys.exit(_wrong_use(f"{usage}\nnot understood: {' '.join(left)}"))
+        sys.exit(_wrong_use(f"{usage}\nunknown arguments: {' '.join(left)}"))
 
 
 def _wrong_use(text: str) -> int:
@@ -66,7 +66,7 @@ def _wrong_use(text: str) -> int:
 
 
 def catch_signals() -> threading.Event:
-    """From now on SIGINT and SIGTERM, however many, set the event that is returned.
+    """From now on SIGINT and SIGTERM, however many, set the returned event.
 
     A worker thread that is inside torch when the interpreter goes aborts the process: whoever waits for the event stops
     it first.

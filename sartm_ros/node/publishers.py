@@ -1,4 +1,4 @@
-"""What the node says: mask, confidence, overlay, camera info, routing weights, labels, diagnostics."""
+"""The node's outputs: mask, confidence, overlay, camera info, routing weights, labels, diagnostics."""
 
 import copy
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class Publishers:
     """All outputs of one node, under its private names.
 
     Args:
-        node: owns the publishers; they are silent until it is active.
+        node: owns the publishers, which are silent until it is active.
         rig: the bundle's: its modalities are the columns of the routing weights, its classes have the colours.
 
     Attributes:
@@ -64,8 +64,8 @@ class Publishers:
         return publisher
 
     def destroy(self) -> None:
-        """Takes all topics away."""
-        # Not every rclpy has it; without, the node goes on managing publishers that are gone.
+        """Destroys all publishers."""
+        # Not every rclpy has it; without it, the node keeps managing destroyed publishers.
         destroy = getattr(self._node, "destroy_lifecycle_publisher", self._node.destroy_publisher)
         for publisher in self._all:
             destroy(publisher)
@@ -75,7 +75,7 @@ class Publishers:
         self._diagnostics.publish(message)
 
     def publish_labels(self) -> None:
-        """The classes, latched: for everybody who comes later."""
+        """The classes, latched, for late subscribers."""
         self._labels.publish(String(data=labels_text(self._rig)))
         if self._label_info is not None:
             self._label_info.publish(self._label_info_message())
@@ -97,13 +97,13 @@ class Publishers:
         camera_info: CameraInfo | None,
         states: dict[str, str],
     ) -> None:
-        """Publishes one result; all but the mask only while somebody listens.
+        """Publishes one result; all but the mask only if subscribed to.
 
         Args:
-            segmentation: what the segmenter answered.
+            segmentation: the segmenter's result.
             stamp_ns: the anchor's.
             frame_id: the reference camera's.
-            backdrop: makes what the overlay is drawn on, uint8 [H, W, 3]; None: on black.
+            backdrop: makes the image the overlay is drawn on, uint8 [H, W, 3]; None: on black.
             camera_info: the reference camera's, if one was received.
             states: modality -> present, absent, stale or broken.
         """

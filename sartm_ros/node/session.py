@@ -1,4 +1,4 @@
-"""What runs while the node is active: messages in, sets matched, masks out, and what went wrong on the way."""
+"""What runs while the node is active: messages in, sets matched, masks out, faults reported."""
 
 import dataclasses
 import re
@@ -56,7 +56,7 @@ class Session:
         self, node: LifecycleNode, pipeline: Pipeline, outputs: Publishers, settings: Settings, tuning: Tuning
     ) -> None:
         self._node, self._pipeline, self._outputs = node, pipeline, outputs
-        # What an earlier session has learnt of the calibration may have been corrected since.
+        # The calibration learnt in an earlier session may have been corrected since.
         pipeline.forget()
         self._rig = pipeline.configured_rig
         self._silence_warning_s = settings.silence_warning_s
@@ -105,10 +105,10 @@ class Session:
             self._timers.append(self._node.create_timer(period_s, callback, clock=steady))
 
     def apply(self, tuning: Tuning) -> None:
-        """Takes over what can change while it runs."""
+        """Applies the parameters that can change while it runs."""
         self._report_switches(tuning)
         changed = {s.name for s, before in zip(tuning.streams, self._tuning.streams, strict=True) if s != before}
-        self._warned = {key for key in tuple(self._warned) if key[0] not in changed}  # may be told again
+        self._warned = {key for key in tuple(self._warned) if key[0] not in changed}  # may be reported again
         self._tuning = tuning
         self._processor.stale_after_s = tuning.stale_after_s
         streams = [dataclasses.replace(s, enabled=s.enabled and tuning.enabled) for s in tuning.streams]
@@ -119,7 +119,7 @@ class Session:
         self._inputs.set_open({stream.name for stream in streams if stream.enabled})
 
     def stop(self) -> None:
-        """Takes timers and inputs away and ends the worker, after what is running."""
+        """Destroys timers and inputs, and stops the worker after its current job."""
         for timer in self._timers:
             self._node.destroy_timer(timer)
         self._timers.clear()
@@ -139,7 +139,7 @@ class Session:
             self._processor.note_frame_id(name, message.header.frame_id)
             if self._processor.arrived(name, message, stamp, now_ns):
                 self._synchronizer.add(name, stamp, message, now_ns)
-        except Exception as error:  # no message, whatever it holds, may end the node
+        except Exception as error:  # whatever a message holds must not end the node
             self._count_broken(name, reason_of(error))
 
     def _on_camera_info(self, name: str, message: CameraInfo) -> None:
@@ -164,7 +164,7 @@ class Session:
         self._worker.submit((stamp, self._now_ns(), messages))
 
     def _process(self, job: Job) -> None:
-        """In the worker's thread. A fault costs this set, never the node."""
+        """Runs in the worker's thread. A fault costs this set, never the node."""
         stamp, submitted_ns, messages = job
         try:
             now_ns = self._now_ns()
@@ -183,7 +183,7 @@ class Session:
             else:
                 self._monitor.unusable += 1
             self._report_changes(result.frames.states)
-        except Exception as error:  # whatever it is, the next set may be fine
+        except Exception as error:  # the next set may be fine
             self._monitor.failed += 1
             self._monitor.unusable += 1
             self._node.get_logger().error(
@@ -211,7 +211,7 @@ class Session:
         )
 
     def _report_changes(self, states: dict[str, str]) -> None:
-        """One line when a modality fails or returns; a slow one that merely misses a set is no news."""
+        """Logs when a modality fails or returns, not when a slow one merely misses a set."""
         for name in self._rig.names:
             before, now = self._states.get(name, "present"), states[name]
             if now == before or now == "absent":
@@ -220,10 +220,10 @@ class Session:
             if now == "present":
                 self._node.get_logger().info(f"{name} is back")
             else:
-                self._node.get_logger().warning(f"{name} is {now}: masks go on without it")
+                self._node.get_logger().warning(f"{name} is {now}: segmenting without it")
 
     def _report_switches(self, tuning: Tuning) -> None:
-        """A line for what somebody has switched: it may not be the one who reads the log."""
+        """Logs what was switched: whoever reads the log may not have done it."""
         switched = {"enabled": (self._tuning.enabled, tuning.enabled)} | {
             f"{before.name}.enabled": (before.enabled, now.enabled)
             for before, now in zip(self._tuning.streams, tuning.streams, strict=True)
@@ -237,7 +237,7 @@ class Session:
         if counts["resets"] != self._resets:
             self._resets = counts["resets"]
             self._node.get_logger().warning(
-                "stamps jumped back (a recording that loops, a clock that was set): matching starts anew"
+                "stamps jumped back (a recording that loops, a clock that was set): matching starts again"
             )
         now_ns = self._now_ns()
         states = {name: self._synchronizer.state(name, now_ns) for name in self._rig.names}
@@ -250,7 +250,7 @@ class Session:
         self._outputs.publish_diagnostics(message)
 
     def _report_silence(self, states: dict[str, str]) -> None:
-        """A line when the last input dies, since no set comes any more that would say it; one when it is over."""
+        """Logs when the last input dies, which no further set would report, and when inputs return."""
         if set(states.values()) == {"disabled"}:
             self._alive = None
             return
@@ -259,7 +259,7 @@ class Session:
             self._node.get_logger().warning("no input is alive: no masks until one returns")
         elif self._alive is False and alive:
             self._node.get_logger().info("inputs are back")
-        if alive or self._alive is not None:  # before the first message there is nothing to lose
+        if alive or self._alive is not None:  # before the first message nothing can have died
             self._alive = alive
 
     def _explain_what_is_missing(self) -> None:
@@ -279,12 +279,12 @@ class Session:
 
     def _count_broken(self, name: str, reason: str) -> None:
         self._monitors[name].broken += 1
-        self._warn_once(name, f"a message cannot be used and counts as absent: {reason}")
+        self._warn_once(name, f"a message is unusable and counts as absent: {reason}")
 
     def _warn_once(self, name: str, text: str) -> None:
-        key = (name, re.sub(r"\d[\d.]*", "#", text))  # the same fault with other numbers is no news
+        key = (name, re.sub(r"\d[\d.]*", "#", text))  # the same fault with other numbers is not reported again
         if key not in self._warned and len(self._warned) < MOST_WARNINGS:
             self._warned.add(key)
             self._node.get_logger().warning(f"{name}: {text}")
             if len(self._warned) == MOST_WARNINGS:
-                self._node.get_logger().warning("further faults are only counted, in /diagnostics")
+                self._node.get_logger().warning("further faults are only counted in /diagnostics")

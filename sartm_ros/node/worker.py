@@ -8,7 +8,7 @@ JobT = TypeVar("JobT")
 
 
 class NewestWins(Generic[JobT]):
-    """Runs jobs one after the other, never queueing more than one: latency stays that of one job under any load.
+    """Runs jobs one after the other, never queueing more than one, so latency stays that of one job under any load.
 
     Args:
         run: called in the worker's thread; must not raise.

@@ -1,4 +1,4 @@
-"""From the demo's recording to its figures. The bag is the only source: anybody can compute them again."""
+"""From the demo's recording to its figures. The bag is the only source, so that anyone can reproduce them."""
 
 import json
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class Phase:
 
 @dataclass(slots=True)
 class Drive:
-    """What the recording says.
+    """The content of the recording.
 
     Attributes:
         phases: in order.
@@ -84,7 +84,7 @@ def read_drive(bag: Path, rig: Rig) -> Drive:
 
 
 def _note(drive: Drive, topic: str, time_ns: int, message: Any, rig: Rig) -> None:
-    """Files one message that is not a sensor's."""
+    """Stores one message that is not from a sensor."""
     if topic == PHASE_TOPIC:
         content = json.loads(message.data)
         drive.phases.append(Phase(**content | {"unplugged": tuple(content["unplugged"])}))

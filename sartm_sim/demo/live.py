@@ -1,4 +1,4 @@
-"""The live part of the demo: two processes, this one records."""
+"""The live part of the demo: simulator and node in two processes; this one records."""
 
 import contextlib
 import os
@@ -39,18 +39,18 @@ def record_drive(
 
     Args:
         rig: the simulated rig.
-        scenario, scenario_name: what is driven, and how the simulator finds it.
+        scenario, scenario_name: the scenario, and the name by which the simulator finds it.
         rate_hz: of every sensor.
         writer: the bag; the processes' logs go beside it.
-        say: gets a line for each step.
-        progress: gets the seconds driven and the number of masks so far.
+        say: called with a line for each step.
+        progress: called with the seconds driven and the number of masks so far.
 
     Raises:
-        SartmError: a process did not start, or died; with the end of its log.
+        SartmError: a process did not start, or died; quotes the end of its log.
     """
     environment, description = private_environment(participants=3)
     say(f"Middleware: {description}.")
-    os.environ.update(environment)  # this process takes part as well; the middleware reads them at init
+    os.environ.update(environment)  # this process takes part too; the middleware reads them at init
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("demo_recorder")
     try:
@@ -105,7 +105,7 @@ class _Process:
         return self.popen.poll() is None
 
     def check(self) -> None:
-        """Raises when it has died."""
+        """Raises if it has died."""
         if self.popen.poll() not in (None, 0):
             end = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
             raise SartmError(f"{self.name} ended with status {self.popen.returncode}. The end of its log:\n{end}")
@@ -113,7 +113,7 @@ class _Process:
 
 @contextlib.contextmanager
 def _process(module: str, arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[_Process]:
-    """A Python module of ours in a process of its own, interrupted at the end of the block."""
+    """One of sartm's modules in a process of its own, interrupted at the end of the block."""
     with log.open("wb") as stream:
         popen = subprocess.Popen(
             [sys.executable, "-m", module, *arguments], env=environment, stdout=stream, stderr=subprocess.STDOUT
@@ -136,7 +136,7 @@ def _spin_until(node: Node, process: _Process, condition: Callable[[], bool], wh
         if time.monotonic() > deadline:
             end = "\n".join(process.log.read_text(errors="replace").splitlines()[-15:])
             raise SartmError(
-                f"waited {START_TIMEOUT_S:.0f} s in vain for {what}. The end of {process.name}'s log:\n{end}"
+                f"timed out after {START_TIMEOUT_S:.0f} s waiting for {what}. The end of {process.name}'s log:\n{end}"
             )
         _spin_for(node, 0.2)
 

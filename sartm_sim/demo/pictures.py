@@ -26,7 +26,7 @@ COLOURS = ("#d1495b", "#e39b23", "#2a6f97", "#5b8e3e", "#7b4ea3", "#444444", "#0
 def contact_sheet(
     drive: Drive, samples: dict[int, dict[str, Any]], summary: dict[str, Any], rig: Rig, out: Path
 ) -> None:
-    """One row per phase: what each sensor delivered, the mask, the truth. Writes a PNG."""
+    """One row per phase: each sensor's measurement, the mask, the truth. Writes a PNG."""
     columns = [*rig.names, "segmentation", "truth"]
     rows = drive.phases
     figure, axes = plt.subplots(
@@ -75,7 +75,7 @@ def routing_chart(drive: Drive, rig: Rig) -> str:
 
 
 def latency_chart(drive: Drive) -> str:
-    """Sensor stamp to received mask, over time; SVG text."""
+    """Latency from sensor stamp to received mask, over time; SVG text."""
     figure, axis = plt.subplots(figsize=(10, 2.6), layout="constrained")
     stamps = sorted(drive.latency_s)
     milliseconds = np.array([drive.latency_s[stamp] for stamp in stamps]) * 1e3

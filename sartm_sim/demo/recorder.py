@@ -10,11 +10,11 @@ from sartm_ros.bag.writer import BagWriter
 
 
 class Recorder:
-    """Subscribes to topics and writes what comes.
+    """Subscribes to topics and writes their messages.
 
     Args:
         node: spun by the caller.
-        writer: where the messages go.
+        writer: the bag.
         topics: topic -> message class.
         latched: those of them that are transient local.
     """

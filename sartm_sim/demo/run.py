@@ -63,7 +63,7 @@ def summary_table(summary: dict[str, Any], rig: Rig) -> Table:
     table = Table(title=f"{summary['masks_out']} masks for {summary['frames_in']} frames, latency {_latency(summary)}")
     replaced = summary["frames_in"] - summary["masks_out"]
     if replaced > 0:
-        table.caption = f"{replaced} frames were replaced by newer ones while the network was busy with another"
+        table.caption = f"{replaced} frames were replaced by newer ones while the network was busy"
     table.add_column("phase")
     for column in ("frames", "masks", "mIoU", *(f"w({name})" for name in rig.names)):
         table.add_column(column, justify="right")

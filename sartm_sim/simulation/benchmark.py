@@ -11,7 +11,7 @@ from sartm_sim.simulation.rig import SimulatedFrame, SimulatedRig
 
 NAME = "simrig-5"
 GENERATOR_VERSION = 1
-"""Rises with every change that changes a byte of the frames."""
+"""Incremented by every change that alters a byte of the frames."""
 
 SPLITS = {"train": 3000, "val": 300, "test": 600}
 """Frames per split. Every frame has a street of its own."""
@@ -29,7 +29,7 @@ class BenchmarkFrame:
         seed, time_s, condition: see `SimulatedRig.capture`.
         faulty: the modality that is broken, None in a sound frame.
         fault: its fault.
-        novel: whether the street is made of what training never saw.
+        novel: whether the street consists of shapes never seen in training.
     """
 
     seed: int
@@ -51,8 +51,8 @@ class BenchmarkFrame:
 def samples(rig: Rig, split: str, count: int | None = None) -> list[BenchmarkFrame]:
     """The frames of a split; the first `count`, by default all.
 
-    Conditions take turns. Training frames are sound. Every second frame of val and test has one fault; (modality,
-    fault) pairs take turns, so that each meets every condition.
+    Conditions alternate. Training frames are fault-free. Every second frame of val and test has one fault; (modality,
+    fault) pairs alternate, so that each occurs in every condition.
     """
     pairs = [(m.name, fault) for fault, kinds in FAULTS.items() for m in rig.modalities if m.kind in kinds]
     conditions = list(CONDITIONS)

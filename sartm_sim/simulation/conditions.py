@@ -1,4 +1,4 @@
-"""Light and weather, as far as the sensors feel them."""
+"""Light and weather, as they affect the sensors."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""How sensors fail: the faults of DELIVER and those that robots meet besides."""
+"""How sensors fail: the faults of DELIVER, and others met on robots."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +26,9 @@ FAULTS: dict[str, frozenset[str]] = {
     "dirty_lens": CAMERAS,
     "shutter": frozenset({"thermal"}),
 }
-"""Known faults, and the kinds of modality that they befall. `dead` delivers blank data (a sensor that is silent is
-`unplugged`), `frozen` repeats what it saw when the fault began, `misaligned` was knocked out of its calibration by some
-degrees, `shutter` looks at its own shutter while it recalibrates."""
+"""Known faults, and the kinds of modality they apply to. `dead` delivers blank data (a silent sensor is `unplugged`),
+`frozen` repeats its last measurement before the fault, `misaligned` was knocked out of its calibration by some degrees,
+`shutter` looks at its own shutter while it recalibrates."""
 
 OVER_EXPOSED, UNDER_EXPOSED = 7.0, 0.06
 MISALIGNED_RAD = (0.05, 0.10)
@@ -48,12 +48,12 @@ class Fault:
 
 
 def refuse_unknown(name: str, kind: str) -> None:
-    """Raises ValueError when there is no such fault, or not for this kind of modality; says what there is."""
+    """Raises ValueError for an unknown fault, or one that does not apply to this kind of modality."""
     if name not in FAULTS:
         raise ValueError(f"expected one of {', '.join(FAULTS)}, got '{name}'")
     if kind not in FAULTS[name]:
         known = ", ".join(fault for fault, kinds in FAULTS.items() if kind in kinds)
-        raise ValueError(f"'{name}' does not befall a modality of kind {kind}; those that do are {known}")
+        raise ValueError(f"'{name}' does not apply to a modality of kind {kind}; those that do are {known}")
 
 
 def knock(seed: int) -> NDArray[np.float64]:
@@ -75,7 +75,7 @@ def blur_by_motion(image: Image, rng: Generator) -> Image:
 
 
 def soil(image: Image, seed: int) -> Image:
-    """Mud on the lens: blotches, always at the same place, behind which the image is dull and out of focus."""
+    """Mud on the lens: blotches at fixed positions, behind which the image is dull and out of focus."""
     height, width = image.shape[:2]
     own = np.random.default_rng((seed, 0xD127))
     dirt = np.zeros((height, width), np.float32)
@@ -113,7 +113,7 @@ def jitter_points(points: NDArray[np.float32], rng: Generator) -> NDArray[np.flo
 
 
 def scatter_points(points: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
-    """A LiDAR with failing electronics: half of the echoes come from anywhere along their beam."""
+    """A LiDAR with failing electronics: half of the echoes have random ranges."""
     result = points.copy()
     chosen = rng.random(len(points)) < 0.5
     result[chosen, :3] *= rng.uniform(0.05, 1.5, (int(chosen.sum()), 1)).astype(np.float32)
@@ -134,7 +134,7 @@ def coarsen_events(events: NDArray[np.void], cell: int = 4) -> NDArray[np.void]:
 def add_spurious_events(
     events: NDArray[np.void], shape: tuple[int, int], start_us: int, end_us: int, rng: Generator
 ) -> NDArray[np.void]:
-    """A sensor with failing electronics: one event per pixel in 30 ms that means nothing."""
+    """A sensor with failing electronics: one random event per pixel in 30 ms."""
     count = rng.poisson(shape[0] * shape[1] * (end_us - start_us) / 30_000)
     extra = np.empty(count, events.dtype)
     extra["x"], extra["y"] = rng.integers(0, shape[1], count), rng.integers(0, shape[0], count)

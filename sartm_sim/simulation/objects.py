@@ -1,4 +1,4 @@
-"""The things of the street, each with the shapes that training may see and others kept for tests.
+"""The things of the street, each with shapes for training and others reserved for tests.
 
 Every function places one thing in the road frame: `lateral` to the right of the centre line, `s` along it.
 """

@@ -15,7 +15,7 @@ from sartm_sim.simulation.scene import BOX, CYLINDER, ELLIPSOID, TAPER, Primitiv
 
 NEAR_M = 0.3
 GROUND, SKY_ID = -1, -2
-"""Ids of what is no primitive, in `Hits.primitive`."""
+"""Values of `Hits.primitive` that are not primitives."""
 
 Floats = NDArray[np.float32]
 
@@ -53,7 +53,7 @@ class Hits:
 
 
 def cast(rays: Rays, things: Primitives) -> Hits:
-    """The nearest surface that each ray meets."""
+    """The nearest surface hit by each ray."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         depth = np.array(np.broadcast_to(np.where(rays.y > 0, -rays.position[1] / rays.y, np.inf), rays.shape), "f4")
         primitive = np.where(np.isfinite(depth), GROUND, SKY_ID).astype(np.int32)
@@ -63,7 +63,7 @@ def cast(rays: Rays, things: Primitives) -> Hits:
         drawn = (rectangles[:, 0] < rectangles[:, 1]) & (rectangles[:, 2] < rectangles[:, 3])
         centres = (things.centre - rays.position).astype(np.float32)
         halves = things.half.astype(np.float32)
-        # From near to far: what is hidden altogether is skipped at the price of one look at its rectangle.
+        # From near to far: a fully hidden shape costs only a look at its rectangle.
         for index in np.flatnonzero(drawn)[np.argsort(nearest[drawn], kind="stable")].tolist():
             top, bottom, left, right = rectangles[index].tolist()
             window = np.s_[top:bottom, left:right]
@@ -110,7 +110,7 @@ def _slab(direction: Floats, centre: np.float32, half: np.float32) -> tuple[Floa
 
 
 def _first(enter: Floats, leave: Floats) -> Floats:
-    """Depth of the first hit, infinite where the ray passes by."""
+    """Depth of the first hit, infinite where the ray misses."""
     enter[~((enter <= leave) & (enter >= NEAR_M))] = np.inf
     return enter
 

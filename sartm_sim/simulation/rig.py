@@ -1,4 +1,4 @@
-"""The simulated rig: a drive through one street, measured by several sensors with the truth beside them."""
+"""The simulated rig: a drive through one street, measured by several sensors, with ground truth."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ from sartm_sim.simulation.view import View, look
 
 SENSOR_KINDS = tuple(sorted(faults.ALL))
 HORIZONTAL_FOV_RAD = 1.15
-"""Of a reference camera whose rig file gives no intrinsics."""
+"""Field of view of a reference camera without intrinsics in the rig file."""
 EVENT_STEP_US = 10_000
-"""Between two brightness images of an event camera."""
+"""Time between two brightness images of an event camera."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class SimulatedFrame:
 
 
 class SimulatedRig:
-    """A rig on a robot that drives along a street that its seed decides.
+    """A rig on a robot that drives along a street determined by its seed.
 
     A camera of the rig file with `intrinsics` and `extrinsics` has its own place and optics (real parallax); without,
     it shares the reference's geometry: the aligned mode.
@@ -55,8 +55,8 @@ class SimulatedRig:
             are unlabelled.
         seed: of the street, the traffic and all noise.
         size: height, width of the reference's image; by default the rig file's. The others are scaled alike.
-        novel: layouts, textures and shapes that are kept for tests.
-        float_depth: depth cameras deliver 32FC1 metres in place of 16UC1 millimetres.
+        novel: layouts, textures and shapes reserved for tests.
+        float_depth: depth cameras deliver 32FC1 metres instead of 16UC1 millimetres.
 
     Raises:
         SartmError: the rig has other kinds or encodings, or classes that the simulator does not draw.
@@ -92,8 +92,8 @@ class SimulatedRig:
         """Measures at a time (seconds since the start of the drive). Equal arguments give equal bytes.
 
         Args:
-            broken: modality -> its fault; its name must befall that kind of modality.
-            events_since_s: event cameras deliver what happened since then (a recording without gaps); by default the
+            broken: modality -> its fault; its name must apply to that kind of modality.
+            events_since_s: event cameras deliver the events since then (a recording without gaps); by default the
                 modality's window.
         """
         views = _Views(self._street, self.rays)
@@ -116,7 +116,7 @@ class SimulatedRig:
             if isinstance(modality, EventModality):
                 past_s = modality.window_s if events_since_s is None else time_s - events_since_s
                 events = _events(shot, modality.size, past_s)
-                events["t"] += round((time_s - at_s) * 1e6)  # a frozen camera repeats itself with fresh stamps
+                events["t"] += round((time_s - at_s) * 1e6)  # a frozen camera repeats its image with new stamps
                 raw[modality.name] = events
             else:
                 raw[modality.name] = _SENSORS[modality.kind](shot)
@@ -128,7 +128,7 @@ class SimulatedRig:
         return {name: register(self.rig, name, frame.raw) for name in frame.raw}
 
     def rays(self, modality: Modality, knocked: bool = False) -> Camera | SpinningLidar:
-        """Which way a sensor of the rig looks; `knocked`: after it was knocked out of its calibration."""
+        """A sensor's rays; `knocked`: after it was knocked out of its calibration."""
         pose = np.eye(4)
         pose[1, 3] = -CAMERA_HEIGHT_M
         default = LIDAR_LOOKS_AHEAD.matrix if modality.kind == "lidar" else np.eye(4)
@@ -157,7 +157,7 @@ class _Views:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shot:
-    """What a sensor model needs to know about one measurement."""
+    """The inputs of a sensor model for one measurement."""
 
     modality: Modality
     views: _Views
@@ -171,7 +171,7 @@ class _Shot:
     def view(self, at_s: float | None = None) -> View:
         return self.views.of(self.modality, self.at_s if at_s is None else at_s, self.fault == "misaligned")
 
-    def spoilt(self, image: NDArray[Any]) -> NDArray[Any]:
+    def with_faults(self, image: NDArray[Any]) -> NDArray[Any]:
         """Faults of a camera's optics and electronics."""
         if self.fault == "motion_blur":
             return faults.blur_by_motion(image, self.rng)
@@ -184,7 +184,7 @@ def _rgb(shot: _Shot) -> NDArray[Any]:
     if shot.fault == "dead":
         return np.zeros((*shot.modality.size, 3), np.uint8)
     exposure = {"over_exposure": faults.OVER_EXPOSED, "under_exposure": faults.UNDER_EXPOSED}.get(shot.fault or "", 1.0)
-    return shot.spoilt(rgb.rgb_image(shot.view(), shot.condition, shot.rng, exposure))
+    return shot.with_faults(rgb.rgb_image(shot.view(), shot.condition, shot.rng, exposure))
 
 
 def _thermal(shot: _Shot) -> NDArray[Any]:
@@ -195,7 +195,7 @@ def _thermal(shot: _Shot) -> NDArray[Any]:
         kelvin = thermal.shutter_kelvin(size, shot.condition, shot.rng)
     else:
         kelvin = thermal.thermal_kelvin(shot.view(), shot.condition, shot.rng)
-    return shot.spoilt(thermal.thermal_grey(kelvin) if eight_bit else thermal.thermal_counts(kelvin))
+    return shot.with_faults(thermal.thermal_grey(kelvin) if eight_bit else thermal.thermal_counts(kelvin))
 
 
 def _depth(shot: _Shot) -> NDArray[Any]:
@@ -243,19 +243,18 @@ def _check(rig: Rig) -> None:
         encoding = getattr(modality, "encoding", None)
         if wanted is not None and encoding != wanted:
             raise SartmError(
-                f"rig '{rig.name}': the simulator measures: '{modality.name}' needs encoding '{wanted}', "
-                f"not '{encoding}'."
+                f"rig '{rig.name}': for the simulator '{modality.name}' needs encoding '{wanted}', not '{encoding}'."
             )
         if modality.homography is not None:
             raise SartmError(
-                f"rig '{rig.name}': the simulator needs a camera's place, not a homography: give '{modality.name}' "
+                f"rig '{rig.name}': the simulator needs a camera's pose, not a homography: give '{modality.name}' "
                 "intrinsics and extrinsics, or neither (aligned)."
             )
     unknown = [name for name in rig.class_names if name not in CLASS_NAMES]
     if unknown:
         raise SartmError(
             f"rig '{rig.name}': the simulator does not draw a class '{unknown[0]}'. It draws {', '.join(CLASS_NAMES)}; "
-            "list those that you need, in any order."
+            "list the ones you need, in any order."
         )
 
 

@@ -1,4 +1,4 @@
-"""A scenario: which light and weather the simulated rig drives through, and how its sensors fail when."""
+"""A scenario: the light and weather the simulated rig drives through, and when and how its sensors fail."""
 
 from pydantic import Field, field_validator
 
@@ -18,7 +18,7 @@ class Phase(Checked):
         seconds: its length.
         condition: one of `CONDITIONS`.
         unplugged: modalities that deliver nothing.
-        faults: modality -> what ails it, one of `FAULTS`.
+        faults: modality -> its fault, one of `FAULTS`.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Scenario(Checked):
         return sum(phase.seconds for phase in self.phases)
 
     def broken_at(self, time_s: float) -> dict[str, Fault]:
-        """Modality -> its fault at a time; a fault that goes on through several phases began with the first."""
+        """Modality -> its fault at a time; a fault that spans several phases began with the first."""
         index = self.index_at(time_s)
         if index is None:
             return {}
@@ -75,7 +75,7 @@ class Scenario(Checked):
         """Checks the modalities that the phases name.
 
         Raises:
-            SartmError: the rig has no such modality, or the fault does not befall its kind; says what there is.
+            SartmError: the rig has no such modality, or the fault does not apply to its kind; lists what does.
         """
         for number, phase in enumerate(self.phases):
             where = f"scenario '{self.name}', phases.{number}"

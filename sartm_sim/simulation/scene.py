@@ -1,4 +1,4 @@
-"""What stands in the simulated street: simple shapes with a class, a material and a temperature.
+"""The objects of the simulated street: simple shapes with a class, a material and a temperature.
 
 Three frames, all in metres with y down and the ground at y = 0. Road frame: lateral to the right of the road's centre
 line, s along it; things are placed here and follow the bends. World frame: x, z. Ego frame: x to the right of the
@@ -22,7 +22,7 @@ CLASS_NAMES = (
 )
 
 BROADER_CLASS = {"marking": "road", "sign": "pole", "cyclist": "person"}
-"""What a class counts as in a rig that does not list it; the others are unlabelled there."""
+"""The broader class of each class, for a rig that does not list it; others are unlabelled there."""
 
 BOX, ELLIPSOID, CYLINDER, TAPER = range(4)
 """Shapes: cylinder and taper (a circular cone, apex up) stand upright."""
@@ -69,7 +69,7 @@ class Primitives:
     windows: NDArray[np.float64]
 
     def select(self, rows: NDArray[np.bool_]) -> "Primitives":
-        """The rows that are true."""
+        """The rows where the mask is true."""
         return Primitives(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
@@ -124,7 +124,7 @@ class Scene:
         sun_azimuth, sun_elevation: radians; azimuth from z towards x.
         ground_albedo: float [3, 3], colour of road, sidewalk, terrain.
         novel: whether textures, shapes and layouts are those kept for tests.
-        seed: what it was made from.
+        seed: that generated it.
     """
 
     things: Primitives

@@ -173,7 +173,7 @@ def read_or_nothing(path: Path) -> Read | None:
     try:
         return read(path)
     except SartmError as error:
-        if not str(error).startswith(f"{path}: nothing of it can be read"):
+        if not str(error).startswith(f"{path}: nothing in it can be read"):
             raise
         return None
 

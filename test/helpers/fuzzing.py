@@ -247,7 +247,7 @@ class Stub:
 
 
 def run(pipeline: Pipeline, messages: dict[str, SimpleNamespace]) -> Any:
-    """One set through the pipeline, with all that is promised of any set."""
+    """One set through the pipeline, with every guarantee that holds for any set."""
     for name, message in messages.items():
         read(
             lambda one, of=name: pipeline.processor.arrived(of, one, STAMP if one.header is None else stamp_ns(one)),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from preloaded import PreloadedProcess
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
@@ -40,13 +41,12 @@ phases:
 
 
 @pytest.fixture(scope="session")
-def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drive(made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recording of five sensors, 20 instants at 5 Hz, with truth and phases; RGB is unplugged in the last eight."""
-    folder = tmp_path_factory.mktemp("drive")
-    (folder / "scenario.yaml").write_text(DRIVE)
-    scenario = load_scenario(str(folder / "scenario.yaml"))
-    record(load_rig("simrobot"), scenario, 7, 5.0, folder / "drive", lambda seconds: None)
-    return folder / "drive"
+    file = tmp_path_factory.mktemp("scenario") / "scenario.yaml"
+    file.write_text(DRIVE)
+    scenario = load_scenario(str(file))
+    return made_once("drive", lambda out: record(load_rig("simrobot"), scenario, 7, 5.0, out, lambda seconds: None))
 
 
 class Host:
@@ -80,7 +80,7 @@ class Host:
         self.send(topic, message)
 
     def send(self, topic: str, message: Any, qos: Any = 10) -> None:
-        """Publishes any message; before the first of a topic it waits for somebody who listens."""
+        """Publishes any message; before the first of a topic it waits for a subscriber."""
         if topic not in self._publishers:
             self._publishers[topic] = self.node.create_publisher(type(message), topic, qos)
             self.until(lambda: self._publishers[topic].get_subscription_count() > 0, 10)
@@ -158,7 +158,7 @@ def host(middleware: dict[str, str]) -> Iterator[Host]:
 class NodeProcess:
     """A node of ours in a process of its own."""
 
-    def __init__(self, popen: subprocess.Popen, log: Path) -> None:
+    def __init__(self, popen: subprocess.Popen | PreloadedProcess, log: Path) -> None:
         self.popen, self.log_file = popen, log
 
     def log(self) -> str:
@@ -173,22 +173,24 @@ class NodeProcess:
 def start(middleware: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
     """`start("sartm_ros.node", rig="rgbt")` or `start("sartm_ros.cli", "bag", "play", bag)`.
 
-    The shipped bundle serves the rig `sim`, unless another is given.
+    The shipped bundle serves the rig `sim`, unless another is given. `own_interpreter`: not a fork of a preloaded one.
     """
     running: list[NodeProcess] = []
 
-    def begin(module: str, *arguments: str, **parameters: Any) -> NodeProcess:
+    def begin(module: str, *arguments: str, own_interpreter: bool = False, **parameters: Any) -> NodeProcess:
         if module == "sartm_ros.node" and "bundle" not in parameters:
             parameters = {"rig": "sim"} | parameters
         ros = [part for key, value in parameters.items() for part in ("-p", f"{key}:={value}")]
         log = tmp_path / f"{module}.{len(running)}.log"
-        with log.open("wb") as stream:
-            popen = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments, *(["--ros-args", *ros] if ros else [])],
-                env=middleware,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-            )
+        command = [module, *arguments, *(["--ros-args", *ros] if ros else [])]
+        if own_interpreter:
+            with log.open("wb") as stream:
+                popen = subprocess.Popen(
+                    [sys.executable, "-m", *command], env=middleware, stdout=stream, stderr=subprocess.STDOUT
+                )
+        else:
+            log.touch()
+            popen = PreloadedProcess(command, middleware, log)
         running.append(NodeProcess(popen, log))
         return running[-1]
 

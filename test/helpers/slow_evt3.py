@@ -1,10 +1,10 @@
-"""EVT 3.0 decoded word by word, as the vendor's specification tells it: what the fast decoder is compared with."""
+"""EVT 3.0 decoded word by word, as in the vendor's specification: the reference for the fast decoder."""
 
 import numpy as np
 
 
 def slow_decoder(words: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """Word by word, as the sensor's manual tells it; (x, y, t, p). No wrap of the clock."""
+    """Word by word, as in the sensor's manual; (x, y, t, p). No wrap of the clock."""
     events, y, high, low, base, polarity = [], None, None, 0, 0, 0
     for word in words.tolist():
         code, value = word >> 12, word & 0xFFF

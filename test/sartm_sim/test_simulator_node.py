@@ -50,10 +50,10 @@ def test_an_interrupted_drive_ends_cleanly(host, start) -> None:
 @pytest.mark.parametrize(
     ("parameters", "expected"),
     [
-        ({"rig": "deliver"}, "the simulator measures: 'depth' needs encoding 'metres', not 'image'"),
+        ({"rig": "deliver"}, "for the simulator 'depth' needs encoding 'metres', not 'image'"),
         ({"scenario": "nosuch"}, "no scenario is called 'nosuch'. Known: demo, faults, short"),
-        ({"rate_hz": -1.0}, "parameter 'rate_hz': expected a number of more than 0, got -1.0"),
-        ({"rate_hz": "fast"}, "parameter 'rate_hz': expected a number of more than 0, got fast"),
+        ({"rate_hz": -1.0}, "parameter 'rate_hz': expected a number greater than 0, got -1.0"),
+        ({"rate_hz": "fast"}, "parameter 'rate_hz': expected a number greater than 0, got fast"),
         ({"seed": 0.5}, "'seed' to '0.5' of type 'DOUBLE', expecting type 'INTEGER'"),
     ],
 )

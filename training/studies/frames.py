@@ -11,7 +11,7 @@ from sartm_core.rig import Rig, Size, load_rig
 from sartm_sim.simulation import benchmark
 from sartm_sim.simulation.rig import resized
 
-SOUND, FAULTY, REPAIRED = "test", "faulty", "mended"
+SOUND, FAULTY, REPAIRED = "test", "faulty", "repaired"
 """Splits: test frames without a fault, those with one, and the latter rendered without it."""
 
 

@@ -129,7 +129,7 @@ def _score_faulty(
     without = tuple(index for index in whole if index != target)
     predictions = _predict(network, rows, [whole, corrupted, without], truth.shape)
     for group, mask, routing in zip(
-        ("mended", "corrupted", "unplugged"), predictions.mask, predictions.routing, strict=True
+        ("repaired", "corrupted", "unplugged"), predictions.mask, predictions.routing, strict=True
     ):
         board.add("corrupted", group, mask, truth, routing)
     board.add("fault", f"{faulty}: {fault}", predictions.mask[1], truth, predictions.routing[1])

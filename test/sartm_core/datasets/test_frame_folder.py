@@ -103,7 +103,7 @@ def test_faults_of_a_frame_folder_are_named(recorded, tmp_path) -> None:
     (tmp_path / "mine/train/lidar/0.npz").write_bytes(b"no array")
     with pytest.raises(SartmError, match=r"train/lidar/0\.npz: is not a readable array"):
         opened.image(frame, "lidar")
-    with pytest.raises(SartmError, match="exists already"):
+    with pytest.raises(SartmError, match="already exists"):
         FrameFolderWriter(tmp_path / "mine", rig, "mine", {})
 
 

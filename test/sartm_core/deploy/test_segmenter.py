@@ -137,7 +137,7 @@ class TestBrokenBundles:
             load_segmenter("nosuch")
 
     def test_no_bundle(self, tmp_path: Path) -> None:
-        with pytest.raises(SartmError, match="is no bundle: it has no bundle.json"):
+        with pytest.raises(SartmError, match="is not a bundle: it has no bundle.json"):
             load_segmenter(tmp_path)
 
     def test_missing_weights(self, copied: Path) -> None:

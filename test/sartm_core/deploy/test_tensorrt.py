@@ -23,7 +23,6 @@ from typing import Any
 import fake_tensorrt as fake
 import numpy as np
 import pytest
-import torch
 from onnx import parser as onnx_parser
 from typer.testing import CliRunner
 
@@ -31,16 +30,12 @@ from sartm_core.cli import app
 from sartm_core.deploy import choose_backend, cuda, load_segmenter
 from sartm_core.deploy.bundle import HEAD_FILE, Bundle, Graphs, read_bundle
 from sartm_core.deploy.engine import EngineCache, EngineKey, key_of, load_or_build
-from sartm_core.deploy.graphs import write_graphs
 from sartm_core.deploy.onnx_segmenter import OnnxSegmenter
 from sartm_core.deploy.precision import halve
 from sartm_core.deploy.tensorrt_segmenter import TensorRtSegmenter, graph_shapes
-from sartm_core.deploy.torch_segmenter import TorchSegmenter
 from sartm_core.errors import SartmError
 from sartm_core.files import sha256
-from sartm_core.learning.export import describe, write_onnx
-from sartm_core.model.network import MultiModalNetwork
-from sartm_core.model.presets import preset_for_rig
+from sartm_core.learning.export import describe
 
 HELPERS = Path(__file__).parents[2] / "helpers"
 ENCODER_FILE = "encoder.onnx"
@@ -88,18 +83,8 @@ def cudart(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped model as graphs for small images."""
-    shipped = load_segmenter("any_sensor_simrig5", "torch", "cpu")
-    assert isinstance(shipped, TorchSegmenter)
-    directory = tmp_path_factory.mktemp("graphs")
-    features = write_graphs(
-        shipped.network, SIZE, torch.float32, 20, {"encoder": directory / ENCODER_FILE}, directory / HEAD_FILE
-    )
-    names = shipped.bundle.rig.names
-    graphs = Graphs(opset=20, precision="fp32", features=features, encoders={ENCODER_FILE: names})
-    describe_graphs(directory, shipped.bundle.model_copy(update={"size": SIZE, "graphs": graphs}))
-    return directory
+def bundle_folder(shipped_graphs: Path) -> Path:
+    return shipped_graphs
 
 
 def describe_graphs(directory: Path, bundle: Bundle) -> None:
@@ -242,23 +227,16 @@ class TestSegmenter:
             planes = random_planes(bundle, names, seed)
             assert_same(segmenter.segment(planes), onnx.segment(planes))
 
-    def test_modalities_of_half_size(self, trt: Any, bundle: Bundle, tmp_path: Path, cache: EngineCache) -> None:
+    def test_modalities_of_half_size(self, trt: Any, half_size_graphs: Path, cache: EngineCache) -> None:
         """Three engines; the encoders write beside one another what the head reads."""
-        torch.manual_seed(0)
-        rig, half = bundle.rig.only(["rgb", "thermal", "depth", "lidar"]), ("thermal", "depth")
-        config = preset_for_rig("any_sensor", "nano", rig, 4, {"half_size": list(half)})
-        network = MultiModalNetwork(config, form="inference").eval()
-        for name, parameter in network.named_parameters():
-            if "qkv" in name or name.endswith("patch_embed.proj.weight"):
-                torch.nn.init.normal_(parameter, std=0.05)
-        size = (64, 128)
-        graphs = write_onnx(network, size, rig.dtype, 20, "fp32", tmp_path)
-        assert graphs.encoders == {"encoder.onnx": ("rgb", "lidar"), "encoder_half.onnx": half}
-        describe_graphs(tmp_path, bundle.model_copy(update={"rig": rig, "size": size, "graphs": graphs}))
-        described = read_bundle(tmp_path)
-        segmenter = TensorRtSegmenter(described, tmp_path, cache, say=lambda line: None)
+        described = read_bundle(half_size_graphs)
+        assert described.graphs is not None
+        assert described.graphs.encoders == {
+            "encoder.onnx": ("rgb", "lidar"), "encoder_half.onnx": ("thermal", "depth"),
+        }  # fmt: skip
+        segmenter = TensorRtSegmenter(described, half_size_graphs, cache, say=lambda line: None)
         assert len(list(cache.directory.glob("*.engine"))) == 3
-        reference = OnnxSegmenter(described, tmp_path, "cpu", threads=1)
+        reference = OnnxSegmenter(described, half_size_graphs, "cpu", threads=1)
         for names in [*subsets(described), *reversed(subsets(described))]:
             planes = random_planes(described, names, 1)
             assert_same(segmenter.segment(planes), reference.segment(planes))

@@ -256,7 +256,7 @@ class TestCommand:
             assert heading in page
 
     def test_two_processes_give_the_same_figures(self, frame_folder: Path, tmp_path: Path) -> None:
-        protocols = ["--protocol", "noise", "--protocol", "conditions", "--protocol", "faults", "--limit", "5"]
+        protocols = ["--protocol", "noise", "--protocol", "conditions", "--protocol", "faults", "--limit", "3"]
         arguments = ["evaluate", "any_sensor_simrig5", "--data", str(frame_folder), *protocols, "--out"]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
         torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]

@@ -227,7 +227,7 @@ class TestExport:
         command = ["data", "export-labels", str(drive.folder), "--out"]
         result = runner.invoke(app, [*command, str(tmp_path / "task")])
         assert result.exit_code == 1
-        assert f"error: {tmp_path / 'task'}: exists already and is not overwritten" in result.output
+        assert f"error: {tmp_path / 'task'}: already exists and is not overwritten" in result.output
         result = runner.invoke(app, [*command, str(tmp_path / "new"), "--split", "night"])
         assert result.exit_code == 1
         assert "has no split 'night'. It has: train, val;" in result.output

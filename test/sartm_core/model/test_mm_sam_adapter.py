@@ -393,7 +393,7 @@ def trained(small_recording: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("adapter")
     (folder / "recipe.yaml").write_text(RECIPE)
     command = ["train", str(folder / "recipe.yaml"), "--data", str(small_recording), "--out", str(folder / "run")]
-    result = runner.invoke(app, [*command, "--modalities", "rgb,thermal,lidar"])
+    result = runner.invoke(app, [*command, "--modalities", "rgb,lidar"])
     assert result.exit_code == 0, result.output
     return folder / "run"
 
@@ -429,12 +429,12 @@ class TestThroughTheHouse:
             assert result.exit_code == 0, result.output
         reference, graphs = (load_segmenter(tmp_path / form, device="cpu") for form in ("torch", "onnx"))
         assert sorted(path.name for path in (tmp_path / "onnx").glob("*.onnx")) == [
-            "encoder_lidar.onnx", "encoder_rgb.onnx", "encoder_thermal.onnx", "head.onnx",
+            "encoder_lidar.onnx", "encoder_rgb.onnx", "head.onnx",
         ]  # fmt: skip
         rng = np.random.default_rng(0)
         rig = reference.bundle.rig
         planes = {m.name: (rng.random((3, *m.size)) * 100).astype(rig.dtype) for m in rig.modalities}
-        for kept in (("rgb", "thermal", "lidar"), ("lidar", "rgb"), ("thermal",), ("rgb",)):
+        for kept in (("rgb", "lidar"), ("lidar", "rgb"), ("lidar",), ("rgb",)):
             shown = {name: planes[name] for name in kept}
             wanted, got = reference.segment(shown), graphs.segment(shown)
             np.testing.assert_allclose(got.routing, wanted.routing, atol=1e-4)

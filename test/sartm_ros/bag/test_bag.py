@@ -56,7 +56,7 @@ def test_the_same_files_give_the_same_messages(images: Path) -> None:
     ("sources", "expected"),
     [
         ({"rgb": "*_vi.png", "thermal": "0_ir.png"}, "same number of files for every modality, got rgb: 3, thermal: 1"),
-        ({"rgb": "*_nosuch.png"}, "no image files there"),
+        ({"rgb": "*_nosuch.png"}, "no image files found"),
         ({"rgb": "*_vi.png", "depth": "*_ir.png"}, "rig 'rgbt' has no modality 'depth'. It has: rgb, thermal"),
     ],
 )
@@ -69,7 +69,7 @@ def test_wrong_sources_are_named_and_leave_nothing(images: Path, sources: dict[s
 
 def test_an_unreadable_image_is_named(images: Path) -> None:
     (images / "1_vi.png").write_bytes(b"no image")
-    with pytest.raises(SartmError, match="1_vi.png: is no image that can be read"):
+    with pytest.raises(SartmError, match="1_vi.png: is not a readable image"):
         make_bag(load_rig("rgbt"), {"rgb": str(images / "*_vi.png")}, images / "bag", rate_hz=2.0)
     assert not (images / "bag").exists()
 
@@ -78,10 +78,10 @@ def test_nothing_is_overwritten_without_being_asked(tmp_path: Path) -> None:
     for _ in range(2):
         with BagWriter(tmp_path / "bag", replace=True) as writer:
             writer.add_topic("/a", "std_msgs/msg/String")
-    with pytest.raises(SartmError, match="exists already and is not overwritten"):
+    with pytest.raises(SartmError, match="already exists and is not overwritten"):
         BagWriter(tmp_path / "bag")
     (tmp_path / "precious").mkdir()
-    with pytest.raises(SartmError, match="exists already"):
+    with pytest.raises(SartmError, match="already exists"):
         BagWriter(tmp_path / "precious", replace=True)
 
 

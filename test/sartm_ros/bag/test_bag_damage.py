@@ -43,14 +43,14 @@ from sartm_ros.bag.reader import Recorded, open_bag
 def check_cut_mcap(path: Path, expected: list[Recorded]) -> None:
     if not expected:
         # Not even a topic, except where the chunk with the topics has no message.
-        with pytest.raises(SartmError, match="nothing of it can be read") as caught:
+        with pytest.raises(SartmError, match="nothing in it can be read") as caught:
             read(path)
         assert str(path) in str(caught.value)
         return
     found = read(path)
     assert found.messages == expected
     assert found.counts == counts_of(expected)
-    assert f"{path}: was not closed in order" in found.lost
+    assert f"{path}: was not closed properly" in found.lost
     seconds = (expected[-1].time_ns - expected[0].time_ns) / 1e9
     assert f"{path.name}: " in found.losses[-1]
     assert found.losses[-1].endswith(f"Read: {len(expected)} messages, {seconds:.2f} s.")
@@ -121,7 +121,7 @@ class TestCutOffMcap:
         garbage = whole_mcap()[: begin + 1] + struct.pack("<Q", 1 << 61) + whole_mcap()[begin + 9 :]
         (tmp_path / "x.mcap").write_bytes(garbage[: layout.data_end])
         check_cut_mcap(tmp_path / "x.mcap", layout.whole(begin))
-        assert f"is cut off: after byte {begin} of" in read(tmp_path / "x.mcap").lost
+        assert f"is truncated: no complete record follows byte {begin} of" in read(tmp_path / "x.mcap").lost
 
 
 def check_cut_sqlite(path: Path, written: list[Recorded], at_least: int) -> None:
@@ -132,7 +132,7 @@ def check_cut_sqlite(path: Path, written: list[Recorded], at_least: int) -> None
     assert found.messages == written[: len(found.messages)]
     assert len(found.messages) >= at_least
     assert found.counts == {**dict.fromkeys(found.topics, 0), **counts_of(found.messages)}
-    assert f"{path.name}: is cut off or damaged" in found.lost
+    assert f"{path.name}: is truncated or damaged" in found.lost
     assert not found.messages or f"Read: {len(found.messages)} messages" in found.lost
 
 
@@ -185,7 +185,7 @@ class TestCutOffSqlite:
             found = read(folder)
             assert found.messages == WRITTEN[9000][: len(found.messages)]
             assert 25 < len(found.messages) < 40
-            assert "bag.db3: is cut off or damaged" in found.lost
+            assert "bag.db3: is truncated or damaged" in found.lost
 
     def test_a_cut_among_the_topics(self, tmp_path: Path) -> None:
         path = tmp_path / "cut.db3"
@@ -207,7 +207,7 @@ class TestCutOffSqlite:
             check_cut_sqlite(folder / "bag.db3", written, 200)
             found = read(folder)
             assert found.messages == written[: len(found.messages)]
-            assert "bag.db3: is cut off or damaged" in found.lost
+            assert "bag.db3: is truncated or damaged" in found.lost
 
     def test_an_image_that_ends_in_zeros_is_no_loss(self, tmp_path: Path) -> None:
         written = [message._replace(data=message.data[:500] + bytes(8500)) for message in WRITTEN[9000]]
@@ -224,7 +224,7 @@ class TestCutOffFolders:
     def test_an_empty_file_alone(self, tmp_path: Path, suffix: str) -> None:
         path = tmp_path / f"x{suffix}"
         path.touch()
-        with pytest.raises(SartmError, match="nothing of it can be read") as caught:
+        with pytest.raises(SartmError, match="nothing in it can be read") as caught:
             read(path)
         assert str(path) in str(caught.value)
 
@@ -247,7 +247,7 @@ class TestCutOffFolders:
         assert found.messages == written[: len(found.messages)]
         assert len(found.messages) >= 200 + 30 * (left > 0)
         assert found.counts == counts_of(found.messages)
-        assert any(line.startswith(f"{last.name}: is cut off") for line in found.losses)
+        assert any(line.startswith(f"{last.name}: is truncated") for line in found.losses)
 
     @both_storages
     def test_a_split_that_is_gone(self, tmp_path: Path, storage: StoragePlugin) -> None:
@@ -268,7 +268,7 @@ class TestCutOffFolders:
         (tmp_path / "bag" / "metadata.yaml").write_bytes(content)
         found = read(tmp_path / "bag")
         assert found.messages == [*parts[0], *parts[1]]
-        assert f"{tmp_path / 'bag'}: was not closed in order" in found.lost
+        assert f"{tmp_path / 'bag'}: was not closed properly" in found.lost
 
     @both_storages
     def test_compressed_splits_and_one_that_was_just_being_compressed(
@@ -286,7 +286,7 @@ class TestCutOffFolders:
             with open_bag(folder) as bag:
                 assert bag.files == [first, original, third]
                 assert list(bag.messages()) == written
-                assert bag.losses == [f"{folder}: was not closed in order (it has no metadata.yaml)."]
+                assert bag.losses == [f"{folder}: was not closed properly (it has no metadata.yaml)."]
 
     @both_storages
     @pytest.mark.parametrize("damage", ["cut", "bytes"])
@@ -302,7 +302,7 @@ class TestCutOffFolders:
         found = read(folder)
         written = [*parts[0], *parts[1][: len(found.messages) - 200], *parts[2]]
         assert found.messages == written
-        assert any(line.startswith(f"{files[1].stem}: is cut off") for line in found.losses)
+        assert any(line.startswith(f"{files[1].stem}: is truncated") for line in found.losses)
 
     def test_a_compressed_split_that_is_cut_beside_metadata(self, tmp_path: Path) -> None:
         parts = [some_messages(100, 2000), some_messages(100, 2000, first=100)]
@@ -312,7 +312,7 @@ class TestCutOffFolders:
         written = [*parts[0], *parts[1]]
         assert found.messages == written[: len(found.messages)]
         assert 130 < len(found.messages) < 200
-        assert "x_1.db3: is cut off or damaged" in found.lost
+        assert "x_1.db3: is truncated or damaged" in found.lost
 
 
 class TestDamage:
@@ -328,7 +328,7 @@ class TestDamage:
         with open_bag(tmp_path / "x.mcap") as bag:
             assert list(bag.messages()) == expected
             lost = "\n".join(bag.losses)
-            assert f"x.mcap: the chunk at byte {begin} is damaged and left out" in lost
+            assert f"x.mcap: the chunk at byte {begin} is damaged and skipped" in lost
             assert f"x.mcap: {len(gone)} of 60 messages cannot be read" in lost
             losses = list(bag.losses)
             assert list(bag.messages()) == expected
@@ -378,7 +378,7 @@ class TestDamage:
             (folder / "metadata.yaml").unlink()
         found = read(folder)
         assert found.messages == [message for part in parts for message in part if message not in gone]
-        assert f"x_{split}.mcap: the chunk at byte {begin} is damaged and left out" in found.lost
+        assert f"x_{split}.mcap: the chunk at byte {begin} is damaged and skipped" in found.lost
         assert f"{len(gone)} of {90 if metadata else 30} messages cannot be read" in found.lost
 
     def test_the_first_chunk_says_which_topics_there_are(self, tmp_path: Path) -> None:
@@ -389,7 +389,7 @@ class TestDamage:
         (tmp_path / "whole.mcap").write_bytes(data)
         assert read(tmp_path / "whole.mcap").messages == rest
         (tmp_path / "cut.mcap").write_bytes(data[: layout.data_end])
-        with pytest.raises(SartmError, match=f"nothing says of which topic {len(rest)} of its messages are"):
+        with pytest.raises(SartmError, match=f"{len(rest)} of its messages cannot be assigned to a topic"):
             read(tmp_path / "cut.mcap")
 
     @settings(max_examples=60, deadline=None)
@@ -431,7 +431,7 @@ class TestDamage:
             for index, message in enumerate(bag.messages()):
                 assert message == written[index]
                 if index == 2:
-                    with pytest.raises(SartmError, match="^/a: a message's bytes are no std_msgs/msg/String"):
+                    with pytest.raises(SartmError, match="^/a: a message cannot be decoded as std_msgs/msg/String"):
                         bag.deserialize(message)
                 else:
                     decoded.append(bag.deserialize(message).data)

@@ -1,4 +1,4 @@
-"""Recordings of message types that nobody here knows: read by the definitions in them or in files beside them."""
+"""Recordings of unknown message types: read by the definitions in them or in files beside them."""
 
 import shutil
 import sqlite3
@@ -118,7 +118,7 @@ class TestDefinitions:
         )
         check_readings(undefined, msgs)
 
-    def test_nobody_defines_a_type(self, undefined: Path) -> None:
+    def test_an_undefined_type(self, undefined: Path) -> None:
         with open_bag(undefined) as bag:
             messages = list(bag.messages())
             assert messages == readings()[1]
@@ -126,7 +126,7 @@ class TestDefinitions:
             with pytest.raises(SartmError, match=f"^/reading: .*{READING}.*--msgs"):
                 bag.deserialize(messages[0])
 
-    def test_nobody_defines_a_part_of_a_type(self, undefined: Path, tmp_path: Path) -> None:
+    def test_a_type_with_an_undefined_field(self, undefined: Path, tmp_path: Path) -> None:
         msgs = write_msgs(
             tmp_path / "src",
             my_msgs__Reading=READING_TEXT,
@@ -134,7 +134,7 @@ class TestDefinitions:
             my_msgs__Unused="other_msgs/Another here\n",
         )
         with open_bag(undefined, msgs) as bag:
-            assert bag.losses == [f"{READING} is made of other_msgs/msg/Deep, which nobody defines."]
+            assert bag.losses == [f"{READING} uses other_msgs/msg/Deep, which is not defined."]
             with pytest.raises(SartmError, match=f"^/reading: .*{READING}.*--msgs"):
                 bag.deserialize(next(bag.messages()))
 
@@ -145,7 +145,7 @@ class TestDefinitions:
     )
     def test_a_file_that_is_no_definition_is_named(self, undefined: Path, tmp_path: Path, text: str) -> None:
         msgs = write_msgs(tmp_path / "src", my_msgs__Good="int32 a\n", my_msgs__Reading=text)
-        with pytest.raises(SartmError, match="Reading.msg: is no message definition") as caught:
+        with pytest.raises(SartmError, match="Reading.msg: is not a message definition") as caught:
             read(undefined, msgs)
         assert str(msgs / "my_msgs" / "msg" / "Reading.msg") in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -153,12 +153,12 @@ class TestDefinitions:
     def test_a_definition_that_is_no_text(self, undefined: Path, tmp_path: Path) -> None:
         msgs = write_msgs(tmp_path / "src", my_msgs__Reading=READING_TEXT)
         (msgs / "my_msgs" / "msg" / "Reading.msg").write_bytes(b"\xff\xfe\x00i")
-        with pytest.raises(SartmError, match="Reading.msg: is no message definition"):
+        with pytest.raises(SartmError, match="Reading.msg: is not a message definition"):
             read(undefined, msgs)
 
     def test_a_package_with_an_impossible_name(self, undefined: Path, tmp_path: Path) -> None:
         msgs = write_msgs(tmp_path / "src", **{"2d_msgs__Scan": "Point[] points\n", "2d_msgs__Point": "int32 x\n"})
-        with pytest.raises(SartmError, match="2d_msgs/msg/.*is no message definition"):
+        with pytest.raises(SartmError, match="2d_msgs/msg/.*is not a message definition"):
             read(undefined, msgs)
 
     @pytest.mark.parametrize("name", ["nosuch", "empty", "wrong"])

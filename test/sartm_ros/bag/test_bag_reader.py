@@ -79,7 +79,7 @@ class TestWhole:
         (folder / "metadata.yaml").unlink()
         found = read(folder)
         assert found.messages == MESSAGES
-        assert found.losses == [f"{folder}: was not closed in order (it has no metadata.yaml)."]
+        assert found.losses == [f"{folder}: was not closed properly (it has no metadata.yaml)."]
 
     @both_storages
     def test_splits_come_in_the_order_of_their_numbers(self, tmp_path: Path, storage: StoragePlugin) -> None:
@@ -95,7 +95,7 @@ class TestWhole:
         with open_bag(folder) as bag:
             assert bag.files == files
             assert list(bag.messages()) == written
-            assert bag.losses == [f"{folder}: was not closed in order (it has no metadata.yaml)."]
+            assert bag.losses == [f"{folder}: was not closed properly (it has no metadata.yaml)."]
             assert {name: topic.count for name, topic in bag.topics.items()} == {"/a": 22, "/b": 22}
             assert (bag.start_ns, bag.end_ns) == (written[0].time_ns, written[-1].time_ns)
 
@@ -187,7 +187,7 @@ class TestWhatIsNoRecording:
         (tmp_path / "other" / "folder.mcap").mkdir()
         (tmp_path / "metadata.yaml").write_text("rosbag2_bagfile_information: {}\n")
         for name in ("empty", "other", "metadata.yaml", "other/image.png"):
-            with pytest.raises(SartmError, match=f"{tmp_path / name}: is no recording. Give a rosbag2 folder"):
+            with pytest.raises(SartmError, match=f"{tmp_path / name}: is not a recording. Give a rosbag2 folder"):
                 read(tmp_path / name)
 
     @pytest.mark.parametrize("suffix", [".mcap", ".db3", ".mcap.zstd"])
@@ -199,7 +199,7 @@ class TestWhatIsNoRecording:
     def test_a_file_of_something_else(self, tmp_path: Path, suffix: str, content: bytes) -> None:
         path = tmp_path / f"x{suffix}"
         path.write_bytes(content)
-        with pytest.raises(SartmError, match="nothing of it can be read") as caught:
+        with pytest.raises(SartmError, match="nothing in it can be read") as caught:
             read(path)
         assert str(path) in str(caught.value)
 
@@ -286,7 +286,7 @@ class TestWriter:
         with BagWriter(path) as writer:
             writer.add_topic("/a", STRING)
             writer.write("/a", T0, MESSAGES[0].data)
-        with pytest.raises(SartmError, match=f"{path}: exists already and is not overwritten"):
+        with pytest.raises(SartmError, match=f"{path}: already exists and is not overwritten"):
             BagWriter(path)
         assert [message.data for message in read(path).messages] == [MESSAGES[0].data]
         with BagWriter(path, replace=True) as writer:
@@ -303,9 +303,9 @@ class TestWriter:
         writer.add_topic("/a", STRING)
         path.mkdir()
         (path / "thesis.tex").write_text("precious")
-        with pytest.raises(SartmError, match="exists already and is not overwritten"):
+        with pytest.raises(SartmError, match="already exists and is not overwritten"):
             writer.close()
         assert (path / "thesis.tex").read_text() == "precious"
-        with pytest.raises(SartmError, match="exists already and is not overwritten"):
+        with pytest.raises(SartmError, match="already exists and is not overwritten"):
             BagWriter(path, replace)
         assert storage_of(writer.folder).suffix == ".mcap", "what was recorded is kept"

@@ -30,7 +30,7 @@ T0 = 1_700_000_000.0
 
 
 def write_frame(path: Path, topics: dict[str, list[tuple[float, float]]], **content: Any) -> Path:
-    """Topic -> (recorded, stamp) in seconds; what the topic delivers is told by its name, or by `content`."""
+    """Topic -> (recorded, stamp) in seconds; the topic's content follows from its name, or from `content`."""
     images = {
         "rgb8": np.zeros((12, 16, 3), np.uint8), "mono8": np.zeros((12, 16), np.uint8),
         "mono16": np.full((12, 16), 29000, np.uint16), "16UC1": np.full((12, 16), 2000, np.uint16),
@@ -222,7 +222,7 @@ class TestInit:
                 writer.write(message.topic, message.time_ns, message.data)
         rig, text, remarks = drafted(tmp_path / "bag")
         assert "    # not calibrated: write intrinsics: {fx, fy, cx, cy} and extrinsics" in text
-        told = [line for line in findings_of(rig, tmp_path / "bag").remarks if "they are taken to be aligned" in line]
+        told = [line for line in findings_of(rig, tmp_path / "bag").remarks if "assumed to be aligned" in line]
         assert [line.split(":")[0] for line in told] == ["thermal", "depth", "event"]
         assert all(m.calibration == "file" for m in rig.modalities)
         assert [remark.split(":")[0] for remark in remarks] == ["thermal", "depth", "lidar", "event"]
@@ -243,7 +243,7 @@ class TestInit:
         assert load_rig(out).name == "robot"
         again = runner.invoke(app, command)
         assert again.exit_code == 1
-        assert "exists already" in again.output
+        assert "already exists" in again.output
         assert runner.invoke(app, [*command, "--force"]).exit_code == 0
 
     def test_no_sensor(self, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ class TestInit:
             writer.write_message("/chatter", 1, bag_message("std_msgs/msg/String", data="hello"))
         result = runner.invoke(app, ["rig", "init", "--from-bag", str(tmp_path / "bag"), "--out", str(tmp_path / "r")])
         assert result.exit_code == 1
-        assert "holds no topic of a sensor. It has: /chatter" in result.output
+        assert "has no sensor topic. It has: /chatter" in result.output
 
 
 def findings_of(rig: Rig, path: Path) -> RigFindings:
@@ -279,7 +279,7 @@ class TestCheck:
             ("thermal", {"topic": "/sim/thermal/img"}, "no topic /sim/thermal/img. Did you mean /sim/thermal/image?"),
             ("thermal", {"size": (480, 640)}, "192x256 (height x width), the rig file says size: [480, 640]. Set size"),
             ("rgb", {"message": "sensor_msgs/msg/CompressedImage"}, "Set message: sensor_msgs/msg/Image"),
-            ("thermal", {"encoding": "image"}, "in 12 of 12 frame sets it cannot be used: thermal: encoding 'image'"),
+            ("thermal", {"encoding": "image"}, "in 12 of 12 frame sets it is unusable: thermal: encoding 'image'"),
         ],
     )
     def test_faults_are_named_with_what_mends_them(
@@ -304,7 +304,7 @@ class TestCheck:
         path = write_frame(tmp_path / "bag", {"/rgb": steady(60, 10), "/ir": shifted}, ir="mono16")
         rig, _, _ = drafted(path)
         (fault,) = findings_of(changed(rig, "thermal", tolerance_s=0.01), path).faults
-        assert "frame sets lack it, since its stamps are farther than tolerance_s 0.01" in fault
+        assert "frame sets lack it, because its stamps are farther than tolerance_s 0.01" in fault
         wanted = float(fault.split("Set tolerance_s: ")[1].split()[0].rstrip("."))
         assert fault.endswith("set offset_s: -0.030 instead.")
         assert findings_of(changed(rig, "thermal", tolerance_s=wanted), path).faults == []
@@ -324,10 +324,10 @@ class TestCheck:
         rig, _, remarks = drafted(path)
         assert "60 of its 60 messages have stamp 0" in remarks[0]
         (fault,) = findings_of(rig, path).faults
-        assert "60 of 60 messages of /ir have stamp 0 and are refused" in fault
+        assert "60 of 60 messages of /ir have stamp 0 and are rejected" in fault
         topics["/ir"] = [(t, s - 5000) for t, s in steady(60, 10)]
         (fault,) = findings_of(rig, write_frame(tmp_path / "clock", topics, ir="mono16")).faults
-        assert "of another clock than those of /rgb, 5000.000 s apart" in fault
+        assert "of /ir and /rgb are from different clocks, 5000.000 s apart" in fault
         assert "set offset_s: 5000" in fault
 
     def test_the_command_ends_with_status_1_on_faults(self, drive: Path, tmp_path: Path) -> None:

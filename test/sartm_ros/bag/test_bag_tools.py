@@ -11,19 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file
 from typer.testing import CliRunner
+from untrained import untrained_bundle
 
 from sartm_core.datasets.files import read_image
 from sartm_core.datasets.frame_folder import FrameFolder
 from sartm_core.deploy import Segmenter, load_segmenter
-from sartm_core.deploy.bundle import FORMAT, WEIGHTS_FILE, Bundle, NetworkShape
-from sartm_core.files import sha256
-from sartm_core.learning.export import describe
-from sartm_core.model.network import MultiModalNetwork
-from sartm_core.model.presets import preset_for_rig
-from sartm_core.rig import Rig, load_rig, rig_from_dict
+from sartm_core.rig import load_rig, rig_from_dict
 from sartm_core.segmentation import LEVELS
 from sartm_core.sensing import encode
 from sartm_ros.bag.extract import split_at
@@ -42,30 +36,9 @@ pytestmark = pytest.mark.slow
 runner = CliRunner()
 
 
-def make_bundle(folder: Path, rig: Rig, size: tuple[int, int] = (64, 96), seed: int = 0) -> Path:
-    """An untrained network whose answers differ from frame to frame."""
-    torch.manual_seed(seed)
-    network = MultiModalNetwork(preset_for_rig("any_sensor", "nano", rig, 4, {}), form="inference")
-    for name, parameter in network.named_parameters():
-        if name.endswith(("qkv.weight", "patch_embed.proj.weight")):
-            torch.nn.init.normal_(parameter, std=0.05)
-        elif name.endswith("qkv.bias"):
-            torch.nn.init.zeros_(parameter)
-    network.set_statistics(torch.rand(len(rig.names), 3) * 100, torch.rand(len(rig.names), 3) * 50 + 20)
-    folder.mkdir()
-    save_file(network.state_dict(), folder / WEIGHTS_FILE)
-    shape = NetworkShape(preset="any_sensor", backbone="nano", lora_rank=4, changes={})
-    bundle = Bundle(
-        format=FORMAT, name="random", rig=rig, network=shape, size=size, fit="stretch", graphs=None,
-        files={WEIGHTS_FILE: sha256(folder / WEIGHTS_FILE)}, recipe={}, figures={}, versions={},
-    )  # fmt: skip
-    describe(folder, bundle)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle") / "random", load_rig("simrobot"))
+    return untrained_bundle(tmp_path_factory.mktemp("bundle") / "random", load_rig("simrobot"), size=(64, 96))
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +174,7 @@ class TestSegment:
 
     def test_a_fault_behind_the_end_is_told(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
         told = run("bag", "segment", drive, "--bundle", bundle, "--out", tmp_path / "x.mcap", "--drop", "rgb@100:150")
-        assert "--drop rgb@100:150: begins after the recording's end at 4.0 s and changed nothing" in told
+        assert "--drop rgb@100:150: begins after the recording's end at 4.0 s, so it had no effect" in told
 
     def test_what_cannot_be_is_refused_and_leaves_nothing(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
         for command, expected in (
@@ -220,7 +193,7 @@ class TestSegment:
     def test_no_mask_leaves_no_file(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
         drops = [part for name in load_rig("simrobot").names for part in ("--drop", name)]
         told = run("bag", "segment", drive, "--bundle", bundle, "--out", tmp_path / "x.mcap", *drops, status=1)
-        assert "x.mcap: is not written, since the recording gives no mask" in told
+        assert "x.mcap: not written, because the recording yields no mask" in told
         assert list(tmp_path.iterdir()) == []
 
     def test_conditions_without_tags(self, drive: Path, bundle: Path) -> None:
@@ -245,7 +218,7 @@ class TestSegment:
         (cut / "cut_0.mcap").write_bytes(whole[: len(whole) * 2 // 3])
         told = run("bag", "segment", cut, "--bundle", bundle, "--out", tmp_path / "out.mcap")
         assert "it has no metadata.yaml" in told
-        assert "cut_0.mcap: is cut off" in told
+        assert "cut_0.mcap: is truncated" in told
         found, full = messages_of(tmp_path / "out.mcap"), messages_of(segmented)
         masks = [raw_array(message) for message in found["/perception/mask"]]
         assert 5 < len(masks) < 20
@@ -266,7 +239,7 @@ class TestSegment:
             },
             "test",
         )  # fmt: skip
-        made = make_bundle(tmp_path / "bundle", rig, seed=2)
+        made = untrained_bundle(tmp_path / "bundle", rig, size=(64, 96), seed=2)
         told = run("bag", "segment", bag, "--bundle", made, "--out", tmp_path / "out.mcap")
         masks = messages_of(tmp_path / "out.mcap")["/perception/mask"]
         assert f"{len(masks)} masks" in told
@@ -390,7 +363,7 @@ class TestEvaluate:
             (["--truth-topic", "/sim/truth", "--protocol", "nonsense"], "protocol 'nonsense' is unknown"),
         ):
             assert expected in run("bag", "evaluate", drive, "--bundle", bundle, *more, status=1)
-        assert "called alike" in run(
+        assert "have the same name" in run(
             "bag", "evaluate", drive, drive, "--bundle", bundle, "--truth-topic", "/sim/truth", status=1
         )
 
@@ -446,7 +419,7 @@ class TestExtract:
     def test_nothing_is_overwritten_or_left_behind(self, drive: Path, tmp_path: Path) -> None:
         (tmp_path / "there").mkdir()
         command = ["bag", "extract", drive, "--rig", "simrobot", "--out"]
-        assert "exists already" in run(*command, tmp_path / "there", status=1)
+        assert "already exists" in run(*command, tmp_path / "there", status=1)
         assert "has no topic /nosuch" in run(*command, tmp_path / "x", "--truth-topic", "/nosuch", status=1)
         assert [path.name for path in tmp_path.iterdir()] == ["there"]
 

@@ -40,7 +40,7 @@ def test_a_domain_in_use_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert private_environment(participants=1)[0]["ROS_DOMAIN_ID"] == "7"
 
 
-def test_processes_of_ours_meet_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_processes_discover_each_other_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_STATIC_PEERS", "robot.local")
     environment, _ = private_environment(participants=1)
     assert 1 <= int(environment["ROS_DOMAIN_ID"]) <= 101

@@ -21,7 +21,7 @@ def test_a_modality_is_switched_off_and_on(host, node, feed, sim_rig) -> None:
     assert host.diagnostics()["perception: input thermal"]["state"] == "disabled"
     assert host.listeners(sim_rig.modality("thermal").topic) == 0  # the sensor's bandwidth is saved as well
     assert "thermal.enabled is switched off" in node.log()
-    assert "masks go on without it" not in node.log()  # what was wanted is no fault
+    assert "segmenting without it" not in node.log()  # what was wanted is no fault
     assert host.set_parameter("thermal.enabled", True).successful
 
     def is_used() -> bool:
@@ -47,8 +47,8 @@ def test_the_whole_node_pauses(host, node, feed) -> None:
     assert len(host.heard[MASKS]) > masks
 
 
-def test_stamps_that_never_match_are_explained_and_mended_live(host, node, feed) -> None:
-    """The most asked question about synchronisers: nothing comes, and nobody says why."""
+def test_stamps_that_never_match_are_explained_and_fixed_live(host, node, feed) -> None:
+    """The most asked question about synchronisers: nothing arrives, without an explanation."""
     early = {"thermal": -400_000_000}
     feed(30, *ALL, shift_ns=early)
     assert host.until(lambda: "none matched" in node.log(), 5), node.log()
@@ -65,7 +65,7 @@ def test_stamps_that_never_match_are_explained_and_mended_live(host, node, feed)
 def test_changes_that_cannot_work_are_refused_with_the_reason(host, node) -> None:
     refused = host.set_parameter("bundle", "other")
     assert not refused.successful
-    assert refused.reason == "it is read when the node is configured: deactivate and clean up first"
+    assert refused.reason == "it is read when the node is configured; deactivate and clean up first"
     assert not host.set_parameter("overlay_alpha", 1.5).successful
     assert not host.set_parameter("thermal.tolerance_s", -1.0).successful
     wide = host.set_parameter("thermal.tolerance_s", "wide")
@@ -87,7 +87,7 @@ def test_values_at_the_start_replace_the_rig_files_and_wrong_names_are_named(hos
     feed(6, "rgb", "thermal", shift_ns={"thermal": 60_000_000})  # the rig file allows 50 ms
     assert host.until(lambda: host.heard["/perception/routing_weights"] != [], 5), process.log()
     assert float(host.routing()["thermal"]) > 0
-    expected = "parameter 'bundel': the node has none of this name, it is ignored. Did you mean 'bundle'?"
+    expected = "parameter 'bundel': unknown, ignored. Did you mean 'bundle'?"
     assert expected in process.log()
 
 
@@ -96,7 +96,7 @@ def test_a_publisher_whose_qos_does_not_fit_is_named(host, start, sim_rig, day_f
     assert host.until(lambda: host.heard["/perception/labels"] != [], 40), process.log()
     topic = sim_rig.modality("thermal").topic
     host.node.create_publisher(Image, topic, QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
-    expected = f"thermal: a publisher of {topic} offers a QoS that does not fit (RELIABILITY)"
+    expected = f"thermal: a publisher of {topic} offers an incompatible QoS (RELIABILITY)"
     assert host.until(lambda: expected in process.log(), 10), process.log()
 
 

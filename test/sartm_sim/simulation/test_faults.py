@@ -89,6 +89,8 @@ def test_a_knocked_camera_sees_the_street_elsewhere(simrig5: Rig, sound: Simulat
     assert np.median(knocked[both]) == pytest.approx(np.median(straight[both]), rel=0.4)
 
 
-def test_faults_are_refused_where_they_cannot_befall(simrig5: Rig) -> None:
-    with pytest.raises(ValueError, match="'shutter' does not befall a modality of kind rgb; those that do are motion"):
+def test_faults_are_refused_that_do_not_apply(simrig5: Rig) -> None:
+    with pytest.raises(
+        ValueError, match="'shutter' does not apply to a modality of kind rgb; those that do are motion"
+    ):
         broken(simrig5, "rgb", "shutter")

@@ -41,7 +41,7 @@ def test_unknown_names_are_refused_with_the_known_ones(tmp_path, phase: str, mes
         ),
         (
             "{name: b, seconds: 2, condition: fog, faults: {depth: shutter}}",
-            r"phases\.1\.faults\.depth: 'shutter' does not befall a modality of kind depth; those that do are dead",
+            r"phases\.1\.faults\.depth: 'shutter' does not apply to a modality of kind depth; those that do are dead",
         ),
     ],
 )
