@@ -3,7 +3,9 @@
 >>> import numpy as np
 >>> import sartm_core as sartm
 >>> model = sartm.load("any_sensor_simrig5")
->>> result = model({"rgb": np.zeros((480, 640, 3), np.uint8), "thermal": np.full((240, 320), 29500, np.uint16)})
+>>> rng = np.random.default_rng(0)
+>>> rgb, thermal = rng.integers(0, 256, (480, 640, 3), np.uint8), rng.integers(29000, 30000, (240, 320), np.uint16)
+>>> result = model({"rgb": rgb, "thermal": thermal})
 >>> result.mask.shape, sorted(result.weights)
 ((480, 640), ['depth', 'event', 'lidar', 'rgb', 'thermal'])
 """

@@ -34,8 +34,8 @@ class Result:
         weights: modality -> the convex coefficient that it had, mean over the three pyramid levels; they sum to 1, an
             absent modality has 0.
         routing: float32 [3, M], the same for each level, modalities in rig order.
-        states: modality -> `present`, `absent`, or `broken`.
-        faults: modality -> why it could not be used, of those that are broken.
+        states: modality -> `present`, `absent`, `broken`, or `empty`: its measurement holds nothing.
+        faults: modality -> why it could not be used, of those that are broken or empty.
         rig: gives the classes and their colours.
         backdrop: uint8 [h, w, 3], what `draw` draws on.
     """
@@ -94,14 +94,15 @@ class Model:
                 order red, green, blue, thermal counts, depth in millimetres (integers) or metres (floats); LiDAR points
                 [N, >= 4]: x, y, z in metres, intensity; events as arrays of `sensing.events.EVENT`. Registered as the
                 rig says; an image that needs a calibration which the rig does not have is refused.
-            skip_broken: goes on without a modality that cannot be used, as the node does; else that is an error.
+            skip_broken: goes on without a modality that is broken or empty, as the node does; else that is an error.
 
         Raises:
             SartmError: nothing to segment, an unknown modality, or an array that does not fit the rig.
 
         Example:
             >>> model = load("any_sensor_simrig5")
-            >>> result = model({"rgb": np.zeros((256, 320, 3), np.uint8)})
+            >>> image = np.random.default_rng(0).integers(0, 256, (256, 320, 3), np.uint8)
+            >>> result = model({"rgb": image})
             >>> result.states["rgb"], result.states["thermal"], result.weights["rgb"]
             ('present', 'absent', 1.0)
         """
@@ -119,17 +120,24 @@ class Model:
         raws = {name: _array(name, raw) for name, raw in frame.items()}
         encoded = encode_frame(self.rig, raws, dtype=bundle_rig.dtype)
         check_same_view(self.rig, {name: raw for name, raw in raws.items() if name in encoded.planes})
-        if encoded.faults and not (skip_broken and encoded.planes):
-            raise SartmError(" ".join(encoded.faults.values()))
+        planes, faults = (
+            encoded.measured,
+            {**encoded.faults, **{name: f"{name}: {reason}." for name, reason in encoded.empty.items()}},
+        )
+        if faults and not (skip_broken and planes):
+            raise SartmError(" ".join(faults.values()))
         reference = self.rig.reference
         seen = encoded.images.get(reference)
         size = self.rig.modality(reference).size if seen is None else (seen.shape[0], seen.shape[1])
-        answer = self.segmenter.segment(encoded.planes, size)
+        answer = self.segmenter.segment(planes, size)
         shown = next(name for name in (reference, *encoded.images) if name in encoded.images)
         states = {
-            name: "broken" if name in encoded.faults else "present" if name in encoded.planes else "absent"
+            name: "broken" if name in encoded.faults
+            else "empty" if name in encoded.empty
+            else "present" if name in planes
+            else "absent"
             for name in bundle_rig.names
-        }
+        }  # fmt: skip
         weights = answer.routing.mean(axis=0)
         return Result(
             mask=answer.mask,
@@ -137,7 +145,7 @@ class Model:
             weights={name: float(weight) for name, weight in zip(bundle_rig.names, weights, strict=True)},
             routing=answer.routing,
             states=states,
-            faults=encoded.faults,
+            faults=faults,
             rig=bundle_rig,
             backdrop=self.rig.modality(shown).picture(encoded.images[shown]),
         )

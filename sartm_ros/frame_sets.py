@@ -24,8 +24,9 @@ class FrameSet:
         images: modality -> registered image.
         planes: modality -> the same encoded, [3, H, W] of the served rig's dtype; an absent modality is not a key.
         broken: modality -> why its message could not be used; it counts as absent.
+        empty: modality -> why its measurement holds nothing; it counts as absent, too.
         newly_broken: those of them whose message was not in the set before: a slow sensor's is in several.
-        states: every modality that is served -> present, absent, stale or broken.
+        states: every modality that is served -> present, absent, stale, broken or empty.
     """
 
     stamp_ns: int
@@ -33,6 +34,7 @@ class FrameSet:
     images: dict[str, NDArray[Any]]
     planes: dict[str, Planes]
     broken: dict[str, str]
+    empty: dict[str, str]
     newly_broken: dict[str, str]
     states: dict[str, str]
 
@@ -138,9 +140,18 @@ class FrameSetProcessor:
             name: reason for name, reason in broken.items() if messages[name] is not self._last_broken.get(name)
         }
         self._last_broken = {name: messages[name] for name in broken}
-        states = modality_states(self._served.names, messages, broken.keys() | self.undecodable(now_ns), stale)
-        frame_id = self._frame_id(messages)
-        return FrameSet(stamp_ns, frame_id, encoded.images, encoded.planes, broken, newly_broken, states)
+        undecodable = broken.keys() | self.undecodable(now_ns)
+        states = modality_states(self._served.names, messages, undecodable, encoded.empty, stale)
+        return FrameSet(
+            stamp_ns=stamp_ns,
+            frame_id=self._frame_id(messages),
+            images=encoded.images,
+            planes=encoded.measured,
+            broken=broken,
+            empty=encoded.empty,
+            newly_broken=newly_broken,
+            states=states,
+        )
 
     def _measurement(self, name: str, message: Any, stamp_ns: int) -> NDArray[Any]:
         """Events of a window, points [N, 4] of a cloud, pixels of an image."""
@@ -155,20 +166,27 @@ class FrameSetProcessor:
 
 
 def modality_states(
-    every: Collection[str], present: Collection[str], broken: Collection[str], stale: Collection[str]
+    every: Collection[str],
+    present: Collection[str],
+    broken: Collection[str],
+    empty: Collection[str],
+    stale: Collection[str],
 ) -> dict[str, str]:
-    """State of every modality of a bundle in one set: present, absent, stale (silent for long) or broken.
+    """State of every modality of a bundle in one set: present, absent, stale (silent for long), broken or empty.
 
     Args:
         every: the bundle's modalities.
         present: those with a message in the set.
         broken: those whose messages cannot be used.
+        empty: those whose measurement holds nothing.
         stale: those that have been silent for long.
     """
     states = dict.fromkeys(every, "absent")
     for name in every:
         if name in broken:
             states[name] = "broken"
+        elif name in empty:
+            states[name] = "empty"
         elif name in present:
             states[name] = "present"
         elif name in stale:

@@ -8,7 +8,7 @@ from sartm_core.evaluation.outcome import Instant
 
 BREAK_PERIODS = 3.0
 """Lines are broken at gaps this many times longer than the usual period."""
-_STATE_COLOURS = {"broken": "#c1121f", "absent": "#e9ecef", "stale": "#e9ecef"}
+_STATE_COLOURS = {"broken": "#c1121f", "empty": "#f4a261", "absent": "#e9ecef", "stale": "#e9ecef"}
 
 
 def by_recording(course: list[Instant]) -> dict[str, list[Instant]]:

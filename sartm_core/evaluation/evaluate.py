@@ -61,4 +61,5 @@ def _labelled_set(
     data: DataSet, frame: Frame, modalities: tuple[str, ...], model: Rig, listed: dict[str, str]
 ) -> LabelledSet:
     encoded = read_frame(data, frame, modalities, model.dtype)
-    return LabelledSet(frame.id, encoded.images, encoded.planes, data.truth(frame), {**frame.tags, **listed})
+    planes = encoded.measured or encoded.planes  # as on the robot, but every frame has a score
+    return LabelledSet(frame.id, encoded.images, planes, data.truth(frame), {**frame.tags, **listed})

@@ -44,6 +44,22 @@ class DepthModality(Camera):
         metres[~((metres > 0) & (metres <= self.max_range_m))] = 0.0
         return np.broadcast_to(metres, (3, *metres.shape))
 
+    def emptiness(self, raw: NDArray[Any], image: NDArray[Any], planes: Planes) -> str | None:
+        """Without a range that counts, as with a wrong unit."""
+        if self.encoding == "image" or planes[0].any():
+            return super().emptiness(raw, image, planes) if self.encoding == "image" else None
+        readings = self._metres(raw)
+        readings = readings[np.isfinite(readings) & (readings > 0)]
+        found = (
+            f"its readings are {readings.min():.3g} to {readings.max():.3g} m"
+            if readings.size
+            else "it has no readings"
+        )
+        return (
+            f"no pixel of the reference's view measures 0 to {self.max_range_m:g} m; {found}. Check metres_per_count, "
+            "max_range_m and the calibration"
+        )
+
     def picture(self, image: NDArray[Any]) -> Picture:
         return super().picture(image) if self.encoding == "image" else range_picture(np.nan_to_num(self._metres(image)))
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from sartm_core.kinds.pictures import Picture, event_picture
-from sartm_core.kinds.stream import EVENT_PACKET, IMAGE, Stream, with_message
+from sartm_core.kinds.stream import EVENT_PACKET, IMAGE, Planes, Stream, with_message
 
 
 class EventModality(Stream):
@@ -34,6 +34,9 @@ class EventModality(Stream):
     @property
     def input_fields(self) -> dict[str, Any]:
         return super().input_fields | ({"window_s": self.window_s} if self.encoding == "counts" else {})
+
+    def emptiness(self, raw: NDArray[Any], image: NDArray[Any], planes: Planes) -> None:
+        """Never: an event camera that sees no change is silent."""
 
     def picture(self, image: NDArray[Any]) -> Picture:
         return event_picture(np.asarray(image)) if self.encoding == "counts" else super().picture(image)

@@ -35,6 +35,14 @@ class LidarModality(Stream):
             )
         return super().encode(raw)
 
+    def emptiness(self, raw: NDArray[Any], image: NDArray[Any], planes: Planes) -> str | None:
+        """Without a point, or a pixel of a rendered image, in the reference's view."""
+        if planes.any():
+            return None
+        if self.delivers_points and raw.ndim == 2:
+            return f"points in the reference camera's view: 0 of {len(raw):,}. Check its calibration and frame_id"
+        return "no pixel is measured"
+
     def picture(self, image: NDArray[Any]) -> Picture:
         if self.encoding != "projected":
             return super().picture(image)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from sartm_core.calibration import Extrinsics, Homography, Intrinsics
 from sartm_core.checked_yaml import Checked
+from sartm_core.kinds.emptiness import emptiness_of_image
 from sartm_core.kinds.pictures import Picture, image_picture
 from sartm_core.kinds.rendered import encode_rendered
 
@@ -92,6 +93,16 @@ class Stream(Checked):
             SartmError: shape or dtype do not fit; says what was expected.
         """
         return encode_rendered(self.name, self.kind, raw, self.eight_bit)
+
+    def emptiness(self, raw: NDArray[Any], image: NDArray[Any], planes: Planes) -> str | None:
+        """Why a measurement holds nothing, with numbers; None where it holds something. An empty one counts as absent.
+
+        Args:
+            raw: as the driver delivers it: image, points or events.
+            image: the same in the reference's geometry, as `encode` takes it.
+            planes: what `encode` made of it.
+        """
+        return emptiness_of_image(raw, image)
 
     def picture(self, image: NDArray[Any]) -> Picture:
         """The measurement in conventional colours for people, uint8 [H, W, 3]; `image` as `encode` takes it."""

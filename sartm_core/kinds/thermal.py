@@ -10,6 +10,12 @@ from sartm_core.errors import SartmError
 from sartm_core.kinds.pictures import Picture, grey_picture
 from sartm_core.kinds.stream import Camera, Planes
 
+SCENE_K = (150.0, 1500.0)
+"""Medians outside of this are no temperatures of a scene, but another unit."""
+
+GREY_TOLERANCE = 4.0
+"""Mean difference of the channels of a grey image that was compressed, of 255."""
+
 
 class ThermalModality(Camera):
     """A long-wave infrared camera.
@@ -25,6 +31,8 @@ class ThermalModality(Camera):
     percentiles: tuple[float, float] = (1.0, 99.0)
     window_k: tuple[float, float] = (253.15, 323.15)
     kelvin_per_count: float = Field(0.01, gt=0)
+    kelvin_at_zero: float = 0.0
+    """Temperature of a pixel of 0: 273.15 for degrees Celsius, 173.15 for tenths of a degree that begin at -100."""
 
     @property
     def eight_bit(self) -> bool:
@@ -47,14 +55,17 @@ class ThermalModality(Camera):
         """One intensity, repeated in all three planes: uint8 0 to 255, or float32 kelvin with `kelvin`.
 
         `percentile` leaves out pixels of 0, which an image that was warped has at its border; it takes any depth.
-        `window` and `kelvin` need radiometric counts (`kelvin_per_count`).
+        `window` and `kelvin` need radiometric pixels: kelvin = `kelvin_per_count` x count + `kelvin_at_zero`, and of
+        float pixels value + `kelvin_at_zero`.
 
         Args:
             raw: [H, W] or [H, W, C] (drivers replicate 8-bit images; the first channel is used).
 
         Raises:
-            SartmError: an 8-bit image where temperatures are needed, or a deep one where 8 bit are.
+            SartmError: an 8-bit image where temperatures are needed, or a deep one where 8 bit are; false colours;
+                temperatures that no scene has.
         """
+        self._refuse_false_colours(raw)
         image = raw if raw.ndim == 2 else raw[..., 0]
         if self.encoding == "image" and image.dtype != np.uint8:
             raise SartmError(
@@ -85,10 +96,30 @@ class ThermalModality(Camera):
         return _stretch(image.astype(np.float32), float(low), float(high))
 
     def _kelvin(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Integer counts are scaled; float images are taken to be kelvin already."""
+        """Integer counts are scaled, float pixels are not; pixels that are not finite become 0."""
         scale = self.kelvin_per_count if np.issubdtype(image.dtype, np.integer) else 1.0
-        with np.errstate(over="ignore"):
-            return np.nan_to_num(image.astype(np.float32) * np.float32(scale), posinf=0.0, neginf=0.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            kelvin = image.astype(np.float32) * np.float32(scale) + np.float32(self.kelvin_at_zero)
+        sample = kelvin[::4, ::4]
+        sample = sample[np.isfinite(sample) & (image[::4, ::4] != 0)]  # 0: outside of an image that was warped
+        typical = float(np.median(sample)) if sample.size else SCENE_K[0]
+        if not SCENE_K[0] <= typical <= SCENE_K[1]:
+            raise SartmError(
+                f"{self.name}: its median would be {typical:.4g} K, which no scene has. Set kelvin_per_count and "
+                "kelvin_at_zero (273.15 for degrees Celsius) in the rig file to what the driver's manual says."
+            )
+        return np.nan_to_num(kelvin, posinf=0.0, neginf=0.0)
+
+    def _refuse_false_colours(self, raw: NDArray[Any]) -> None:
+        """Compressed grey images have channels that differ by a little; palettes differ by a lot."""
+        if raw.ndim != 3 or raw.shape[2] < 3:
+            return
+        channels = raw[::4, ::4, :3].astype(np.float32)
+        if np.abs(channels - channels[..., :1]).mean() > GREY_TOLERANCE:
+            raise SartmError(
+                f"{self.name}: its image has false colours, whose order of temperatures is unknown. Switch the camera "
+                "to a grey palette or to 16 bit."
+            )
 
 
 def _stretch(image: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:

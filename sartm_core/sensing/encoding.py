@@ -47,11 +47,19 @@ class EncodedFrame:
         images: modality -> registered image [H, W] or [H, W, C], of those that could be encoded.
         planes: modality -> the same encoded, [3, H, W] of the rig's dtype.
         faults: modality -> why it cannot be used; it counts as absent.
+        empty: modality -> why its measurement holds nothing, such as no point in view. Its planes are there, but a
+            robot has no use for them: see `measured`.
     """
 
     images: dict[str, NDArray[Any]]
     planes: dict[str, Planes]
     faults: dict[str, str]
+    empty: dict[str, str]
+
+    @property
+    def measured(self) -> dict[str, Planes]:
+        """The planes that hold a measurement."""
+        return {name: planes for name, planes in self.planes.items() if name not in self.empty}
 
 
 def encode_frame(
@@ -79,15 +87,19 @@ def encode_frame(
     images: dict[str, NDArray[Any]] = {}
     planes: dict[str, Planes] = {}
     faults: dict[str, str] = {}
+    empty: dict[str, str] = {}
     for name, raw in raws.items():
         try:
             image = raw if registered else register(rig, name, raws)
             image = image if change is None else change(name, image)
             planes[name] = encode(rig.modality(name), image, wanted)
             images[name] = image
+            reason = rig.modality(name).emptiness(raw, image, planes[name])
+            if reason is not None:
+                empty[name] = reason
         except Exception as error:  # whatever the array holds, it costs this modality only
             faults[name] = reason_of(error)
-    return EncodedFrame(images, planes, faults)
+    return EncodedFrame(images, planes, faults, empty)
 
 
 def reason_of(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """`sartm bag extract`: frame sets of a recording, registered and ready to be labelled, as a frame folder."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ class Extraction:
 
 def extract(
     bag: Bag, rig: Rig, out: Path, what: Extraction, progress: Callable[[int, int], None] = lambda sets, read_ns: None
-) -> tuple[dict[str, int], Replay]:
+) -> tuple[dict[str, int], dict[str, int], Replay]:
     """Writes the frame sets; labels are empty (255) where the recording has none.
 
     Args:
@@ -53,7 +54,8 @@ def extract(
         progress: called with the number of frame sets seen, and the recording's time read so far (nanoseconds).
 
     Returns:
-        Split -> number of frame sets, and the replay, which reports on the recording.
+        Split -> number of frame sets; modality -> number of those that lack it; and the replay, which reports on the
+        recording.
 
     Raises:
         SartmError: the folder exists, or no frame set can be matched.
@@ -61,6 +63,7 @@ def extract(
     replay = Replay(bag, rig, rig, what.options)
     generator = {"name": "sartm bag extract", "recording": bag.path.name, "every_s": what.every_s}
     counts: dict[str, int] = {}
+    lacking: Counter[str] = Counter()
     next_s = 0.0
     seconds = (bag.end_ns - bag.start_ns) / 1e9
     reference: ReplaySet | None = None
@@ -74,6 +77,7 @@ def extract(
             split = split_at(found.time_s / max(seconds, 1e-9), what.validation)
             _write(writer, found, split, rig)
             counts[split] = counts.get(split, 0) + 1
+            lacking.update(name for name in rig.names if name not in found.frames.planes)
             reference = found
             if sum(counts.values()) == what.limit:
                 break
@@ -81,7 +85,7 @@ def extract(
             raise SartmError(f"{bag.path}: no frame set can be matched. {' '.join(replay.remarks())}")
         writer.rig = replay.calibrated_rig
         _describe(writer.part, replay, reference)
-    return counts, replay
+    return counts, dict(lacking), replay
 
 
 def split_at(place: float, validation: float) -> str:

@@ -125,6 +125,7 @@ class Replay:
         self._tags = TagTimes()
         self._last_truth: Recorded | None = None
         self._sizes: dict[str, tuple[int, int]] = {}
+        self._empty: dict[str, tuple[int, str]] = {}
         self.read_ns = bag.start_ns
         """How far the recording was read, in its time: for progress."""
 
@@ -151,7 +152,7 @@ class Replay:
         return self._calibration.remarks
 
     def report(self) -> dict[str, Any]:
-        """Counts: sets, incomplete ones, and messages received, matched and broken for each modality; losses."""
+        """Counts: sets, incomplete ones, and messages received, matched, broken and empty for each modality; losses."""
         counts = self._synchronizer.statistics()
         modalities = {}
         for name in self.rig.names:
@@ -160,6 +161,7 @@ class Replay:
                 "received": of_stream["received"],
                 "matched": of_stream["matched"],
                 "broken": dict(self._faults_found[name].most_common(5)),
+                "empty": self._empty.get(name, (0, ""))[0],
             }
         keys = ("sets", "incomplete", "held_back", "resets")
         return {**{key: counts[key] for key in keys}, "modalities": modalities, "losses": list(self.bag.losses)}
@@ -188,7 +190,10 @@ class Replay:
                     f"{expected[0]}x{expected[1]}. Is it this robot's rig? `sartm rig check RIG --bag BAG` compares."
                 )
             for fault, count in self._faults_found[stream.name].most_common(3):
-                lines.append(f"{stream.name}: {count} messages cannot be used: {fault}")
+                lines.append(f"{stream.name}: {count} messages are unusable: {fault}")
+            if stream.name in self._empty:
+                count, reason = self._empty[stream.name]
+                lines.append(f"{stream.name}: in {count} frame sets it is empty and counts as absent: {reason}.")
         return lines
 
     def _take_in(self, message: Recorded) -> Iterator[ReplaySet]:
@@ -279,6 +284,9 @@ class Replay:
         )
         for name, reason in frames.newly_broken.items():
             self._count_fault(name, reason)
+        for name, reason in frames.empty.items():
+            count, first = self._empty.get(name, (0, reason))
+            self._empty[name] = (count + 1, first)
         info = self._calibration.camera_info
         return ReplaySet(frames, recorded_ns, at_s, truth, self._tags.at(stamp_ns), info)
 

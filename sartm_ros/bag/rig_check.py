@@ -144,8 +144,10 @@ def _try(rig: Rig, bag: Bag, survey: Survey, faults: list[str], remarks: list[st
     tried = complete = 0
     missed: Counter[str] = Counter()
     broken: dict[str, Counter[str]] = {name: Counter() for name in rig.names}
+    empty: Counter[str] = Counter()
+    emptiness: dict[str, str] = {}
     for found in replay:
-        if found.frames.states[rig.reference] != "present":  # others lead: no message of this one is expected
+        if found.frames.states[rig.reference] in ("absent", "stale"):  # others lead: no message of this one is expected
             continue
         tried += 1
         complete += len(found.frames.planes) == len(rig.names)
@@ -155,18 +157,22 @@ def _try(rig: Rig, bag: Bag, survey: Survey, faults: list[str], remarks: list[st
             for m in rig.modalities
             if m.name not in found.frames.planes
             and m.name not in found.frames.broken
+            and m.name not in found.frames.empty
             and not _silent(survey.topics.get(m.topic), at_s)
         )
         for name, reason in found.frames.broken.items():
             broken[name][reason] += 1
+        empty.update(found.frames.empty)
+        emptiness = found.frames.empty | emptiness
         if tried == TRIED_SETS:
             break
     if not tried:
         return RigFindings([*faults, f"{rig.reference}: no frame set can be matched."], remarks, 0, 0)
     reported = {fault.split(":")[0] for fault in faults}
-    for name, reasons in broken.items():
-        for reason, count in reasons.items():
-            faults.append(f"{name}: in {count} of {tried} frame sets it is unusable: {reason}")
+    faults += _broken(broken, tried)
+    for name, count in empty.items():
+        line = f"{name}: in {count} of {tried} frame sets it is empty and counts as absent: {emptiness[name]}."
+        (faults if 2 * count > tried else remarks).append(line)
     for modality in rig.modalities:
         topic = survey.topics.get(modality.topic)
         if topic is not None and modality.name not in reported and missed[modality.name] > (1 - MATCHED_SHARE) * tried:
@@ -190,3 +196,11 @@ def _unmatched(modality: Modality, topic: TopicSurvey, reference: str, missed: i
         f"{modality.name}: {missed} of {tried} frame sets lack it, because its stamps are farther than tolerance_s "
         f"{modality.tolerance_s:g} from those of {reference}. {fix}"
     )
+
+
+def _broken(found: dict[str, Counter[str]], tried: int) -> list[str]:
+    return [
+        f"{name}: in {count} of {tried} frame sets it is unusable: {reason}"
+        for name, reasons in found.items()
+        for reason, count in reasons.items()
+    ]

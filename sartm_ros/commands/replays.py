@@ -201,9 +201,11 @@ def bag_extract(
         options = ReplayOptions(_stamps(stamps), truth_topic, tags_topic=tags_topic)
         what = Extraction(every, val, complete, limit, options)
         with open_bag(bag, msgs) as opened, _bar(opened.start_ns, opened.end_ns) as progress:
-            counts, replay = extract(opened, load_rig(rig), out, what, progress)
+            counts, lacking, replay = extract(opened, load_rig(rig), out, what, progress)
     for remark in replay.remarks():
         warn(remark)
+    for name, count in lacking.items():
+        warn(f"{count} of {sum(counts.values())} frame sets lack {name}")
     splits = ", ".join(f"{split} {count}" for split, count in counts.items())
     labelled = "labels of the recording" if truth_topic else "labels empty"
     stdout.print(f"{out}: {sum(counts.values())} frame sets ({splits}), {labelled}", soft_wrap=True, highlight=False)

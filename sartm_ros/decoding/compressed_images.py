@@ -1,6 +1,7 @@
 """Decodes sensor_msgs/CompressedImage: JPEG, PNG and compressed_depth_image_transport's depth images."""
 
 import io
+import re
 import struct
 from typing import Any
 
@@ -10,12 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sartm_core.errors import SartmError
+from sartm_ros.decoding.packed_images import bayer_pattern, demosaic, eight_bits
 
 _DEPTH_HEADER = struct.Struct("<iff")
 """compressed_depth_image_transport::ConfigHeader: the format, and the two parameters of inverse depth."""
 LARGEST_PIXELS = 2**26
 """67 megapixels: more than any robot camera has."""
-_JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
+_JPEG_BEGIN, _PNG_BEGIN, _PNG_END = b"\xff\xd8", b"\x89PNG", b"IEND\xaeB`\x82"
+_TIFF_BEGIN = (b"II*\x00", b"MM\x00*")
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
+"""Within compressed data 0xff is followed by 0, or by the number of a restart marker (ITU-T T.81, B.1.1.5)."""
+_JPEG_SCAN, _JPEG_EOI = 0xDA, 0xD9
 
 
 def decode(message: Any) -> NDArray[Any]:
@@ -30,7 +36,7 @@ def decode(message: Any) -> NDArray[Any]:
     """
     what, data = f"compressed image, format '{message.format}'", bytes(message.data)
     if "compressedDepth" not in message.format:
-        return _image(data, what)
+        return _colours(_image(data, what), message.format, data)
     if "rvl" in message.format:
         raise SartmError(
             f"{what}: RVL is not supported. Set the publisher's parameter <topic>.compressedDepth.format to png."
@@ -39,16 +45,43 @@ def decode(message: Any) -> NDArray[Any]:
         raise SartmError(f"{what}: expected a header of {_DEPTH_HEADER.size} bytes, got {len(data)} bytes of data.")
     _, a, b = _DEPTH_HEADER.unpack_from(data)
     image = _image(data[_DEPTH_HEADER.size :], what)
+    if image.ndim != 2:
+        raise SartmError(f"{what}: expected one channel, got {image.shape[2]}.")
     if not message.format.startswith("32FC1"):
         return image
     with np.errstate(all="ignore"):
         return np.where(image > 0, a / (image.astype(np.float32) - b), np.nan).astype(np.float32)
 
 
+def _colours(image: NDArray[Any], form: str, data: bytes) -> NDArray[Any]:
+    """Red, green, blue of what OpenCV decoded to blue, green, red.
+
+    Args:
+        image: [H, W] or [H, W, C].
+        form: as image_transport writes it: `rgb8; jpeg compressed bgr8`.
+        data: the file.
+    """
+    source, _, compression = (part.strip() for part in form.partition(";"))
+    if image.ndim == 2:
+        # A mosaic that was compressed as it is; one that was converted before says to what: `jpeg compressed mono8`.
+        bayer = bayer_pattern(source)
+        is_mosaic = bayer is not None and compression.split()[-1:] in (["compressed"], [source], [])
+        return eight_bits(demosaic(image, bayer[0])) if bayer is not None and is_mosaic else image
+    # TIFF alone is written without a conversion to blue, green, red.
+    if data.startswith(_TIFF_BEGIN) and source.startswith("rgb"):
+        return np.ascontiguousarray(image[..., :3])
+    return np.ascontiguousarray(image[..., [2, 1, 0]])
+
+
 def _image(data: bytes, what: str) -> NDArray[Any]:
+    """[H, W], or [H, W, C] in the order blue, green, red."""
     # OpenCV silently fills the missing part of a truncated file with grey.
-    end = _JPEG_END if data.startswith(b"\xff\xd8") else _PNG_END if data.startswith(b"\x89PNG") else b""
-    if end and end not in data[-64:]:
+    is_whole = True
+    if data.startswith(_JPEG_BEGIN):
+        is_whole = _jpeg_is_whole(data)
+    elif data.startswith(_PNG_BEGIN):
+        is_whole = _PNG_END in data
+    if not is_whole:
         raise SartmError(f"{what}: the data are truncated after {len(data)} bytes: the end-of-file marker is missing.")
     _check_size(data, what)
     try:
@@ -58,9 +91,24 @@ def _image(data: bytes, what: str) -> NDArray[Any]:
     if image is None or image.size == 0:
         raise SartmError(f"{what}: cannot be decoded: the {len(data)} bytes of data hold no image.")
     channels = 1 if image.ndim == 2 else image.shape[2]
-    if channels not in (1, 3, 4) or image.dtype not in (np.uint8, np.uint16):
-        raise SartmError(f"{what}: expected 1, 3 or 4 channels of 8 or 16 bits, got {channels} of {image.dtype}.")
-    return image if channels == 1 else np.ascontiguousarray(image[..., [2, 1, 0]])
+    if channels not in (1, 3, 4) or image.dtype not in (np.uint8, np.uint16, np.float32):
+        raise SartmError(
+            f"{what}: expected 1, 3 or 4 channels of 8 or 16 bits or of floats, got {channels} of {image.dtype}."
+        )
+    return image
+
+
+def _jpeg_is_whole(data: bytes) -> bool:
+    """Whether the picture itself ends: the buffer may go on, and a preview in the header has an end of its own."""
+    place, in_scan = 2, False
+    while found := _JPEG_MARKER.search(data, place):
+        marker = found[1][0]
+        if marker == _JPEG_EOI:
+            return in_scan
+        in_scan = in_scan or marker == _JPEG_SCAN
+        length = int.from_bytes(data[found.end() : found.end() + 2], "big")
+        place = found.end() + max(length, 2)
+    return False
 
 
 def _check_size(data: bytes, what: str) -> None:

@@ -3,7 +3,6 @@
 import array
 import re
 import sys
-from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +10,15 @@ from numpy.typing import NDArray
 
 from sartm_core.errors import SartmError
 from sartm_ros.decoding.compressed_images import decode
+from sartm_ros.decoding.packed_images import (
+    bayer_pattern,
+    demosaic,
+    eight_bits,
+    is_semi_planar,
+    packed_row_bytes,
+    packed_yuv,
+    semi_planar_yuv,
+)
 
 Order = tuple[int, ...] | None
 _COLOURS: dict[str, tuple[str, int, Order]] = {
@@ -26,11 +34,9 @@ _COLOURS: dict[str, tuple[str, int, Order]] = {
     "mono16": ("u2", 1, None),
 }
 """Encoding -> NumPy type of a channel, channels, indices of red, green, blue (None: in this order, or no colours)."""
-_GENERIC = re.compile(r"(8|16|32|64)([USF])C([1-4])")
-"""OpenCV's names for the other encodings: `16UC1`, `32FC3`."""
+_GENERIC = re.compile(r"(8|16|32|64)([USF])C([1-4])?")
+"""OpenCV's names for the other encodings: `16UC1`, `32FC3`; cv_bridge takes `16UC` for one channel."""
 _NUMPY_KINDS = {"U": "u", "S": "i", "F": "f"}
-_PACKED_BYTES = {"bayer_": 1, "yuv422": 2}
-"""Bytes per pixel of the encodings that a library converts to RGB, by name prefix."""
 
 
 class MessageFactory(Protocol):
@@ -55,83 +61,90 @@ def set_stamp(message: Any, stamp: int) -> None:
 def raw_array(message: Any) -> NDArray[Any]:
     """The pixels of a sensor_msgs Image or CompressedImage.
 
-    Plain encodings are views into the message (copied only for a change of colour order or of endianness); the others
-    (Bayer patterns, YUV, ...) go through `rosbags-image`, and where that fails through `cv_bridge`, if it is installed.
+    Plain encodings are views into the message (copied only for a change of colour order or of endianness). Bayer
+    mosaics and YUV become RGB; an encoding that is unknown here goes through `cv_bridge`, if it is installed.
 
     Returns:
-        [H, W] or [H, W, C]; colours in the order red, green, blue.
+        [H, W] or [H, W, C]; colours in the order red, green, blue. Bayer mosaics of 16 bits are scaled to 8.
 
     Raises:
         SartmError: the fields contradict each other, or the encoding is unsupported.
     """
     if not hasattr(message, "encoding"):
         return decode(message)
-    layout = _layout(message.encoding)
+    height, width, encoding = int(message.height), int(message.width), str(message.encoding)
+    bayer = bayer_pattern(encoding)
+    if bayer is not None:
+        pattern, bits = bayer
+        return eight_bits(demosaic(_pixels(message, f"u{bits // 8}", 1), pattern))
+    if is_semi_planar(encoding):
+        _require_size(message)
+        data = np.frombuffer(message.data, np.uint8)
+        return semi_planar_yuv(data, encoding, height, width, int(message.step))
+    packed_bytes = packed_row_bytes(encoding, width)
+    if packed_bytes is not None:
+        return packed_yuv(_rows(message, packed_bytes), encoding, width)
+    layout = _layout(encoding)
     if layout is None:
-        return _decode_with_library(message)
+        return _decode_with_cv_bridge(message)
     kind, channels, order = layout
-    dtype = np.dtype((">" if message.is_bigendian else "<") + kind)
-    rows = _rows(message, channels * dtype.itemsize)
-    pixels = rows.view(dtype)
-    if dtype.byteorder == ">" and dtype.itemsize > 1:
-        pixels = pixels.astype(dtype.newbyteorder("="))
-    height, width = int(message.height), int(message.width)
-    image = pixels.reshape(height, width) if channels == 1 else pixels.reshape(height, width, channels)
+    image = _pixels(message, kind, channels)
     return image if order is None else np.ascontiguousarray(image[..., list(order)])
 
 
 def _layout(encoding: str) -> tuple[str, int, Order] | None:
-    """NumPy type of a channel, channels, order of the colours; None for the packed encodings."""
+    """NumPy type of a channel, channels, order of the colours; None where it is not known."""
     found = _GENERIC.fullmatch(encoding)
     if found is None:
         return _COLOURS.get(encoding)
     bits, kind, channels = found.groups()
-    return _NUMPY_KINDS[kind] + str(int(bits) // 8), int(channels), None
+    return _NUMPY_KINDS[kind] + str(int(bits) // 8), int(channels or 1), None
 
 
-def _rows(message: Any, pixel_bytes: int) -> NDArray[np.uint8]:
-    """The bytes of the pixels, [H, W * pixel_bytes], without row padding; a view if there is none."""
+def _pixels(message: Any, kind: str, channels: int) -> NDArray[Any]:
+    """[H, W] or [H, W, C] in this machine's byte order; a view where it can be."""
+    dtype = np.dtype((">" if message.is_bigendian else "<") + kind)
+    pixels = _rows(message, int(message.width) * channels * dtype.itemsize).view(dtype)
+    if dtype.byteorder == ">" and dtype.itemsize > 1:
+        pixels = pixels.astype(dtype.newbyteorder("="))
     height, width = int(message.height), int(message.width)
-    row_bytes, step, size = width * pixel_bytes, int(message.step), len(message.data)
-    if height == 0 or width == 0 or step < row_bytes or size < step * height:
+    return pixels.reshape(height, width) if channels == 1 else pixels.reshape(height, width, channels)
+
+
+def _require_size(message: Any) -> None:
+    if message.height == 0 or message.width == 0:
+        raise SartmError(f"image of {message.width}x{message.height} {message.encoding}: it has no pixels.")
+
+
+def _rows(message: Any, row_bytes: int) -> NDArray[np.uint8]:
+    """The bytes of the pixels, [H, row_bytes], without row padding; a view if there is none."""
+    _require_size(message)
+    height, step, size = int(message.height), int(message.step), len(message.data)
+    # Whole rows may follow (a sensor's 1088 lines for 1080); a remainder means that the rows have another length.
+    if step < row_bytes or size < step * height or size % step:
         raise SartmError(
-            f"image of {width}x{height} {message.encoding}: expected at least {row_bytes} bytes per row and step x "
-            f"height bytes of data, got step {step} and {size} bytes. The driver fills the message incorrectly."
+            f"image of {message.width}x{height} {message.encoding}: expected at least {row_bytes} bytes per row and "
+            f"step x height bytes of data, got step {step} and {size} bytes. The driver fills the message incorrectly."
         )
     rows = np.frombuffer(message.data, np.uint8, count=step * height).reshape(height, step)[:, :row_bytes]
     return rows if step == row_bytes else np.ascontiguousarray(rows)
 
 
-def _decode_with_library(message: Any) -> NDArray[Any]:
-    """Converts Bayer patterns and YUV to RGB."""
-    from rosbags.image import image_to_cvimage
-
-    what = f"encoding '{message.encoding}'"
-    pixel_bytes = next((count for name, count in _PACKED_BYTES.items() if message.encoding.startswith(name)), None)
-    if pixel_bytes is not None:
-        pixel_bytes *= 2 if message.encoding.endswith("16") else 1
-        rows = _rows(message, pixel_bytes)
-        names = ("header", "height", "width", "encoding", "is_bigendian")
-        fields = {name: getattr(message, name, None) for name in names}
-        message = SimpleNamespace(**fields, step=rows.shape[1], data=rows.ravel())
-    try:
-        image = np.asarray(image_to_cvimage(message, "rgb8"))
-    except Exception as error:  # the library raises whatever its decoders raise
-        image = _decode_with_cv_bridge(message, f"{what}: cannot be decoded ({error})", error)
-    if image.size == 0 or image.dtype == object:
-        raise SartmError(f"{what}: cannot be decoded: the data hold no image.")
-    return np.ascontiguousarray(image)
-
-
-def _decode_with_cv_bridge(message: Any, failure: str, cause: Exception) -> NDArray[Any]:
-    """Fallback: cv_bridge of Humble and Jazzy crashes with NumPy 2 (vision_opencv#535)."""
+def _decode_with_cv_bridge(message: Any) -> NDArray[Any]:
+    """Other encodings; cv_bridge of Humble and Jazzy crashes with NumPy 2 (vision_opencv#535)."""
+    known = f"{', '.join(_COLOURS)}, OpenCV's names such as 16UC1, Bayer patterns, yuyv, uyvy, and nv12 and its like"
     try:
         from cv_bridge import CvBridge
 
-        return np.asarray(CvBridge().imgmsg_to_cv2(message, "rgb8"))
-    except Exception:  # not installed, or fails as well
-        known = f"{', '.join(_COLOURS)}, OpenCV's names such as 16UC1, Bayer patterns and yuv422"
-        raise SartmError(f"{failure}. Known encodings: {known}.") from cause
+        image = np.asarray(CvBridge().imgmsg_to_cv2(message, "rgb8"))
+    except Exception as error:  # not installed, or fails as well
+        raise SartmError(f"encoding '{message.encoding}' is not supported. Supported are {known}.") from error
+    if image.shape[:2] != (message.height, message.width):
+        raise SartmError(
+            f"encoding '{message.encoding}': cv_bridge made {image.shape[1]}x{image.shape[0]} pixels of a message of "
+            f"{message.width}x{message.height}. Supported here are {known}."
+        )
+    return np.ascontiguousarray(image)
 
 
 def image_fields(image: NDArray[Any], encoding: str) -> dict[str, Any]:

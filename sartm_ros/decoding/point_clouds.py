@@ -18,7 +18,8 @@ def cloud_points(message: Any) -> NDArray[np.float32]:
     """The points of a cloud, organised or not, with any field layout.
 
     Returns:
-        float32 [N, 4], x, y, z, intensity (0 if the cloud has none); non-finite points are dropped.
+        float32 [N, 4], x, y, z, intensity (0 if the cloud has none). Points that are not finite, or at the sensor's own
+        origin, are dropped: drivers of organised clouds mark a beam without a return by either.
 
     Raises:
         SartmError: x, y or z is missing, or the sizes contradict each other.
@@ -29,6 +30,8 @@ def cloud_points(message: Any) -> NDArray[np.float32]:
         raise SartmError(f"point cloud has no field '{missing[0]}'; its fields are {', '.join(fields) or 'none'}.")
     height, width = int(message.height), int(message.width)
     step, row, size = int(message.point_step), int(message.row_step), len(message.data)
+    if size == step * width * height:
+        row = step * width  # several drivers write row_step 0, or that of the whole cloud
     if row < step * width or size < row * height:
         raise SartmError(
             f"point cloud of {width}x{height} points: expected at least point_step x width bytes per row and row_step "
@@ -41,7 +44,7 @@ def cloud_points(message: Any) -> NDArray[np.float32]:
     columns.append(np.zeros(len(raw)) if intensity is None else _column(raw, fields[intensity], message.is_bigendian))
     with np.errstate(over="ignore"):
         points = np.stack(columns, axis=1).astype(np.float32)
-    return points[np.isfinite(points).all(axis=1)]
+    return points[np.isfinite(points).all(axis=1) & points[:, :3].any(axis=1)]
 
 
 def _column(raw: NDArray[np.uint8], field: Any, big: bool) -> NDArray[Any]:

@@ -111,7 +111,7 @@ def diagnostic_array(
 
     Args:
         node: gives name and time.
-        states: of each modality: present, absent, stale, broken or disabled.
+        states: of each modality: present, absent, stale, broken, empty or disabled.
         inputs, pipeline: what was measured.
         counts: of `Synchronizer.statistics`.
         dropped: sets skipped because the network was busy.
@@ -131,7 +131,7 @@ def diagnostic_array(
     found = set(states.values())
     if found == {"disabled"}:
         level, text = DiagnosticStatus.OK, "disabled"
-    elif not found & {"present", "broken"}:
+    elif not found & {"present", "broken", "empty"}:
         level, text = DiagnosticStatus.ERROR, "no input is alive"
     elif pipeline.stuck() or "present" not in found:
         level, text = DiagnosticStatus.ERROR, "messages arrive, but none are usable"

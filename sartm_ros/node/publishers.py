@@ -105,7 +105,7 @@ class Publishers:
             frame_id: the reference camera's.
             backdrop: makes the image the overlay is drawn on, uint8 [H, W, 3]; None: on black.
             camera_info: the reference camera's, if one was received.
-            states: modality -> present, absent, stale or broken.
+            states: modality -> present, absent, stale, broken or empty.
         """
         stamped = header(live_message, stamp_ns, frame_id)
         self._mask.publish(mask_message(live_message, segmentation, stamped))

@@ -65,7 +65,7 @@ class Session:
         self._warned: set[tuple[str, str]] = set()
         self._states: dict[str, str] = {}
         self._alive: bool | None = None
-        self._unusable: set[str] = set()
+        self._unusable: dict[str, str] = {}
         self._resets = 0
         self._camera_info: CameraInfo | None = None
         self._monitors = {m.name: InputMonitor(m.rate_hz) for m in self._rig.modalities}
@@ -177,7 +177,11 @@ class Session:
             )
             for name, reason in result.frames.newly_broken.items():
                 self._count_broken(name, reason)
-            self._unusable = (self._unusable | set(result.frames.broken)) - set(result.frames.planes)
+            for name, reason in result.frames.empty.items():
+                self._warn_once(name, f"its measurement is empty and counts as absent: {reason}")
+            unusable = self._unusable | dict.fromkeys(result.frames.broken, "broken")
+            unusable |= dict.fromkeys(result.frames.empty, "empty")
+            self._unusable = {name: state for name, state in unusable.items() if name not in result.frames.planes}
             if result.segmentation is not None:
                 self._publish(result, submitted_ns)
             else:
@@ -243,8 +247,10 @@ class Session:
         states = {name: self._synchronizer.state(name, now_ns) for name in self._rig.names}
         undecodable = self._processor.undecodable(now_ns)
         for name, state in states.items():
-            if (state == "present" and name in self._unusable) or (state != "disabled" and name in undecodable):
+            if state != "disabled" and name in undecodable:
                 states[name] = "broken"
+            elif state == "present" and name in self._unusable:
+                states[name] = self._unusable[name]
         self._report_silence(states)
         message = diagnostic_array(self._node, states, self._monitors, self._monitor, counts, self._worker.dropped)
         self._outputs.publish_diagnostics(message)

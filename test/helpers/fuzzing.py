@@ -171,7 +171,7 @@ def clouds(draw: Any) -> tuple[SimpleNamespace, np.ndarray]:
     columns = [values[name].ravel() if name else np.zeros(height * width) for name in ("x", "y", "z", intensity)]
     with np.errstate(all="ignore"):
         points = np.stack([column.astype(np.float32) for column in columns], axis=1)
-    return message, points[np.isfinite(points).all(axis=1)]
+    return message, points[np.isfinite(points).all(axis=1) & points[:, :3].any(axis=1)]
 
 
 @st.composite
@@ -257,9 +257,11 @@ def run(pipeline: Pipeline, messages: dict[str, SimpleNamespace]) -> Any:
         warnings.simplefilter("ignore")
         result = pipeline.run(STAMP, messages)
     planes = result.frames.planes
-    assert set(planes) | set(result.frames.broken) == set(messages)
-    assert not set(planes) & set(result.frames.broken)
+    fates = [set(planes), set(result.frames.broken), set(result.frames.empty)]
+    assert set.union(*fates) == set(messages)
+    assert sum(map(len, fates)) == len(messages)
     assert all(result.frames.broken.values())
+    assert all(result.frames.empty.values())
     for name, plane in planes.items():
         assert plane.ndim == 3, name
         assert plane.shape[0] == 3, name

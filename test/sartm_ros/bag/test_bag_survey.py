@@ -35,6 +35,8 @@ def write_frame(path: Path, topics: dict[str, list[tuple[float, float]]], **cont
         "rgb8": np.zeros((12, 16, 3), np.uint8), "mono8": np.zeros((12, 16), np.uint8),
         "mono16": np.full((12, 16), 29000, np.uint16), "16UC1": np.full((12, 16), 2000, np.uint16),
     }  # fmt: skip
+    for pixels in images.values():
+        pixels[0, 0] += 9  # all equal would be empty
     with BagWriter(path) as writer:
         entries = []
         for topic, times in topics.items():

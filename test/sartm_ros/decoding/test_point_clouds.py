@@ -34,11 +34,11 @@ def test_the_layout_of_a_velodyne() -> None:
 def test_doubles_and_bytes_big_endian_organised_with_padded_rows() -> None:
     layout = np.dtype([("x", ">f8"), ("y", ">f8"), ("z", ">f8"), ("i", "u1")])
     rows = np.zeros((2, 3), layout)
-    rows["x"], rows["i"] = np.arange(6).reshape(2, 3), 200
+    rows["x"], rows["i"] = np.arange(1, 7).reshape(2, 3), 200
     data = b"".join(row.tobytes() + b"pad!" for row in rows)
     fields = [field("x", 0, 8), field("y", 8, 8), field("z", 16, 8), field("i", 24, 2)]
     got = cloud_points(cloud(fields, data, 25, 3, 2, row_step=79, is_bigendian=True))
-    assert got[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert got[:, 0].tolist() == [1, 2, 3, 4, 5, 6]
     assert set(got[:, 3].tolist()) == {200}
 
 
@@ -49,12 +49,28 @@ def test_points_that_are_not_finite_are_left_out() -> None:
     assert cloud_points(cloud(fields, b"", 12, 0)).shape == (0, 4)
 
 
+def test_points_at_the_sensors_origin_are_beams_without_a_return() -> None:
+    """Ouster, SICK, Livox: an organised cloud has a point for every beam (ouster-sdk#429)."""
+    points = np.array([[0, 0, 0, 7], [0, 0, 2, 8], [-0.0, 0, 0, 9], [1, 0, 0, 0]], np.float32)
+    fields = [field(name, 4 * index, 7) for index, name in enumerate(("x", "y", "z", "intensity"))]
+    assert cloud_points(cloud(fields, points.tobytes(), 16, 2, 2)).tolist() == [[0, 0, 2, 8], [1, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("row_step", [0, 12, 24, 72, 144, 1])
+def test_a_wrong_row_step_beside_the_right_amount_of_data(row_step: int, rng: np.random.Generator) -> None:
+    """velodyne#279, RGLGazeboPlugin#46: 0, a point's, half, the whole cloud's; the data have no other reading."""
+    points = rng.normal(size=(2, 3, 3)).astype(np.float32)
+    fields = [field(name, 4 * index, 7) for index, name in enumerate("xyz")]
+    got = cloud_points(cloud(fields, points.tobytes(), 12, 3, 2, row_step=row_step))
+    np.testing.assert_array_equal(got[:, :3], points.reshape(6, 3))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"fields": [field("x", 0, 7), field("y", 4, 7)]}, "no field 'z'; its fields are x, y"),
         ({"data": b"short"}, "got point_step 12, row_step 12, 5 bytes"),
-        ({"row_step": 3}, "expected at least point_step x width bytes per row"),
+        ({"row_step": 3, "data": bytes(13)}, "expected at least point_step x width bytes per row"),
         (
             {"fields": [field("x", 0, 7), field("y", 4, 7), field("z", 10, 7)]},
             "'z': ends at byte 14, but a point has 12",

@@ -16,12 +16,15 @@ from sartm_ros.decoding.images import raw_array
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "new_rig.md"
-SHORTER = {
-    "--scenario demo": "--scenario short",
-    "--rate 5": "--rate 2",
-    "stages.0.samples=3200": "stages.0.samples=80",
-}
+SHORTER = {"--scenario demo": "--scenario short.yaml", "stages.0.samples=3200": "stages.0.samples=80"}
 """What the page does in minutes, in seconds."""
+
+SHORT = """
+name: short
+phases:
+  - {name: day, seconds: 1.2, condition: day}
+  - {name: night, seconds: 0.8, condition: night}
+"""
 
 
 def commands_of(page: str) -> list[str]:
@@ -39,6 +42,7 @@ def test_the_page_needs_ten_commands_and_shows_what_each_says() -> None:
 @pytest.mark.slow
 def test_from_a_recording_to_a_mask_on_its_topic(host: Any, start: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "training").symlink_to(ROOT / "training")
+    (tmp_path / "short.yaml").write_text(SHORT)
     commands = commands_of(PAGE.read_text())
     launch = next(command for command in commands if command.startswith("ros2 launch"))
     for command in commands[: commands.index(launch)]:

@@ -34,8 +34,10 @@ def test_a_modality_is_switched_off_and_on(host, node, feed, sim_rig) -> None:
 def test_the_whole_node_pauses(host, node, feed) -> None:
     feed(5, *ALL)
     assert host.call(SetBool, "/perception/enable", SetBool.Request(data=False)).success
-    host.spin(0.5)
-    masks = len(host.heard[MASKS])
+    masks = -1
+    while masks != len(host.heard[MASKS]):  # those under way
+        masks = len(host.heard[MASKS])
+        host.spin(1.0)
     assert masks > 0
     feed(5, *ALL)
     host.spin(1.2)
@@ -43,7 +45,10 @@ def test_the_whole_node_pauses(host, node, feed) -> None:
     assert "enabled is switched off" in node.log()
     assert "no input is alive" not in node.log()
     assert host.call(SetBool, "/perception/enable", SetBool.Request(data=True)).success
-    feed(8, *ALL)
+    for _ in range(5):
+        feed(8, *ALL)
+        if len(host.heard[MASKS]) > masks:
+            break
     assert len(host.heard[MASKS]) > masks
 
 
