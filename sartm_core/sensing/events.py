@@ -5,10 +5,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sartm_core.errors import SartmError
+
+Packet = bytes | bytearray | memoryview | NDArray[np.uint8]
+
 EVENT = np.dtype([("x", "<u2"), ("y", "<u2"), ("t", "<i8"), ("p", "u1")])
 """One event: column, row, microseconds, polarity (0 darker, 1 brighter)."""
 
 _ADDR_Y, _ADDR_X, _VECT_BASE_X, _VECT_12, _VECT_8, _TIME_LOW, _TIME_HIGH = 0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x8
+_KNOWN = np.zeros(16, np.bool_)
+_KNOWN[[0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x7, 0x8, 0xA, 0xE, 0xF]] = True
+_PADDING = 0x9999
+"""Lucid's cameras fill their packets with it (event_camera_renderer#8)."""
 _HIGH_WRAP = 1 << 12
 _LONGEST_STEP_BACK = 1 << 11
 """A high time that falls by more than this has wrapped; by less, packets were swapped."""
@@ -19,16 +27,20 @@ class Evt3Decoder:
 
     Stateful across packets: a packet may begin in the middle of a row. Time begins with the first complete time stamp;
     what comes before is dropped. The sensor's clock wraps after 2^24 microseconds (16.8 s); the decoder's does not.
+
+    Attributes:
+        unknown: number of words of the last packet that EVT 3.0 does not define. More than a few: it is another format.
     """
 
     def __init__(self) -> None:
+        self.unknown = 0
         self._y = -1
         self._high = -1  # with the wraps counted in
         self._low = 0
         self._base_x = 0
         self._polarity = 0
 
-    def decode(self, packet: bytes | bytearray | memoryview | NDArray[np.uint8]) -> NDArray[Any]:
+    def decode(self, packet: Packet) -> NDArray[Any]:
         """The events of one packet, in the order of the sensor.
 
         Args:
@@ -39,6 +51,7 @@ class Evt3Decoder:
         """
         words = np.frombuffer(packet, "<u2", count=len(packet) // 2)
         code, value = words >> 12, (words & 0x0FFF).astype(np.int64)
+        self.unknown = int(np.count_nonzero(~_KNOWN[code] & (words != _PADDING)))
         y = _hold(code == _ADDR_Y, value & 0x7FF, self._y)
         high = self._unwrapped(code == _TIME_HIGH, value)
         low = _hold(code == _TIME_LOW, value, self._low)
@@ -87,6 +100,43 @@ def _hold(sets: NDArray[np.bool_], values: NDArray[np.int64], before: int) -> ND
     """The last value that was set at or before each word."""
     last = np.maximum.accumulate(np.where(sets, np.arange(len(sets)), -1))
     return np.where(last >= 0, values[np.maximum(last, 0)], before) if len(sets) else values
+
+
+def decode_mono(packet: Packet, time_base_ns: int) -> NDArray[Any]:
+    """The events of event_camera_codecs' encoding `mono`: 32 bits of ns since `time_base_ns`, 16 of x, 15 of y, p.
+
+    Raises:
+        SartmError: the packet does not consist of whole events.
+    """
+    words = _words(packet, "<u8")
+    events = np.empty(len(words), EVENT)
+    events["t"] = (time_base_ns + (words & 0xFFFFFFFF).astype(np.int64)) // 1000
+    events["x"], events["y"], events["p"] = words >> 32 & 0xFFFF, words >> 48 & 0x7FFF, words >> 63
+    return events
+
+
+def decode_libcaer(packet: Packet, time_base_ns: int) -> NDArray[Any]:
+    """The events of event_camera_codecs' encoding `libcaer`: libcaer's polarity events of iniVation's cameras.
+
+    Each has 32 bits of data, then 31 of microseconds since `time_base_ns`, which may wrap once within a packet.
+
+    Raises:
+        SartmError: the packet does not consist of whole events.
+    """
+    words = _words(packet, "<u8")
+    data, low = words & 0xFFFFFFFF, (words >> 32).astype(np.int64)
+    wraps = np.cumsum(np.diff(low, prepend=low[:1]) < 0)
+    events = np.empty(len(words), EVENT)
+    events["t"] = time_base_ns // 1000 + low + (wraps << 31)
+    events["x"], events["y"], events["p"] = data >> 17 & 0x7FFF, data >> 2 & 0x7FFF, data >> 1 & 1
+    return events
+
+
+def _words(packet: Packet, kind: str) -> NDArray[Any]:
+    size = np.dtype(kind).itemsize
+    if len(packet) % size:
+        raise SartmError(f"an event packet of {len(packet)} bytes: expected a multiple of {size}, one event each.")
+    return np.frombuffer(packet, kind)
 
 
 def encode_evt3(events: NDArray[Any]) -> bytes:

@@ -1,5 +1,7 @@
 """Packets of an event camera: gathered, and cut to the window of a set."""
 
+import struct
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,13 +74,94 @@ def test_a_recording_that_loops_forgets_the_future(stream: EventStream) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"encoding": "mono"}, r"encoding 'mono': only evt3 is supported\. Switch the driver"),
+        ({"encoding": "evt2"}, r"encoding 'evt2': expected evt3, mono or libcaer\. Change it in the driver"),
         ({"width": 640, "height": 480}, r"640x480 pixels: the rig file says size: \[180, 240\]"),
     ],
 )
 def test_packets_that_cannot_be_used_say_why(stream: EventStream, changes: dict, expected: str) -> None:
     with pytest.raises(SartmError, match=expected):
         stream.add(*packet(0, [0], **changes))
+
+
+def some_events(count: int = 4000) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    events = np.zeros(count, EVENT)
+    events["t"] = np.sort(rng.integers(1_000_000, 1_020_000, count))
+    events["x"], events["y"] = rng.integers(0, SIZE[1], count), rng.integers(0, SIZE[0], count)
+    events["p"] = rng.integers(0, 2, count)
+    return events
+
+
+def mono(events: np.ndarray, base_us: int) -> bytes:
+    """As event_camera_codecs' decoder reads it: bits 0 to 31 nanoseconds, 32 to 47 x, 48 to 62 y, 63 polarity."""
+    return b"".join(
+        struct.pack("<IHH", (int(t) - base_us) * 1000, int(x), int(y) | int(p) << 15) for x, y, t, p in events.tolist()
+    )
+
+
+def libcaer(events: np.ndarray, base_us: int) -> bytes:
+    """libcaer's polarity events: bit 0 valid, 1 polarity, 2 to 16 y, 17 to 31 x; 31 bits of microseconds."""
+    return b"".join(
+        struct.pack("<Ii", 1 | int(p) << 1 | int(y) << 2 | int(x) << 17, (int(t) - base_us) & 0x7FFFFFFF)
+        for x, y, t, p in events.tolist()
+    )
+
+
+@pytest.mark.parametrize(("encoding", "form", "base_us"), [
+    ("mono", mono, 900_000), ("libcaer", libcaer, 900_000), ("libcaer", libcaer, 1_010_000 - (1 << 31)),
+])  # fmt: skip
+def test_other_encodings(stream: EventStream, encoding: str, form: Callable, base_us: int) -> None:
+    events = some_events()
+    message, _ = packet(0, [0], encoding=encoding, events=form(events, base_us), time_base=base_us * 1000)
+    stream.add(message, START)
+    got = stream.until(START + 29 * MS)
+    for field in ("x", "y", "p"):
+        assert np.array_equal(got[field], events[field]), field
+    assert np.array_equal(got["t"] - got["t"][0], events["t"] - events["t"][0])
+    message.events = message.events[:-3]
+    with pytest.raises(SartmError, match="an event packet of 31997 bytes: expected a multiple of 8"):
+        stream.add(message, START)
+
+
+def evt21(events: np.ndarray) -> bytes:
+    """EVT 2.1: 64 bits of type, time (6 bits), x (a multiple of 32), y, and a bit for each of 32 columns."""
+    words, high = [], -1
+    for x, y, t, p in events.tolist():
+        if t >> 6 != high:
+            high = t >> 6
+            words.append((0x8 << 60) | (high & 0xFFFFFFF) << 32)
+        words.append(p << 60 | (t & 63) << 54 | (x & ~31) << 43 | y << 32 | 1 << (x & 31))
+    return np.array(words, "<u8").tobytes()
+
+
+def evt2(events: np.ndarray) -> bytes:
+    words, high = [], -1
+    for x, y, t, p in events.tolist():
+        if t >> 6 != high:
+            high = t >> 6
+            words.append((0x8 << 28) | (high & 0xFFFFFFF))
+        words.append(p << 28 | (t & 63) << 22 | x << 11 | y)
+    return np.array(words, "<u4").tobytes()
+
+
+@pytest.mark.parametrize("form", [evt21, evt2, lambda events: mono(events, 900_000)])
+def test_another_format_that_is_called_evt3_is_refused(stream: EventStream, form: Callable) -> None:
+    """metavision_driver#61: a GenX320's EVT 2.1, labelled evt3, gave events in places where there were none."""
+    message, stamp = packet(0, [0], events=form(some_events()))
+    with pytest.raises(SartmError, match=r"\d+ of (its )?\d+ (words are not EVT 3.0|events lie off)"):
+        stream.add(message, stamp)
+    good, stamp = packet(20_000, list(range(1000)))
+    stream.add(good, stamp)
+    assert len(stream.until(stamp + 10 * MS)) == 1000
+
+
+def test_padding_and_a_few_damaged_words_are_no_other_format(stream: EventStream) -> None:
+    words = np.frombuffer(encode_evt3(some_events()), "<u2")
+    padded = np.insert(words, np.arange(0, len(words), 16), 0x9999)  # event_camera_renderer#8
+    padded[5::500] = 0xB123
+    message, stamp = packet(0, [0], events=padded.astype("<u2").tobytes())
+    stream.add(message, stamp)
+    assert len(stream.until(stamp + 29 * MS)) > 3900
 
 
 def test_event_arrays_carry_their_own_times(stream: EventStream) -> None:
