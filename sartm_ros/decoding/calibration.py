@@ -30,6 +30,9 @@ class Calibrator:
             if m.calibration == "ros" and m.extrinsics is None and m.name != rig.reference
         }
         self._frames: dict[str, str] = {}
+        self._info_frames: dict[str, str] = {}  # of the CameraInfo, which counts until a measurement has come
+        self._centres: dict[str, Extrinsics] = {}  # of a stereo camera's projection, in its frame
+        self._parents: dict[str, str] = {}
         self._poses: dict[str, dict[str, Extrinsics]] = {}  # parent -> child -> its pose, and vice versa
 
     @property
@@ -40,23 +43,28 @@ class Calibrator:
     def camera_info(self, name: str, message: Any) -> str | None:
         """Takes the intrinsics of a camera's rectified images, scaled to the size in the rig file.
 
+        As image_geometry does: P and K are of the full resolution, from which `roi` is cut, and then binned; the fourth
+        column of P is the baseline of a stereo pair whose cameras share a frame.
+
         Returns:
             A remark for the user, if there is one.
 
         Raises:
             SartmError: the message holds no calibration; drivers of uncalibrated cameras send zeros.
         """
-        self.frame(name, message.header.frame_id)
+        self._info_frames[name] = message.header.frame_id
+        self._take_centre(name, np.asarray(message.p, np.float64).reshape(3, 4))
+        self._connect()
         if name not in self._wants_intrinsics:
-            return None
+            return self._other_frame(name)
         k = np.asarray(message.p, np.float64).reshape(3, 4)  # for the rectified image; K is for the raw one
         if k[0, 0] == 0:
             k = np.asarray(message.k, np.float64).reshape(3, 3)
-        size = (int(message.height), int(message.width))
+        left, top, size = _delivered_part(message)
         wanted = self.rig.modality(name).size
         try:
             # CameraInfo puts the origin at the centre of the first pixel, Intrinsics at its corner.
-            intrinsics = Intrinsics(fx=k[0, 0], fy=k[1, 1], cx=k[0, 2] + 0.5, cy=k[1, 2] + 0.5)
+            intrinsics = Intrinsics(fx=k[0, 0], fy=k[1, 1], cx=k[0, 2] + 0.5 - left, cy=k[1, 2] + 0.5 - top)
             intrinsics = intrinsics if 0 in size else intrinsics.scaled(size, wanted)
         except ValidationError:
             raise SartmError(
@@ -69,7 +77,20 @@ class Calibrator:
                 "its CameraInfo reports lens distortion; the images are assumed to be rectified. If they are not, run "
                 "image_proc and set the rectified topic in the rig file."
             )
+        return self._other_frame(name)
+
+    def _other_frame(self, name: str) -> str | None:
+        own, of_info = self._frames.get(name), self._info_frames[name]
+        if own and of_info and own.lstrip("/") != of_info.lstrip("/"):
+            return f"its CameraInfo is in frame '{of_info}', its images are in '{own}': that of the images counts."
         return None
+
+    def _take_centre(self, name: str, p: Any) -> None:
+        """The camera's centre in its frame: P = K [1 | -centre]."""
+        self._centres.pop(name, None)
+        if p[0, 0] > 0 and p[1, 1] > 0 and p[:2, 3].any():
+            with contextlib.suppress(ValidationError):
+                self._centres[name] = Extrinsics(translation_m=(-p[0, 3] / p[0, 0], -p[1, 3] / p[1, 1], 0.0))
 
     def frame(self, name: str, frame_id: str) -> None:
         """Records the frame_id of a modality's messages."""
@@ -89,18 +110,28 @@ class Calibrator:
             except ValidationError:
                 continue  # not a valid rotation: tf2 ignores such transforms, too
             parent, child = stamped.header.frame_id.lstrip("/"), stamped.child_frame_id.lstrip("/")
+            former = self._parents.get(child)
+            if former is not None and former != parent:  # a frame has one parent, the last that was published
+                self._poses[former].pop(child, None)
+                self._poses[child].pop(former, None)
+            self._parents[child] = parent
             self._poses.setdefault(parent, {})[child] = pose
             self._poses.setdefault(child, {})[parent] = inverse
         self._connect()
 
     def _connect(self) -> None:
-        origin = self._frames.get(self.rig.reference)
+        frames = self._info_frames | self._frames
+        origin = frames.get(self.rig.reference)
         for name in self._wants_extrinsics:
-            if origin is not None and name in self._frames:
+            if origin is not None and name in frames:
                 with contextlib.suppress(ValidationError):  # products of huge translations
-                    pose = self._pose(origin.lstrip("/"), self._frames[name].lstrip("/"))
+                    pose = self._pose(origin.lstrip("/"), frames[name].lstrip("/"))
                     if pose is None:
                         continue
+                    if self.rig.reference in self._centres:
+                        pose = self._centres[self.rig.reference].inverse().then(pose)
+                    if name in self._centres:
+                        pose = pose.then(self._centres[name])
                     self.rig = self.rig.calibrated(name, extrinsics=pose)
 
     def _pose(self, origin: str, target: str) -> Extrinsics | None:
@@ -114,3 +145,11 @@ class Calibrator:
                     found[neighbour] = found[frame].then(pose)
                     pending.append(neighbour)
         return found.get(target)
+
+
+def _delivered_part(info: Any) -> tuple[int, int, tuple[int, int]]:
+    """Left and top edge of a CameraInfo's images in the full resolution, and their (height, width) there."""
+    roi = info.roi
+    if roi.width == 0 or roi.height == 0:  # the whole image; binning leaves its view as it is
+        return 0, 0, (int(info.height), int(info.width))
+    return int(roi.x_offset), int(roi.y_offset), (int(roi.height), int(roi.width))

@@ -8,6 +8,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
 from sartm_core.rig import Modality
+from sartm_ros.node.middleware import another_users_segments
 
 WINDOW = 200
 """Number of frames over which rates and percentiles are taken."""
@@ -152,6 +153,11 @@ def explain_silence(node: Node, modality: Modality) -> str:
         return (
             f"{topic} is published as {wrong[0]}, the rig file expects {modality.message}. "
             "Set message: in the rig file, or remap the topic."
+        )
+    if another_users_segments():
+        return (
+            f"{topic} has {len(publishers)} publisher(s) but delivered no message. Another user's processes use shared "
+            "memory that this one may not open: run both as one user, or set FASTDDS_BUILTIN_TRANSPORTS=UDPv4 for both."
         )
     return (
         f"{topic} has {len(publishers)} publisher(s) but delivered no message. The sensor is silent, or "

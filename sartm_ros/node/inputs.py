@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo
 
@@ -24,6 +24,7 @@ _RELIABILITY = {"best_effort": ReliabilityPolicy.BEST_EFFORT, "reliable": Reliab
 _LATCHED_QOS = QoSProfile(
     depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
+_OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
 DEPTH, EVENT_DEPTH = 5, 200
 """Queue lengths of the subscriptions; the synchroniser, not the middleware, decides what is too old. Events come
 in up to a thousand packets a second, and a lost one is a hole in the picture."""
@@ -124,11 +125,22 @@ class Inputs:
                 functools.partial(callback, modality.name),
                 qos,
                 event_callbacks=SubscriptionEventCallbacks(incompatible_qos=mismatch),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                qos_overriding_options=QoSOverridingOptions(policy_kinds=_OVERRIDABLE),
             )
 
         kind = required_message_class(modality.message, f"modality '{modality.name}':")
         opened = [create(kind, modality.topic, self._on_message)]
         if modality.camera_info is not None and (modality.name == self._rig.reference or modality.calibration == "ros"):
             opened.append(create(CameraInfo, modality.camera_info, self._on_camera_info))
+            opened.append(self._subscribe_latched(modality))
         return opened
+
+    def _subscribe_latched(self, modality: Modality) -> Any:
+        """For drivers that publish CameraInfo once, before the node starts; others do not match it."""
+        return self._node.create_subscription(
+            CameraInfo,
+            modality.camera_info,
+            functools.partial(self._on_camera_info, modality.name),
+            QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+        )

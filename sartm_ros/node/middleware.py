@@ -12,13 +12,17 @@ from sartm_core.resources import find_config
 PROFILES = (("fastdds_shm.xml", 64 * 2**20), ("fastdds_shm_small.xml", 16 * 2**20))
 """Profiles in config/, the best first, and the shared-memory segment of one participant in each, bytes."""
 
+OWN_SETTINGS = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
+"""A user's own settings of Fast DDS."""
+
 
 def shared_memory(environment: Mapping[str, str], participants: int) -> dict[str, str]:
     """Variables that make Fast DDS's shared memory large enough for images; empty where nothing can be done.
 
-    A profile that is already set is respected; the segments are as large as /dev/shm allows.
+    A profile or a choice of transports that is already set is respected, since ours would replace it; the segments are
+    as large as /dev/shm allows.
     """
-    if any(f"{vendor}_DEFAULT_PROFILES_FILE" in environment for vendor in ("FASTDDS", "FASTRTPS")):
+    if any(name in environment for name in OWN_SETTINGS):
         return {}
     free = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else 0
     fitting = [name for name, segment_bytes in PROFILES if participants * segment_bytes <= free]
@@ -47,7 +51,7 @@ def private_environment(participants: int) -> tuple[dict[str, str], str]:
     }
     if environment.get("ROS_DISTRO") == "humble":  # newer ones would complain, and replace the profile's transports
         environment["ROS_LOCALHOST_ONLY"] = "1"
-    for name in ("ROS_STATIC_PEERS", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+    for name in ("ROS_STATIC_PEERS", *OWN_SETTINGS):
         environment.pop(name, None)
     profile = shared_memory(environment, participants)
     transport = "shared memory"
@@ -58,6 +62,15 @@ def private_environment(participants: int) -> tuple[dict[str, str], str]:
             "large images may get lost"
         )
     return environment | profile, f"ROS domain {domain}, this host only, {transport}"
+
+
+def another_users_segments() -> bool:
+    """Whether Fast DDS of another user has shared memory on this host that this process may not open.
+
+    Between the two nothing arrives, and Fast DDS does not say so (eProsima/Fast-DDS#5265).
+    """
+    segments = Path("/dev/shm").glob("fast*") if Path("/dev/shm").is_dir() else iter(())
+    return any(not os.access(segment, os.R_OK | os.W_OK) for segment in segments)
 
 
 def _unused_domain() -> int:

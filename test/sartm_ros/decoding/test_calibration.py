@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sartm_core.calibration import Extrinsics
+from sartm_core.calibration import Extrinsics, Intrinsics
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig, load_rig
 from sartm_ros.bag.types import bag_message
@@ -77,6 +77,92 @@ def test_intrinsics_follow_the_size_of_the_images(rig: Rig, calibrator: Calibrat
     full = rig.modality("rgb").intrinsics.scaled((256, 320), (512, 640))
     calibrator.camera_info("rgb", camera_info(bag_message, full, (512, 640), header(bag_message, 1, "f")))
     assert calibrator.rig.modality("rgb").intrinsics == rig.modality("rgb").intrinsics
+
+
+@pytest.mark.parametrize("binning", [1, 2])
+@pytest.mark.parametrize(("left", "top"), [(0, 0), (400, 300)])
+def test_a_part_of_the_sensor_that_is_binned(calibrator: Calibrator, left: int, top: int, binning: int) -> None:
+    """As sensor_msgs/CameraInfo defines it: P is of the full resolution; `roi` is cut from it, then it is binned.
+
+    Where a point falls is computed with the full sensor's P, by pixels: whose part, and whose block of it, is it?
+    """
+    fx, fy, cx, cy = 900.0, 910.0, 640.5, 480.5
+    message = camera_info(bag_message, Intrinsics(fx=fx, fy=fy, cx=cx, cy=cy), (960, 1280), header(bag_message, 1, "f"))
+    message.p[:] = [fx, 0, cx - 0.5, 0, 0, fy, cy - 0.5, 0, 0, 0, 1, 0]
+    if left:
+        message.roi.x_offset, message.roi.y_offset, message.roi.width, message.roi.height = left, top, 640, 512
+    message.binning_x = message.binning_y = binning
+    size = (512 // binning, 640 // binning) if left else (960 // binning, 1280 // binning)
+    calibrator.rig = calibrator.rig.model_copy(
+        update={
+            "modalities": tuple(
+                m.model_copy(update={"size": size}) if m.name == "rgb" else m for m in calibrator.rig.modalities
+            )
+        }
+    )
+    calibrator.camera_info("rgb", message)
+    x, y, z = 0.371, 0.21, 2.0
+    column, row = round(fx * x / z + cx - 0.5), round(fy * y / z + cy - 0.5)  # of the full sensor
+    wanted = (row - top) // binning, (column - left) // binning
+    got = calibrator.rig.modality("rgb").intrinsics.matrix @ [x, y, z]
+    assert (int(got[1] / got[2]), int(got[0] / got[2])) == wanted
+
+
+@pytest.mark.parametrize("which", ["thermal", "rgb"])
+def test_a_stereo_pair_that_shares_a_frame(calibrator: Calibrator, rig: Rig, which: str) -> None:
+    """P's fourth column is -fx * baseline: the right camera is that far to the right in the left one's frame."""
+    for name in ("rgb", "thermal"):
+        intrinsics = rig.modality(name).intrinsics
+        message = camera_info(bag_message, intrinsics, rig.modality(name).size, header(bag_message, 1, "left_optical"))
+        if name == which:
+            message.p[3] = -intrinsics.fx * 0.12
+        calibrator.camera_info(name, message)
+        calibrator.frame(name, "left_optical")
+    wanted = 0.12 if which == "thermal" else -0.12
+    extrinsics = calibrator.rig.modality("thermal").extrinsics
+    np.testing.assert_allclose(extrinsics.translation_m, (wanted, 0, 0), atol=1e-9)
+    np.testing.assert_allclose(extrinsics.rotation_xyzw, (0, 0, 0, 1), atol=1e-9)
+
+
+OPTICAL = Extrinsics(rotation_xyzw=(-0.5, 0.5, -0.5, 0.5))
+
+
+def test_the_frame_of_the_images_counts(calibrator: Calibrator, rig: Rig) -> None:
+    """AirSim#3532: CameraInfo in the body's frame, images in the optical one: extrinsics flipped between them."""
+    tree = [
+        stamped("base", "body", Extrinsics()),
+        stamped("body", "optical", OPTICAL),
+        stamped("base", "lidar", Extrinsics()),
+    ]
+    calibrator.transforms(SimpleNamespace(transforms=tree))
+    calibrator.frame("lidar", "lidar")
+    message = camera_info(bag_message, rig.modality("rgb").intrinsics, (256, 320), header(bag_message, 1, "body"))
+    calibrator.camera_info("rgb", message)
+    for _ in range(2):
+        calibrator.frame("rgb", "optical")
+        np.testing.assert_allclose(
+            calibrator.rig.modality("lidar").extrinsics.matrix, np.linalg.inv(OPTICAL.matrix), atol=1e-9
+        )
+        remark = calibrator.camera_info("rgb", message)
+        assert remark == "its CameraInfo is in frame 'body', its images are in 'optical': that of the images counts."
+        np.testing.assert_allclose(
+            calibrator.rig.modality("lidar").extrinsics.matrix, np.linalg.inv(OPTICAL.matrix), atol=1e-9
+        )
+
+
+def test_a_frame_has_the_parent_that_was_published_last(calibrator: Calibrator) -> None:
+    """geometry2#370: as tf2, which keeps one parent per frame."""
+    calibrator.frame("rgb", "optical")
+    calibrator.frame("lidar", "lidar")
+    above = Extrinsics(translation_m=(0, 0, 1.3))
+    calibrator.transforms(SimpleNamespace(transforms=[stamped("optical", "lidar", above)]))
+    assert calibrator.rig.modality("lidar").extrinsics.translation_m == (0, 0, 1.3)
+    links = [
+        stamped("mast", "lidar", Extrinsics()),
+        stamped("optical", "mast", Extrinsics(translation_m=(0.5, 0, 2.3))),
+    ]
+    calibrator.transforms(SimpleNamespace(transforms=links))
+    np.testing.assert_allclose(calibrator.rig.modality("lidar").extrinsics.translation_m, (0.5, 0, 2.3))
 
 
 def test_a_camera_that_was_never_calibrated_is_named(rig: Rig, calibrator: Calibrator) -> None:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage
 
 from sartm_core.resources import resolve_config
@@ -90,10 +91,12 @@ def test_a_calibration_out_of_camera_info(host, start_with, feed, sim_rig) -> No
     expected = "depth: its calibration comes from ROS, and no CameraInfo arrived on /sim/depth/camera_info"
     assert expected in node.log()
     info = CameraInfo(height=256, width=320, k=[247.0, 0, 160, 0, 247, 128, 0, 0, 1])
-    for _ in range(3):
+    for _ in range(10):
         set_stamp(info, host.now())
         host.send("/sim/depth/camera_info", info)
         feed(3, *ALL)
+        if host.routing()["depth.state"] == "present":
+            break
     assert host.routing()["depth.state"] == "present"
     assert float(host.routing()["depth"]) > 0
 
@@ -124,3 +127,41 @@ def test_masks_have_the_reference_cameras_frame_before_it_has_sent_an_image(host
             break
     assert host.heard[MASKS], node.log()
     assert host.heard[MASKS][-1].header.frame_id == "front_camera"
+
+
+def test_camera_info_that_was_published_once_before_the_node(host, start_with, feed) -> None:
+    """ouster-ros#550: latched and never repeated; a volatile subscription would not get it."""
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = host.node.create_publisher(CameraInfo, "/sim/depth/camera_info", latched)
+    publisher.publish(CameraInfo(height=256, width=320, k=[247.0, 0, 160, 0, 247, 128, 0, 0, 1]))
+    start_with(
+        rgb={"intrinsics": {"fx": 247.0, "fy": 247.0, "cx": 160.0, "cy": 128.0}},
+        depth={
+            "calibration": "ros",
+            "extrinsics": {"translation_m": [0.05, 0, 0]},
+            "camera_info": "/sim/depth/camera_info",
+            "depth_from": "depth",
+        },
+    )
+    for _ in range(10):
+        feed(3, *ALL)
+        if host.heard["/perception/routing_weights"] and host.routing()["depth.state"] == "present":
+            break
+    assert host.routing()["depth.state"] == "present"
+
+
+def test_a_sensor_that_delivers_nothing_is_empty(host, node, feed, sim_rig, day_frame) -> None:
+    """A constant image arrives in time and decodes well: it is not a measurement."""
+    blank = np.full_like(day_frame.raw["thermal"], 29000)
+    for _ in range(40):
+        stamp = host.now()
+        for name, encoding in (("rgb", "rgb8"), ("depth", "16UC1")):
+            host.publish(sim_rig.modality(name).topic, day_frame.raw[name], encoding, stamp)
+        host.publish(sim_rig.modality("thermal").topic, blank, "mono16", stamp)
+        host.spin(0.2)
+        if "empty" in host.told("perception: input thermal"):
+            break
+    assert "empty" in host.told("perception: input thermal")
+    assert host.routing()["thermal.state"] == "empty"
+    assert float(host.routing()["thermal"]) == 0.0
+    assert "thermal: its measurement is empty and counts as absent: every pixel is 29000" in node.log()

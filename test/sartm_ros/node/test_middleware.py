@@ -1,10 +1,14 @@
+import os
 import random
 import shutil
 import socket
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from sartm_core.rig import load_rig
+from sartm_ros.node.diagnostics import explain_silence
 from sartm_ros.node.middleware import private_environment, shared_memory
 
 MB = 2**20
@@ -29,6 +33,7 @@ def test_segments_are_as_large_as_shared_memory_allows(
 )
 def test_a_users_profile_is_respected_and_older_ones_have_their_own_name(distribution: str, name: str) -> None:
     assert shared_memory({"FASTRTPS_DEFAULT_PROFILES_FILE": "/mine.xml"}, participants=1) == {}
+    assert shared_memory({"FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}, participants=1) == {}  # ours would replace it
     assert list(shared_memory({"ROS_DISTRO": distribution}, participants=1)) == [f"{name}_DEFAULT_PROFILES_FILE"]
 
 
@@ -46,3 +51,17 @@ def test_own_processes_discover_each_other_only(monkeypatch: pytest.MonkeyPatch)
     assert 1 <= int(environment["ROS_DOMAIN_ID"]) <= 101
     assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     assert "ROS_STATIC_PEERS" not in environment
+
+
+def test_a_driver_of_another_user_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its shared memory cannot be opened: nothing arrives, and Fast DDS does not say why."""
+    node = SimpleNamespace(
+        resolve_topic_name=lambda name: name,
+        get_publishers_info_by_topic=lambda topic: [SimpleNamespace(topic_type="sensor_msgs/msg/Image")],
+    )
+    rgb = load_rig("sim").modality("rgb")
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: [Path("/dev/shm/fastdds_0123")])
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert "set FASTDDS_BUILTIN_TRANSPORTS=UDPv4 for both" in explain_silence(node, rgb)
+    monkeypatch.setattr(os, "access", lambda path, mode: True)
+    assert "The sensor is silent, or its QoS is incompatible" in explain_silence(node, rgb)
