@@ -3,11 +3,14 @@
 Each anchor message is matched with the nearest message of every other stream within its tolerance. A message may be
 reused: a slow sensor appears in every set of a fast one. A set is emitted once all live streams have answered, or
 after `max_wait_s` with whatever has arrived. A stream silent for `stale_after_s` is no longer waited for. When the
-anchor itself falls silent, the next live stream takes over until the anchor returns. Time is passed in as an argument,
-on the clock of the stamps: the same code serves a live node, simulated time and clockless bag replay.
+anchor itself falls silent, the fastest live stream takes over until the anchor returns. Tolerances are set against the
+anchor, which may trigger the others; against a stand-in they are at least half a period of the slower of the two. Time
+is passed in as an argument, on the clock of the stamps: the same code serves a live node, simulated time and clockless
+bag replay.
 """
 
 import bisect
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +24,8 @@ SLOW_PERIODS = 2.5
 """A stream with a period longer than `stale_after_s` counts as silent after this many of its own periods."""
 YOUNG_NS = 2 * NS_PER_S
 """How long sets wait (up to max_wait each) for a stream that has sent only one or two messages."""
+HALF_PERIOD = 0.55
+"""The nearest stamp of a regular stream is at most half a period away; with jitter a little more."""
 RESET_AFTER_NS = NS_PER_S
 """A stamp this far behind its stream's newest one means that time jumped back (a looping bag)."""
 
@@ -31,7 +36,8 @@ class Stream:
 
     Attributes:
         name: modality name.
-        tolerance_s: largest difference between its stamp and the anchor's.
+        tolerance_s: largest difference between its stamp and the anchor's. While another stream stands in for the
+            anchor, it is at least half a period of the slower of the two.
         offset_s: added to its stamps to compensate a constant driver delay.
         required: no set is emitted without it.
         enabled: if False, its messages are refused and not waited for.
@@ -99,12 +105,16 @@ class _Queue:
         before = at == len(self.stamps) or (at > 0 and stamp_ns - self.stamps[at - 1] <= self.stamps[at] - stamp_ns)
         return at - 1 if before else at
 
-    def nearest(self, stamp_ns: int) -> int | None:
+    def nearest(self, stamp_ns: int, tolerance_ns: int) -> int | None:
         """Index of the message nearest to a stamp, within the tolerance."""
         at = self.closest(stamp_ns)
-        if at is None or abs(self.stamps[at] - stamp_ns) > self.stream.tolerance_s * NS_PER_S:
+        if at is None or abs(self.stamps[at] - stamp_ns) > tolerance_ns:
             return None
         return at
+
+    def period_ns(self) -> int | None:
+        """The smaller of the last two periods: a message may have been lost in the other. None before the second."""
+        return min(self.periods_ns, default=None)
 
     def never_matched(self) -> bool:
         return self.matched == self.matched_before
@@ -292,11 +302,12 @@ class Synchronizer:
         return is_new or self._live(queue, now_ns)
 
     def _choose_anchor(self, now_ns: int) -> None:
-        """The configured anchor while live; else the current one while live; else the next live stream."""
+        """The configured anchor while live; else the current one while live; else the fastest live stream."""
         first = self._queues[self._first_anchor]
         if first.last_arrival_ns is None and self._expected(first, now_ns):
             return
-        candidates = (self._first_anchor, self._anchor, *self._queues)
+        by_period = sorted(self._queues, key=lambda name: self._queues[name].period_ns() or math.inf)
+        candidates = (self._first_anchor, self._anchor, *by_period)
         chosen = next((name for name in candidates if self._live(self._queues[name], now_ns)), self._anchor)
         if chosen == self._anchor:
             return
@@ -324,7 +335,7 @@ class Synchronizer:
                 continue
             if queue.newest_ns is not None and queue.newest_ns >= stamp:
                 continue
-            if queue.nearest(stamp) is None or self._next_is_nearer(queue, stamp):
+            if queue.nearest(stamp, self._tolerance_ns(queue)) is None or self._next_is_nearer(queue, stamp):
                 return False
         return True
 
@@ -333,17 +344,25 @@ class Synchronizer:
         """Whether the next message of a stream that has not reached the stamp will be a better match, at its period."""
         if queue.newest_ns is None:
             return False
-        if not queue.periods_ns:
+        period_ns = queue.period_ns()
+        if period_ns is None:
             return queue.stamps[-1] in queue.used  # period unknown: avoid reusing a message
-        # The smaller of two periods is the true one: a message may have been lost in the other.
-        return abs(queue.newest_ns + min(queue.periods_ns) - stamp) < abs(queue.stamps[-1] - stamp)
+        return abs(queue.newest_ns + period_ns - stamp) < abs(queue.stamps[-1] - stamp)
+
+    def _tolerance_ns(self, queue: _Queue) -> int:
+        """Of the rig file, which is made for the configured anchor; wider while another stream stands in for it."""
+        own_ns = round(queue.stream.tolerance_s * NS_PER_S)
+        if self._anchor == self._first_anchor:
+            return own_ns
+        periods_ns = (queue.period_ns() or 0, self._queues[self._anchor].period_ns() or 0)
+        return max(own_ns, round(HALF_PERIOD * max(periods_ns)))
 
     def _take(self, stamp: int) -> None:
         """Queues the set at an anchor stamp for delivery."""
         for queue in self._queues.values():
             closest = queue.closest(stamp)
             queue.skew_ns = queue.skew_ns if closest is None else queue.stamps[closest] - stamp
-        matches = {name: queue.nearest(stamp) for name, queue in self._queues.items()}
+        matches = {name: queue.nearest(stamp, self._tolerance_ns(queue)) for name, queue in self._queues.items()}
         found = {name: index for name, index in matches.items() if index is not None}
         self._last_output_ns = stamp
         if any(queue.is_required() and name not in found for name, queue in self._queues.items()):
@@ -354,7 +373,7 @@ class Synchronizer:
             return
         messages = {name: self._queues[name].take(index) for name, index in found.items()}
         for queue in self._queues.values():
-            queue.drop_before(stamp - round(queue.stream.tolerance_s * NS_PER_S))
+            queue.drop_before(stamp - self._tolerance_ns(queue))
         self._counts["sets"] += 1
         self._counts["incomplete"] += len(messages) < len(self._queues)
         self._ready.append((stamp, messages))

@@ -352,6 +352,27 @@ def test_what_never_matched_counts_from_the_last_change() -> None:
     assert bench.sync.statistics()["streams"]["thermal"]["never_matched"] == 0
 
 
+@pytest.mark.parametrize("phase_ms", [0, 7, 16, 25])
+def test_a_dead_camera_costs_neither_rate_nor_a_healthy_sensor(phase_ms: int) -> None:
+    """RGB and depth share a trigger at 30 Hz (10 ms are allowed); thermal runs freely at 9 Hz, earlier in the rig.
+
+    When RGB dies depth leads, being the fastest, and thermal is in nearly every set: its stamps are up to half of its
+    period away, though the rig file's tolerance is for RGB.
+    """
+    streams = {"rgb": Stream("rgb", 0.02), "thermal": Stream("thermal", 0.03), "depth": Stream("depth", 0.01)}
+    bench = Bench(**streams)
+    arrivals = [(START + index * 1000 * MS // 30, name) for index in range(300) for name in ("rgb", "depth")]
+    arrivals += [(START + phase_ms * MS + index * 1000 * MS // 9, "thermal") for index in range(90)]
+    for stamp, name in sorted(arrivals):
+        if name != "rgb" or stamp < START + 3000 * MS:
+            bench.add(stamp, name)
+        bench.sync.tick(stamp)
+    after = [messages for stamp, messages in bench.sets if 4000 * MS <= stamp - START < 9000 * MS]
+    assert len(after) >= 148  # 5 s at 30 Hz
+    assert sum("depth" in messages for messages in after) == len(after)
+    assert sum("thermal" in messages for messages in after) >= 0.95 * len(after)
+
+
 def test_wrong_construction() -> None:
     with pytest.raises(ValueError, match="not one of the streams"):
         Synchronizer([Stream("rgb", 0.1)], "thermal", 0.1, 0.5, lambda *_: None)
