@@ -4,8 +4,8 @@
 
 VENV ?= .venv
 PYTHON ?= python3
-# A process for each core and one more, since tests of nodes mostly wait; at most four, each in a ROS domain of its own.
-WORKERS ?= $(shell n=$$(nproc); echo $$((n < 3 ? n + 1 : 4)))
+# A process for each core, at most four: those that start nodes have a ROS domain of their own each.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export PYTHON TORCH_INDEX
 

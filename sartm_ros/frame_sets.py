@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from sartm_core.kinds import EVENT_ARRAY, EVENT_PACKET, EventModality, Planes
+from sartm_core.kinds import EventModality, Planes
 from sartm_core.rig import Rig
 from sartm_core.sensing import encode_frame, reason_of
 from sartm_ros.decoding.event_streams import EventStream
@@ -56,9 +56,7 @@ class FrameSetProcessor:
         self._served = served
         self.stale_after_s = rig.synchronizer.stale_after_s if stale_after_s is None else stale_after_s
         self._event_streams = {
-            m.name: EventStream(m)
-            for m in rig.modalities
-            if isinstance(m, EventModality) and m.message in (EVENT_PACKET, EVENT_ARRAY)
+            m.name: EventStream(m) for m in rig.modalities if isinstance(m, EventModality) and m.delivers_packets
         }
         self._frame_ids: dict[str, str] = {}
         self._camera_frame_id = ""

@@ -41,6 +41,8 @@ class Stream:
         offset_s: added to its stamps to compensate a constant driver delay.
         required: no set is emitted without it.
         enabled: if False, its messages are refused and not waited for.
+        gathered: its messages are parts of measurements, such as packets of events: it stands in for the anchor only
+            when no other stream is live.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Stream:
     offset_s: float = 0.0
     required: bool = False
     enabled: bool = True
+    gathered: bool = False
 
 
 @dataclass(slots=True)
@@ -306,7 +309,10 @@ class Synchronizer:
         first = self._queues[self._first_anchor]
         if first.last_arrival_ns is None and self._expected(first, now_ns):
             return
-        by_period = sorted(self._queues, key=lambda name: self._queues[name].period_ns() or math.inf)
+        queues = self._queues
+        by_period = sorted(
+            queues, key=lambda name: (queues[name].stream.gathered, queues[name].period_ns() or math.inf)
+        )
         candidates = (self._first_anchor, self._anchor, *by_period)
         chosen = next((name for name in candidates if self._live(self._queues[name], now_ns)), self._anchor)
         if chosen == self._anchor:

@@ -76,6 +76,11 @@ class Stream(Checked):
         return self.points and self.message == POINT_CLOUD
 
     @property
+    def delivers_packets(self) -> bool:
+        """Whether messages are parts of a measurement: packets of events, gathered over a window."""
+        return self.message in (EVENT_PACKET, EVENT_ARRAY)
+
+    @property
     def eight_bit(self) -> bool:
         """Whether the planes are uint8 without loss; by default where the encoding is `image`."""
         return getattr(self, "encoding", "image") == "image"

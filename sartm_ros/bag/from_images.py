@@ -7,6 +7,7 @@ import cv2
 from numpy.typing import NDArray
 
 from sartm_core.errors import SartmError
+from sartm_core.files import natural_key
 from sartm_core.rig import Rig
 from sartm_ros.bag.types import bag_message
 from sartm_ros.bag.writer import BagWriter
@@ -18,16 +19,19 @@ FIRST_STAMP_NS = 1_000_000_000_000
 
 
 def find_images(source: str) -> list[Path]:
-    """The image files of a folder, or those that a pattern such as `night/*_ir.png` names; sorted by name.
+    """The image files of a folder, or those that a pattern such as `night/*_ir.png` names.
+
+    Sorted by name, numbers in it by their value: 2.png comes before 10.png.
 
     Raises:
         SartmError: there are none.
     """
     path = Path(source).expanduser()
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        files = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
     else:
-        files = sorted(path.parent.glob(path.name))
+        files = list(path.parent.glob(path.name))
+    files.sort(key=lambda file: natural_key(file.name))
     if not files:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise SartmError(f"{source}: no image files found. Give a folder of {kinds}, or a quoted pattern.")

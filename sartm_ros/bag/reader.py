@@ -1,12 +1,15 @@
 """Reads rosbag2 recordings, through `rosbags`; truncated ones, through `salvage`."""
 
+import heapq
+import itertools
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import yaml
 import zstandard
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
@@ -67,6 +70,7 @@ class Bag:
                 self.topics[name] = found if known is None else replace(known, count=known.count + found.count)
             if any(found.count for found in topics.values()):
                 spans.append(_span(source))
+        self._overlap = any(later[0] < earlier[1] for earlier, later in itertools.pairwise(spans))
         self.start_ns, self.end_ns = min((s for s, _ in spans), default=0), max((e for _, e in spans), default=0)
         definitions = [(found.message_type, found.definition) for found in self.topics.values()]
         self.typestore, remarks = typestore_of(definitions, given)
@@ -79,10 +83,14 @@ class Bag:
             topics: only these; by default all.
         """
         wanted = set(self.topics if topics is None else topics)
-        for source in self._sources:
-            found = source.messages(wanted) if isinstance(source, Salvaged) else self._intact(source, wanted)
-            for topic, time_ns, data in found:
-                yield Recorded(topic, time_ns, _decompressed(data))
+        found = [
+            source.messages(wanted) if isinstance(source, Salvaged) else self._intact(source, wanted)
+            for source in self._sources
+        ]
+        # Splits follow one another; several recorders of one drive overlap.
+        in_order = heapq.merge(*found, key=lambda entry: entry[1]) if self._overlap else itertools.chain(*found)
+        for topic, time_ns, data in in_order:
+            yield Recorded(topic, time_ns, _decompressed(data))
 
     def _intact(self, reader: Reader, wanted: set[str]) -> Iterator[tuple[str, int, bytes]]:
         chosen = [connection for connection in reader.connections if connection.topic in wanted]
@@ -181,27 +189,47 @@ def _storage_files(path: Path) -> list[Path]:
 
 
 def _open(path: Path, files: list[Path], scratch: Path) -> tuple[list[Reader | Salvaged], list[str]]:
+    """Opens each file by itself: what metadata.yaml says of spans and splits is often wrong (rosbag2#1413, #1619)."""
     reason = _why_unclean(path, files)
-    if reason is None and not any(is_suspicious(file) for file in files):
-        try:
-            return [_opened(_plain(path, scratch))], []
-        except Exception as error:  # the library raises whatever its parsers raise
-            reason = str(error)
     sources: list[Reader | Salvaged] = []
-    losses = [f"{path}: was not closed properly ({reason})."] if reason else []
+    losses: list[str] = []
     for file in files:
         plain = _plain(file, scratch)
         try:
             if _unmerged(file) or is_suspicious(plain):
                 raise SartmError("the library would overlook the missing part")
             sources.append(_opened(plain))
-        except Exception:
+        except Exception as error:  # the library raises whatever its parsers raise
+            reason = reason or (None if isinstance(error, SartmError) else str(error))
             salvaged = Salvaged(plain)
             losses += salvaged.losses
             sources.append(salvaged)
+    losses = (
+        ([f"{path}: was not closed properly ({reason})."] if reason else []) + _unlike_metadata(path, files) + losses
+    )
     if not any(_topics(source) for source in sources):
         raise SartmError(f"{path}: nothing in it can be read. {' '.join(losses)}")
     return sources, losses
+
+
+def _unlike_metadata(path: Path, files: list[Path]) -> list[str]:
+    """A line for each storage file that metadata.yaml names and that is not there, or the other way round."""
+    if not path.is_dir() or (named := _named_in_metadata(path)) is None:
+        return []
+    here = {file.name.removesuffix(COMPRESSED_SUFFIX) for file in files}
+    return [
+        *(f"{path.name}: metadata.yaml names {name}, which is missing." for name in sorted(named - here)),
+        *(f"{path.name}: {name} is read, though metadata.yaml does not name it." for name in sorted(here - named)),
+    ]
+
+
+def _named_in_metadata(path: Path) -> set[str] | None:
+    """The storage files' names without that of their compression; None where metadata.yaml cannot be understood."""
+    try:
+        described = yaml.safe_load((path / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+        return {PurePath(str(name)).name.removesuffix(COMPRESSED_SUFFIX) for name in described["relative_file_paths"]}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+        return None
 
 
 def _opened(path: Path) -> Reader:
@@ -234,14 +262,16 @@ def _decompressed(data: bytes) -> bytes:
 
 def _unmerged(file: Path) -> bool:
     """Whether messages are still in SQLite's write-ahead log, which rosbags does not read."""
-    log = file.with_name(f"{file.name}-wal")
-    return log.exists() and log.stat().st_size > 0
+    logs = [one.with_name(f"{one.name}-wal") for one in (file, file.resolve())]  # beside a link, or its target
+    return any(log.exists() and log.stat().st_size > 0 for log in logs)
 
 
 def _why_unclean(path: Path, files: list[Path]) -> str | None:
     """Signs that the recorder was not closed properly, which rosbags overlooks or cannot handle."""
     if path.is_dir() and not (path / "metadata.yaml").is_file():
         return "it has no metadata.yaml"
+    if path.is_dir() and _named_in_metadata(path) is None:
+        return "its metadata.yaml is damaged"
     unmerged = [file.name for file in files if _unmerged(file)]
     return f"{unmerged[0]}-wal was not merged" if unmerged else None
 

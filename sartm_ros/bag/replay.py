@@ -111,8 +111,10 @@ class Replay:
         self._faults_found: dict[str, Counter[str]] = {name: Counter() for name in rig.names}
         self._calibration = RecordedCalibration(bag, rig, self._count_fault)
         self._offsets_ns = {m.name: round(m.offset_s * NS_PER_S) for m in rig.modalities}
-        self._streams = [Stream(m.name, m.tolerance_s, m.offset_s, m.required) for m in rig.modalities]
-        truth = [Stream(TRUTH, options.truth_tolerance_s)] if options.truth_topic is not None else []
+        self._streams = [
+            Stream(m.name, m.tolerance_s, m.offset_s, m.required, gathered=m.delivers_packets) for m in rig.modalities
+        ]
+        truth = [Stream(TRUTH, options.truth_tolerance_s, gathered=True)] if options.truth_topic is not None else []
         waits = rig.synchronizer
         self._synchronizer = Synchronizer(
             [*self._streams, *truth], rig.reference, waits.max_wait_s, waits.stale_after_s, self._on_set

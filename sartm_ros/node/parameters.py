@@ -226,6 +226,7 @@ class Parameters:
                 offset_s=value(f"{modality.name}.offset_s"),
                 required=modality.required,
                 enabled=value(f"{modality.name}.enabled"),
+                gathered=modality.delivers_packets,
             )
             for modality in self._rig.modalities
         )

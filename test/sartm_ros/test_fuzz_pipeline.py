@@ -97,8 +97,10 @@ def test_a_broken_message_counts_as_absent(name: str, data: Any) -> None:
     assert alone.frames.broken == {}
     for modality in broken.frames.broken:
         assert modality in run(Pipeline(RIGS[name], Stub(RIGS[name])), {modality: messages[modality]}).frames.broken
-    for modality in healthy:
-        np.testing.assert_array_equal(broken.frames.planes[modality], alone.frames.planes[modality])
+    assert broken.frames.empty == alone.frames.empty
+    assert broken.frames.planes.keys() == alone.frames.planes.keys() == healthy.keys() - alone.frames.empty.keys()
+    for modality, planes in alone.frames.planes.items():
+        np.testing.assert_array_equal(broken.frames.planes[modality], planes)
 
 
 def test_broken_depth_breaks_nothing_but_depth() -> None:

@@ -373,6 +373,20 @@ def test_a_dead_camera_costs_neither_rate_nor_a_healthy_sensor(phase_ms: int) ->
     assert sum("thermal" in messages for messages in after) >= 0.95 * len(after)
 
 
+def test_packets_of_events_lead_only_when_nothing_else_is_left() -> None:
+    bench = Bench(event=Stream("event", 0.02, gathered=True))
+    arrivals = [(START + index * 10 * MS, "event") for index in range(500)]
+    arrivals += [(START + index * PERIOD, name) for index in range(30) for name in ("rgb", "thermal")]
+    for stamp, name in sorted(arrivals):
+        if name != "rgb" or stamp < START + 1000 * MS:
+            bench.add(stamp, name)
+        bench.sync.tick(stamp)
+    led = [stamp for stamp, _ in bench.sets if START + 1600 * MS < stamp < START + 2900 * MS]
+    assert np.diff(led).tolist() == [PERIOD] * (len(led) - 1)  # by thermal
+    alone = [stamp for stamp, _ in bench.sets if stamp > START + 4000 * MS]
+    assert np.diff(alone).tolist() == [10 * MS] * (len(alone) - 1)
+
+
 def test_wrong_construction() -> None:
     with pytest.raises(ValueError, match="not one of the streams"):
         Synchronizer([Stream("rgb", 0.1)], "thermal", 0.1, 0.5, lambda *_: None)

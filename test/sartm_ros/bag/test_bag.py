@@ -41,6 +41,23 @@ def test_a_bag_from_images_holds_their_pixels(images: Path) -> None:
     assert np.diff(times).tolist() == [250_000_000] * 2
 
 
+def test_files_are_paired_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    """openMVG#665: by letters 10.png would come before 2.png, and RGB and thermal would be of different instants."""
+    for index in (1, 2, 10, 11, 100):
+        cv2.imwrite(str(tmp_path / f"vi_{index}.png"), np.full((8, 8, 3), index, np.uint8))
+        cv2.imwrite(str(tmp_path / f"{index:04}_ir.png"), np.full((8, 8), index, np.uint16))
+    make_bag(
+        load_rig("rgbt"),
+        {"rgb": str(tmp_path / "vi_*.png"), "thermal": str(tmp_path / "*_ir.png")},
+        tmp_path / "bag",
+        2.0,
+    )
+    values: dict[str, list[int]] = {}
+    for topic, _, message in read_messages(tmp_path / "bag"):
+        values.setdefault(topic, []).append(int(raw_array(message).flat[0]))
+    assert list(values.values()) == [[1, 2, 10, 11, 100]] * 2
+
+
 def test_the_same_files_give_the_same_messages(images: Path) -> None:
     sources = {"rgb": str(images / "*_vi.png")}
     for name in ("one", "two"):

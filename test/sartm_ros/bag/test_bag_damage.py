@@ -377,9 +377,10 @@ class TestDamage:
         if not metadata:
             (folder / "metadata.yaml").unlink()
         found = read(folder)
-        assert found.messages == [message for part in parts for message in part if message not in gone]
+        left = [message for part in parts for message in part if message not in gone]
+        assert found.messages == sorted(left, key=lambda message: message.time_ns)
         assert f"x_{split}.mcap: the chunk at byte {begin} is damaged and skipped" in found.lost
-        assert f"{len(gone)} of {90 if metadata else 30} messages cannot be read" in found.lost
+        assert f"{len(gone)} of 30 messages cannot be read" in found.lost
 
     def test_the_first_chunk_says_which_topics_there_are(self, tmp_path: Path) -> None:
         layout = layout_of(whole_mcap())

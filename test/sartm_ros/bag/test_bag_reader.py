@@ -1,6 +1,8 @@
 """Recordings as they are found: whole, split, compressed, latched; what is no recording; and the writer."""
 
+import contextlib
 import errno
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -309,3 +311,57 @@ class TestWriter:
         with pytest.raises(SartmError, match="already exists and is not overwritten"):
             BagWriter(path, replace)
         assert storage_of(writer.folder).suffix == ".mcap", "what was recorded is kept"
+
+
+class TestWhatMetadataSay:
+    """metadata.yaml is believed in nothing that the messages say themselves."""
+
+    @pytest.mark.parametrize(("start_s", "seconds"), [(0, 5), (25, 5), (-400, 0), (0, 10**6)])
+    def test_a_span_of_one_split_or_of_nothing(self, tmp_path: Path, start_s: int, seconds: int) -> None:
+        """rosbag2#1413 (Humble: duration of one split), #841 (Galactic: start of the last one)."""
+        parts = [some_messages(50, first=50 * index) for index in range(3)]
+        write_splits(tmp_path / "bag", parts)
+        change_metadata(
+            tmp_path / "bag", starting_time={"nanoseconds_since_epoch": parts[0][0].time_ns + start_s * 10**9}
+        )
+        change_metadata(tmp_path / "bag", duration={"nanoseconds": seconds * 10**9})
+        with open_bag(tmp_path / "bag") as bag:
+            assert (bag.start_ns, bag.end_ns) == (parts[0][0].time_ns, parts[2][-1].time_ns)
+            assert bag.losses == []
+
+    def test_a_split_that_they_do_not_name_is_read(self, tmp_path: Path) -> None:
+        """rosbag2#1619: the recorder had ended before it wrote the last names."""
+        parts = [some_messages(4, first=4 * index) for index in range(3)]
+        write_splits(tmp_path / "bag", parts)
+        change_metadata(tmp_path / "bag", relative_file_paths=["x_0.mcap", "gone.mcap"])
+        found = read(tmp_path / "bag")
+        assert found.messages == [message for part in parts for message in part]
+        assert found.losses == [
+            "bag: metadata.yaml names gone.mcap, which is missing.",
+            "bag: x_1.mcap is read, though metadata.yaml does not name it.",
+            "bag: x_2.mcap is read, though metadata.yaml does not name it.",
+        ]
+
+    def test_two_recorders_of_one_drive_are_merged_by_time(self, tmp_path: Path) -> None:
+        messages = some_messages(60)
+        write_splits(tmp_path / "bag", [messages[::2], messages[1::2]])
+        assert read(tmp_path / "bag").messages == messages
+
+    def test_a_link_to_a_database_whose_log_lies_beside_its_target(self, tmp_path: Path) -> None:
+        """rosbag2#485: messages that are still in SQLite's log."""
+        folder = write_folder(tmp_path / "there", some_messages(4), StoragePlugin.SQLITE3)
+        file = next(folder.glob("*.db3"))
+        with contextlib.closing(sqlite3.connect(file)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("INSERT INTO messages SELECT NULL, topic_id, timestamp + 1000000000, data FROM messages")
+            database.commit()
+            (tmp_path / "linked").mkdir()
+            (tmp_path / "linked" / "x.db3").symlink_to(file)
+            assert len(read(tmp_path / "linked").messages) == 8
+
+
+def change_metadata(folder: Path, **fields: object) -> None:
+    path = folder / "metadata.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["rosbag2_bagfile_information"] |= fields
+    path.write_text(yaml.safe_dump(content))

@@ -66,7 +66,7 @@ def test_a_set_becomes_a_mask_with_everything_beside_it(
     assert [entry["name"] for entry in labels["classes"]] == list(sim_rig.class_names)
     diagnostics = host.diagnostics()
     assert float(diagnostics["perception: input rgb"]["frame_rate_msg"]) == pytest.approx(10, abs=4)
-    assert int(diagnostics["perception: pipeline"]["masks"]) == len(host.heard[MASKS])
+    assert host.until(lambda: int(host.diagnostics()["perception: pipeline"]["masks"]) == len(host.heard[MASKS]), 5)
     assert float(diagnostics["perception: pipeline"]["stamp_to_mask_ms_p50"]) > 0
 
 
@@ -74,8 +74,12 @@ def test_the_camera_dies_and_masks_go_on(host, node, feed) -> None:
     feed(5, "rgb", "thermal", "depth")
     feed(1, "thermal", "depth")
     masks_before = len(host.heard[MASKS])
-    without = feed(12, "thermal", "depth")
-    host.spin(0.5)
+    without: list[int] = []
+    for _ in range(10):  # on a busy machine the newest sets replace the others
+        without += feed(12, "thermal", "depth")
+        host.spin(0.5)
+        if len(host.heard[MASKS]) > masks_before + 3:
+            break
     assert len(host.heard[MASKS]) > masks_before + 3, node.log()
     assert stamp_ns(host.heard[MASKS][-1]) in without
     routing = host.routing()

@@ -63,7 +63,10 @@ def test_stamps_that_never_match_are_explained_and_fixed_live(host, node, feed) 
     assert suggestion == pytest.approx(0.4, abs=0.11)  # to the nearest frame
     assert float(host.routing()["thermal"]) == 0.0
     assert host.set_parameter("thermal.offset_s", 0.4).successful
-    feed(8, *ALL, shift_ns=early)
+    for _ in range(10):
+        feed(8, *ALL, shift_ns=early)
+        if float(host.routing()["thermal"]) > 0:
+            break
     assert float(host.routing()["thermal"]) > 0
 
 
