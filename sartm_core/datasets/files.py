@@ -74,19 +74,25 @@ def eight_bit(image: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray(image if image.dtype == np.uint8 else np.round(image / 257.0), np.uint8)
 
 
-def class_ids(path: Path, stored: NDArray[Any], classes: int, shift: int = 0) -> NDArray[np.uint8]:
-    """Converts stored label values to class ids.
+def class_ids(path: Path | str, stored: NDArray[Any], classes: int, shift: int = 0) -> NDArray[np.uint8]:
+    """Converts stored label values to class ids: of a file, or of a topic.
 
     Args:
         path: named in errors.
-        stored: [H, W] of the file.
+        stored: integers [H, W], or [H, W, 3 or 4] with equal channels (and alpha).
         classes: number of classes.
         shift: stored value of the first class: 1 where 0 means unlabelled. 255 is always unlabelled.
 
     Raises:
-        SartmError: a value that is neither a class nor unlabelled; names it and how many pixels have it.
+        SartmError: colours; a value that is neither a class nor unlabelled: names it and how many pixels have it.
     """
-    values = stored.astype(np.int32)
+    is_colour = stored.ndim == 3 and bool((stored[..., :3] != stored[..., :1]).any())
+    if is_colour or not np.issubdtype(stored.dtype, np.integer):
+        raise SartmError(
+            f"{path}: expected class ids (8 bit, one channel), got "
+            f"{'colours' if is_colour else stored.dtype}. Labels of a palette or in colours: sartm data import-labels."
+        )
+    values = first_channel(stored).astype(np.int32)
     ids = np.where((values == UNLABELLED) | (values < shift), UNLABELLED, values - shift)
     wrong = (ids >= classes) & (ids != UNLABELLED)
     if wrong.any():

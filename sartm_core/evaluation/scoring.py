@@ -22,6 +22,7 @@ from sartm_core.evaluation.variations import PROTOCOLS, variations
 from sartm_core.files import natural_key
 from sartm_core.rig import Rig
 from sartm_core.segmentation import UNLABELLED
+from sartm_core.sensing.registration import OTHER_ASPECT
 
 SHOWN_FRAMES = 3
 """Best and worst ones that the report shows."""
@@ -65,9 +66,14 @@ class Scoring:
         return Tally(len(self._rig.classes), len(self._segmenter.bundle.rig.names))
 
     def add(self, sample: LabelledSet) -> None:
-        """Segments a sample once per variation; one without a labelled pixel counts for nothing."""
+        """Segments a sample once per variation; one without a labelled pixel counts for nothing.
+
+        Raises:
+            SartmError: the labels are of another view than the reference's image, as its aspect tells.
+        """
         if (sample.truth == UNLABELLED).all():
             return
+        self._check_view(sample)
         for number, way in enumerate(self._ways):
             # The noise of a sample is a function of the sample alone, whichever process meets it.
             shown = way.change(sample.planes, np.random.default_rng([number, *sample.id.encode()]))
@@ -80,6 +86,18 @@ class Scoring:
             self._tallies[way.group, way.name].add(mask, sample.truth, answer.confidence, answer.routing)
             if way.group == "clean":
                 self._add_clean(sample, mask, answer.confidence, answer.routing)
+
+    def _check_view(self, sample: LabelledSet) -> None:
+        image = sample.images.get(self._rig.reference)
+        if image is None:
+            return
+        (height, width), (wanted_height, wanted_width) = sample.truth.shape, image.shape[:2]
+        if abs(width * wanted_height / (height * wanted_width) - 1) > OTHER_ASPECT:
+            raise SartmError(
+                f"{sample.id}: its labels are {height}x{width} (height x width), the image of '{self._rig.reference}' "
+                f"{wanted_height}x{wanted_width}: cropped or rotated labels do not belong to it. Export them from the "
+                "image as it is."
+            )
 
     def _add_clean(self, sample: LabelledSet, mask: Any, confidence: Any, routing: Any) -> None:
         alone = self._tally()

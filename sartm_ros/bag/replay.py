@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sartm_core.datasets.files import class_ids
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig
 from sartm_core.sensing import reason_of
@@ -295,12 +296,7 @@ class Replay:
     def _truth(self, message: Recorded | None) -> NDArray[np.uint8] | None:
         if message is None:
             return None
-        ids = raw_array(self.bag.deserialize(message))
-        if ids.ndim != 2 or ids.dtype != np.uint8:
-            raise SartmError(
-                f"{message.topic}: the truth is expected as mono8 class ids, got {ids.dtype} of shape {ids.shape}."
-            )
-        return ids
+        return class_ids(message.topic, raw_array(self.bag.deserialize(message)), len(self.rig.classes))
 
     def _stamp_of(self, message: Recorded) -> int:
         stamp, _ = header_of(message.data)  # fails on a damaged one, whichever stamp is used

@@ -120,7 +120,7 @@ class Calibrator:
         self._connect()
 
     def _connect(self) -> None:
-        frames = self._info_frames | self._frames
+        frames = self._info_frames | {name: frame for name, frame in self._frames.items() if frame}
         origin = frames.get(self.rig.reference)
         for name in self._wants_extrinsics:
             if origin is not None and name in frames:

@@ -15,6 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 from sartm_core.cli import app
+from sartm_core.datasets.dataset import read_frame
 from sartm_core.datasets.layouts import open_data
 from sartm_core.deploy import load_segmenter
 from sartm_core.errors import SartmError
@@ -22,9 +23,9 @@ from sartm_core.evaluation.class_map import ClassMap, load_class_map
 from sartm_core.evaluation.course import draw_course
 from sartm_core.evaluation.evaluate import evaluate
 from sartm_core.evaluation.feature_pictures import Features, labelled, prototype_similarity
-from sartm_core.evaluation.outcome import Instant, Moment
+from sartm_core.evaluation.outcome import Instant, LabelledSet, Moment
 from sartm_core.evaluation.results import as_csv, as_dict
-from sartm_core.evaluation.scoring import common_modalities
+from sartm_core.evaluation.scoring import Scoring, common_modalities
 from sartm_core.evaluation.tally import Tally
 from sartm_core.evaluation.variations import variations
 from sartm_core.rig import load_rig
@@ -211,6 +212,21 @@ def test_the_best_and_the_worst_frames_are_known(oracle: Oracle, frame_folder: P
     scores = evaluate(half, data, "test").frame_scores
     assert scores[-1][0] == spoilt.id
     assert scores[0][1] == 1.0
+
+
+def test_labels_of_another_view_are_refused(oracle: Oracle, frame_folder: Path) -> None:
+    """cvat#1059: labels that a tool rotated, as the image's EXIF tag says, or cropped; stretched they would be scored."""
+    data = open_data(frame_folder)
+    frame = data.frames("test")[0]
+    read, truth = read_frame(data, frame), data.truth(frame)
+    scoring = Scoring(oracle, data.rig)
+    for wrong in (np.ascontiguousarray(truth.T), truth[:, 20:]):
+        height, width = wrong.shape
+        with pytest.raises(
+            SartmError, match=rf"{frame.id}: its labels are {height}x{width} .* 'rgb' 256x320: cropped or"
+        ):
+            scoring.add(LabelledSet(frame.id, read.images, read.planes, wrong))
+    scoring.add(LabelledSet(frame.id, read.images, read.planes, truth))
 
 
 def test_modalities_that_differ_are_not_used() -> None:

@@ -358,7 +358,10 @@ class TestEvaluate:
         for more, expected in (
             ([], "labels: expected either a topic (--truth-topic) or a folder (--labels)"),
             (["--truth-topic", "/nosuch"], "has no topic /nosuch"),
-            (["--truth-topic", "/sim/rgb/image"], "the truth is expected as mono8 class ids"),
+            (
+                ["--truth-topic", "/sim/rgb/image"],
+                "/sim/rgb/image: expected class ids (8 bit, one channel), got colours",
+            ),
             (["--labels", str(tmp_path)], "holds no labels: expected PNG files of class ids whose names are stamps"),
             (["--truth-topic", "/sim/truth", "--protocol", "nonsense"], "protocol 'nonsense' is unknown"),
         ):
