@@ -215,7 +215,7 @@ def test_the_best_and_the_worst_frames_are_known(oracle: Oracle, frame_folder: P
 
 
 def test_labels_of_another_view_are_refused(oracle: Oracle, frame_folder: Path) -> None:
-    """cvat#1059: labels that a tool rotated, as the image's EXIF tag says, or cropped; stretched they would be scored."""
+    """cvat#1059: labels that a tool rotated (EXIF) or cropped; stretched they would be scored."""
     data = open_data(frame_folder)
     frame = data.frames("test")[0]
     read, truth = read_frame(data, frame), data.truth(frame)
