@@ -29,7 +29,13 @@ def frame_id(rig: Rig, name: str) -> str:
 
 
 def sensor_messages(
-    make: MessageFactory, rig: Rig, modality: Modality, raw: NDArray[Any], stamp_ns: int, drive_start_ns: int
+    make: MessageFactory,
+    rig: Rig,
+    modality: Modality,
+    raw: NDArray[Any],
+    stamp_ns: int,
+    drive_start_ns: int,
+    sent: int = 0,
 ) -> list[tuple[int, Any]]:
     """The messages a driver would publish for one measurement, as (stamp, message).
 
@@ -39,13 +45,14 @@ def sensor_messages(
         raw: of `SimulatedFrame.raw`.
         stamp_ns: of the measurement.
         drive_start_ns: the stamp at which the drive began: zero on the events' clock.
+        sent: packets that this sensor has sent before; they are counted in `seq`.
     """
     frame = frame_id(rig, modality.name)
     if modality.kind == "lidar":
         fields = cloud_fields(raw, lambda **field: make("sensor_msgs/msg/PointField", **field))
         return [(stamp_ns, make(POINT_CLOUD, header=header(make, stamp_ns, frame), **fields))]
     if modality.kind == "event":
-        return _event_packets(make, modality, raw, drive_start_ns, frame)
+        return _event_packets(make, modality, raw, drive_start_ns, frame, sent)
     if modality.kind == "depth":
         encoding = "16UC1" if raw.dtype == np.uint16 else "32FC1"
     else:
@@ -54,9 +61,9 @@ def sensor_messages(
 
 
 def _event_packets(
-    make: MessageFactory, modality: Modality, events: NDArray[Any], drive_start_ns: int, frame: str
+    make: MessageFactory, modality: Modality, events: NDArray[Any], drive_start_ns: int, frame: str, sent: int
 ) -> list[tuple[int, Any]]:
-    packets = []
+    packets: list[tuple[int, Any]] = []
     slots = events["t"] // round(EVENT_PACKET_S * 1e6)
     for part in np.split(events, np.flatnonzero(np.diff(slots)) + 1):
         if not len(part):
@@ -67,7 +74,7 @@ def _event_packets(
             header=header(make, stamp, frame),
             height=modality.size[0],
             width=modality.size[1],
-            seq=int(slots[0]),
+            seq=sent + len(packets),
             time_base=drive_start_ns,
             encoding="evt3",
             is_bigendian=False,

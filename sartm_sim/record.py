@@ -1,5 +1,6 @@
 """`sartm sim record`: a scenario of the simulated rig as a rosbag2 recording, without ROS or a clock."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +67,7 @@ class _Drive:
     def __init__(self, simulated: SimulatedRig, scenario: Scenario, rate_hz: float) -> None:
         self._simulated, self._scenario, self._rate_hz = simulated, scenario, rate_hz
         self._phase: int | None = None
+        self._sent: Counter[str] = Counter()
 
     def write_instant(self, writer: BagWriter, index: int) -> None:
         # The drive begins one period late: the first events need a preceding frame.
@@ -94,8 +96,10 @@ class _Drive:
                     modality.camera_info, stamp, camera_info(bag_message, intrinsics, modality.size, stamped)
                 )
             raw = frame.raw[modality.name]
-            for at, message in sensor_messages(bag_message, rig, modality, raw, stamp, START_NS):
+            sent = self._sent[modality.name]
+            for at, message in sensor_messages(bag_message, rig, modality, raw, stamp, START_NS, sent):
                 writer.write_message(modality.topic, at, message)
+                self._sent[modality.name] += 1
 
 
 def _declare(writer: BagWriter, rig: Rig) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
@@ -82,6 +83,7 @@ class SimulatorNode(Node):
         self._reference = rig.reference
         self._publish_transforms()
         self._frame = 0
+        self._sent: Counter[str] = Counter()
         self._phase_index: int | None = None
         self.finished = False
 
@@ -127,10 +129,10 @@ class SimulatorNode(Node):
                 continue
             self._publish_camera_info(modality, stamp)
             drive_start_ns = stamp - round(time_s * 1e9)
-            for _, message in sensor_messages(
-                live_message, rig, modality, frame.raw[modality.name], stamp, drive_start_ns
-            ):
+            raw, sent = frame.raw[modality.name], self._sent[modality.name]
+            for _, message in sensor_messages(live_message, rig, modality, raw, stamp, drive_start_ns, sent):
                 self._sensors[modality.name].publish(message)
+                self._sent[modality.name] += 1
         self._frame += 1
 
     def _publish_camera_info(self, modality: Modality, stamp: int) -> None:

@@ -9,6 +9,7 @@ from sartm_core.errors import SartmError
 from sartm_core.rig import Rig, load_rig
 from sartm_core.segmentation import Segmentation
 from sartm_core.sensing import encode
+from sartm_core.sensing.events import Evt3Decoder
 from sartm_ros.bag.types import bag_message
 from sartm_ros.decoding.images import image_fields, stamp_ns
 from sartm_ros.decoding.point_clouds import cloud_fields
@@ -76,6 +77,19 @@ def test_a_modalitys_offset_shifts_its_window_of_events(rig: Rig, captured) -> N
     pipeline.run(stamp + late_ns, {"event": packets[-1][1]}, offsets_s={"event": 5.0})
     wanted = encode(rig.modality("event"), simulated.registered(frame)["event"], rig.dtype)
     assert np.array_equal(segmenter.planes["event"], wanted)
+
+
+def test_packets_of_events_are_counted_even_from_before_the_drive(rig: Rig, captured) -> None:
+    """The first events of a live drive are of the time before it; `seq` is unsigned and counts packets."""
+    _, frame = captured
+    events = frame.raw["event"].copy()
+    events["t"] -= events["t"][-1]
+    first = sensor_messages(bag_message, rig, rig.modality("event"), events, START_NS, START_NS)
+    then = sensor_messages(bag_message, rig, rig.modality("event"), events, START_NS, START_NS, sent=len(first))
+    assert len(first) > 1
+    assert [message.seq for _, message in first + then] == list(range(2 * len(first)))
+    decoder = Evt3Decoder()
+    assert sum(len(decoder.decode(message.events)) for _, message in first) == len(events)
 
 
 def test_a_cloud_without_coordinates_counts_as_absent_and_is_named(rig: Rig, captured) -> None:
