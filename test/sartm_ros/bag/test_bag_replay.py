@@ -38,7 +38,9 @@ def small_rig(**thermal: Any) -> Rig:
             "rgb": {"kind": "rgb", "size": [6, 8], "topic": "/rgb"},
             "thermal": {"kind": "thermal", "size": [6, 8], "topic": "/thermal", "tolerance_s": 0.02, **thermal},
         },
-        "classes": [{"name": "road", "color": [1, 2, 3]}],
+        "classes": [
+            {"name": f"class {index}", "color": [index, 2, 3]} for index in range(200)
+        ],  # pixels serve as labels
     }
     return check(content, Rig, "test")
 
