@@ -18,8 +18,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     def is_live(item: pytest.Item) -> bool:
         return "middleware" in getattr(item, "fixturenames", ()) or item.path.name == "test_demo.py"
 
-    for item in filter(is_live, items):
-        item.add_marker(pytest.mark.slow)
+    for item in items:
+        if is_live(item) or "drive" in getattr(item, "fixturenames", ()):  # the recording takes seconds to make
+            item.add_marker(pytest.mark.slow)
     items.sort(key=is_live, reverse=True)
     if "soak" in (config.getoption("-m") or ""):
         return

@@ -26,6 +26,8 @@ from hypothesis import strategies as st
 from sartm_core.rig import Rig
 from sartm_ros.pipeline import Pipeline
 
+pytestmark = pytest.mark.slow
+
 SOAK_MESSAGES = 100_000
 
 CAMERA = {"intrinsics": {"fx": 25.0, "fy": 25.0, "cx": 16.0, "cy": 12.0}}

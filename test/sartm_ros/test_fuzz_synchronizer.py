@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from sartm_ros.synchronizer import QUEUE_LENGTH, Stream, Synchronizer
 
+pytestmark = pytest.mark.slow
+
 MS = 1_000_000
 START = 1_000_000 * MS
 TICK = 20 * MS

@@ -21,6 +21,8 @@ from typing import Any
 import fake_tensorrt as fake
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]
 ENGINE, SEGMENTER = (REPOSITORY / "sartm_core" / "deploy" / name for name in ("engine.py", "tensorrt_segmenter.py"))

@@ -17,6 +17,8 @@ from sartm_core.rig import load_rig
 from sartm_sim.simulation import CONDITIONS, SimulatedRig
 from sartm_sim.simulation.rig import resized
 
+pytestmark = pytest.mark.slow
+
 SMOKE = Path(__file__).parents[3] / "training" / "recipes" / "smoke.yaml"
 
 

@@ -28,6 +28,8 @@ from sartm_ros.decoding.images import header, image_message, raw_array
 from sartm_sim.simulation import CONDITIONS, SimulatedRig
 from sartm_sim.simulation.rig import resized
 
+pytestmark = pytest.mark.slow
+
 CAMERA = (301, 470)
 STEP_NS, START_NS = 200_000_000, 1_700_000_000_000_000_000
 ENCODINGS = {"rgb": "rgb8", "thermal": "mono16", "depth": "16UC1"}

@@ -15,6 +15,8 @@ from sartm_core.rig import Rig
 from sartm_ros.decoding.calibration import Calibrator
 from sartm_ros.pipeline import Pipeline
 
+pytestmark = pytest.mark.slow
+
 FROM_ROS = {"calibration": "ros", "camera_info": "/info"}
 UNCALIBRATED = small_rig({
     "rgb": {"kind": "rgb", **FROM_ROS},

@@ -40,6 +40,8 @@ from sartm_ros.decoding.event_streams import EventStream
 from sartm_ros.decoding.images import raw_array
 from sartm_ros.decoding.point_clouds import cloud_points
 
+pytestmark = pytest.mark.slow
+
 # Images
 
 
