@@ -120,10 +120,8 @@ class Model:
         raws = {name: _array(name, raw) for name, raw in frame.items()}
         encoded = encode_frame(self.rig, raws, dtype=bundle_rig.dtype)
         check_same_view(self.rig, {name: raw for name, raw in raws.items() if name in encoded.planes})
-        planes, faults = (
-            encoded.measured,
-            {**encoded.faults, **{name: f"{name}: {reason}." for name, reason in encoded.empty.items()}},
-        )
+        planes = encoded.measured
+        faults = encoded.faults | {name: f"{name}: {reason}." for name, reason in encoded.empty.items()}
         if faults and not (skip_broken and planes):
             raise SartmError(" ".join(faults.values()))
         reference = self.rig.reference

@@ -46,8 +46,10 @@ class DepthModality(Camera):
 
     def emptiness(self, raw: NDArray[Any], image: NDArray[Any], planes: Planes) -> str | None:
         """Without a range that counts, as with a wrong unit."""
-        if self.encoding == "image" or planes[0].any():
-            return super().emptiness(raw, image, planes) if self.encoding == "image" else None
+        if self.encoding == "image":
+            return super().emptiness(raw, image, planes)
+        if planes[0].any():
+            return None
         readings = self._metres(raw)
         readings = readings[np.isfinite(readings) & (readings > 0)]
         found = (

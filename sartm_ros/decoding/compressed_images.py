@@ -65,8 +65,9 @@ def _colours(image: NDArray[Any], form: str, data: bytes) -> NDArray[Any]:
     if image.ndim == 2:
         # A mosaic that was compressed as it is; one that was converted before says to what: `jpeg compressed mono8`.
         bayer = bayer_pattern(source)
-        is_mosaic = bayer is not None and compression.split()[-1:] in (["compressed"], [source], [])
-        return eight_bits(demosaic(image, bayer[0])) if bayer is not None and is_mosaic else image
+        if bayer is None or compression.split()[-1:] not in (["compressed"], [source], []):
+            return image
+        return eight_bits(demosaic(image, bayer[0]))
     # TIFF alone is written without a conversion to blue, green, red.
     if data.startswith(_TIFF_BEGIN) and source.startswith("rgb"):
         return np.ascontiguousarray(image[..., :3])
