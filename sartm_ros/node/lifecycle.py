@@ -162,6 +162,7 @@ def run(node: PerceptionNode) -> None:
             executor.spin_once(timeout_sec=0.1)
     finally:
         node.stop()
+        node.destroy_node()
 
 
 if __name__ == "__main__":

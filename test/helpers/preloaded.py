@@ -4,6 +4,7 @@ An interpreter of its own takes four seconds of CPU time for its imports, and mo
 does not show is the end of the interpreter, and what a module imports: tests of these start a `subprocess.Popen`.
 """
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -60,4 +61,7 @@ def _run(arguments: list[str], environment: dict[str, str], log: Path) -> None:
         os.dup2(stream.fileno(), 2)
     sys.argv = arguments
     sys.path.insert(0, os.getcwd())
-    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    finally:
+        gc.collect()  # a fork ends without the interpreter's own end, which would free the shared memory of DDS
