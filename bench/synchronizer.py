@@ -12,7 +12,8 @@ from builtin_interfaces.msg import Time
 from rich.console import Console
 from rich.table import Table
 
-from sartm_ros.synchronizer import Stream, Synchronizer
+from sartm_ros.streams import Stream
+from sartm_ros.synchronizer import Synchronizer
 
 NAMES = ("rgb", "thermal", "depth", "lidar")
 SLOP_S, QUEUE = 0.05, 30

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sartm_ros.synchronizer import Stream
+from sartm_ros.streams import RECENT, Stream
 
 NO_STAMP = "its messages have no time stamp (0) and are refused. Let the driver stamp them."
 
@@ -15,10 +15,38 @@ def explain_mismatch(counts: dict[str, Any], stream: Stream, anchor: str) -> str
     skew_ms = counts["skew_ms"]
     if counts["never_matched"] < MESSAGES_TO_JUDGE or skew_ms is None:
         return None
+    if counts["late_ms"] is not None:
+        return f"{counts['never_matched']} messages received, none matched: {_late(counts['late_ms'])}"
     side = "after" if skew_ms > 0 else "before"
     offset_s = stream.offset_s - skew_ms / 1e3
     return (
         f"{counts['never_matched']} messages received, none matched: its nearest stamps are {abs(skew_ms) / 1e3:.3f} s "
         f"{side} those of {anchor}, its tolerance is {stream.tolerance_s:g} s. Synchronise the clocks; for a "
         f"constant delay set {stream.name}.offset_s: {offset_s:.3f}."
+    )
+
+
+def explain_missing(counts: dict[str, Any], stream: Stream, anchor: str) -> str | None:
+    """Why a stream that sends messages is missing from most of the last sets; None if it is not.
+
+    Args:
+        counts: of the stream, see `Synchronizer.statistics`.
+        stream: its settings.
+        anchor: the stream whose stamps the sets carry.
+    """
+    if 2 * counts["missed"] <= RECENT or counts["never_matched"]:
+        return None
+    missing = f"{counts['missed']} of the last {RECENT} sets lack it, though it sends: "
+    if counts["late_ms"] is not None:
+        return missing + _late(counts["late_ms"])
+    return missing + (
+        f"no message of it lies within its tolerance of {stream.tolerance_s:g} s from those of {anchor}. If it is "
+        f"slower than {anchor} and older measurements may be used, raise {stream.name}.tolerance_s."
+    )
+
+
+def _late(late_ms: float) -> str:
+    return (
+        f"its messages arrive {late_ms / 1e3:.3f} s after the sets that they belong to. Its stamps are right; the "
+        "way is slow. Raise max_wait_s by as much, or relieve its driver, the network or this machine."
     )

@@ -11,7 +11,8 @@ from typing import Any
 from builtin_interfaces.msg import Time
 
 from sartm_core.errors import SartmError
-from sartm_ros.synchronizer import NS_PER_S, OnSet, Stream
+from sartm_ros.streams import NS_PER_S, Stream
+from sartm_ros.synchronizer import OnSet
 
 QUEUE_LENGTH = 10
 
@@ -100,6 +101,8 @@ class FilterSynchronizer:
                 "received": self._received[name],
                 "matched": self._matched[name],
                 "skew_ms": None,
+                "late_ms": None,
+                "missed": 0,
                 "never_matched": 0,
             }
             for name in self._streams

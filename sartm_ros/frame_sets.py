@@ -97,6 +97,10 @@ class FrameSetProcessor:
         self._undecodable_ns.pop(name, None)
         return is_matched
 
+    def lost(self) -> dict[str, int]:
+        """Of each modality whose packets are numbered, how many never came."""
+        return {name: stream.lost for name, stream in self._event_streams.items()}
+
     def undecodable(self, now_ns: int) -> set[str]:
         """Modalities whose latest messages could not be decoded; the synchroniser never sees them."""
         silent_ns = round(self.stale_after_s * 1e9)
@@ -129,7 +133,7 @@ class FrameSetProcessor:
         for name, message in messages.items():
             try:
                 own_stamp = stamp_ns - round((offsets_s or {}).get(name, 0.0) * 1e9)
-                raws[name] = self._measurement(name, load(message), own_stamp)
+                raws[name] = self._measurement(name, message, own_stamp, load)
             except Exception as error:  # whatever the message holds, it costs this modality only
                 broken[name] = reason_of(error)
         encoded = encode_frame(self.rig, raws, dtype=self._served.dtype, change=change)
@@ -151,10 +155,11 @@ class FrameSetProcessor:
             states=states,
         )
 
-    def _measurement(self, name: str, message: Any, stamp_ns: int) -> NDArray[Any]:
-        """Events of a window, points [N, 4] of a cloud, pixels of an image."""
+    def _measurement(self, name: str, message: Any, stamp_ns: int, load: Callable[[Any], Any]) -> NDArray[Any]:
+        """Counts of a window's events, points [N, 4] of a cloud, pixels of an image."""
         if name in self._event_streams:
             return self._event_streams[name].until(stamp_ns)
+        message = load(message)
         return cloud_points(message) if hasattr(message, "point_step") else raw_array(message)
 
     def _frame_id(self, names: Collection[str]) -> str:

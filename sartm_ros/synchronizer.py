@@ -13,13 +13,11 @@ import bisect
 import math
 import threading
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 
-NS_PER_S = 1_000_000_000
-QUEUE_LENGTH = 30
-"""Messages kept per stream; one second at 30 Hz."""
+from sartm_ros.streams import NS_PER_S, QUEUE_LENGTH, RECENT, Stream, StreamQueue
+
 SLOW_PERIODS = 2.5
 """A stream with a period longer than `stale_after_s` counts as silent after this many of its own periods."""
 YOUNG_NS = 2 * NS_PER_S
@@ -29,110 +27,15 @@ HALF_PERIOD = 0.55
 RESET_AFTER_NS = NS_PER_S
 """A stamp this far behind its stream's newest one means that time jumped back (a looping bag)."""
 
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """One input.
-
-    Attributes:
-        name: modality name.
-        tolerance_s: largest difference between its stamp and the anchor's. While another stream stands in for the
-            anchor, it is at least half a period of the slower of the two.
-        offset_s: added to its stamps to compensate a constant driver delay.
-        required: no set is emitted without it.
-        enabled: if False, its messages are refused and not waited for.
-        gathered: its messages are parts of measurements, such as packets of events: it stands in for the anchor only
-            when no other stream is live.
-    """
-
-    name: str
-    tolerance_s: float
-    offset_s: float = 0.0
-    required: bool = False
-    enabled: bool = True
-    gathered: bool = False
-
-
-@dataclass(slots=True)
-class _Queue:
-    """One stream's messages, sorted by stamp, and its counters.
-
-    The last emitted message is kept: it may be the nearest for the next set, too.
-    """
-
-    stream: Stream
-    stamps: deque[int] = field(default_factory=deque)
-    messages: deque[Any] = field(default_factory=deque)
-    newest_ns: int | None = None
-    last_arrival_ns: int | None = None
-    gaps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=2))
-    periods_ns: deque[int] = field(default_factory=lambda: deque(maxlen=2))
-    used: set[int] = field(default_factory=set)
-    """Stamps of messages in the queue that were in a set already."""
-    skew_ns: int | None = None
-    received_before: int = 0
-    matched_before: int = 0
-    received: int = 0
-    matched: int = 0
-    unmatched: int = 0
-    refused: int = 0
-
-    def insert(self, stamp_ns: int, message: Any) -> None:
-        at = bisect.bisect(self.stamps, stamp_ns)
-        self.stamps.insert(at, stamp_ns)
-        self.messages.insert(at, message)
-        if len(self.stamps) > QUEUE_LENGTH:
-            self.drop_before(self.stamps[1])
-
-    def take(self, index: int) -> Any:
-        """Returns the message at an index and removes all older ones: sets are emitted in stamp order."""
-        if index > 0:
-            self.drop_before(self.stamps[index])
-        if self.stamps[0] not in self.used:
-            self.used.add(self.stamps[0])
-            self.matched += 1
-        return self.messages[0]
-
-    def drop_before(self, stamp_ns: int) -> None:
-        while self.stamps and self.stamps[0] < stamp_ns:
-            oldest = self.stamps.popleft()
-            self.unmatched += oldest not in self.used
-            self.used.discard(oldest)  # a late message with the same stamp is another one
-            self.messages.popleft()
-
-    def closest(self, stamp_ns: int) -> int | None:
-        """Index of the message nearest to a stamp, however far away."""
-        if not self.stamps:
-            return None
-        at = bisect.bisect_left(self.stamps, stamp_ns)
-        before = at == len(self.stamps) or (at > 0 and stamp_ns - self.stamps[at - 1] <= self.stamps[at] - stamp_ns)
-        return at - 1 if before else at
-
-    def nearest(self, stamp_ns: int, tolerance_ns: int) -> int | None:
-        """Index of the message nearest to a stamp, within the tolerance."""
-        at = self.closest(stamp_ns)
-        if at is None or abs(self.stamps[at] - stamp_ns) > tolerance_ns:
-            return None
-        return at
-
-    def period_ns(self) -> int | None:
-        """The smaller of the last two periods: a message may have been lost in the other. None before the second."""
-        return min(self.periods_ns, default=None)
-
-    def never_matched(self) -> bool:
-        return self.matched == self.matched_before
-
-    def is_required(self) -> bool:
-        return self.stream.required and self.stream.enabled
-
-    def clear(self) -> None:
-        self.unmatched += len(self.stamps) - len(self.used)
-        for kept in (self.stamps, self.messages, self.used, self.gaps_ns, self.periods_ns):
-            kept.clear()
-        self.newest_ns = self.last_arrival_ns = None
-
-
 OnSet = Callable[[int, dict[str, Any]], None]
+
+
+class _Emitted(NamedTuple):
+    """A set that was emitted: its stamp, when that was, and the streams that it lacks."""
+
+    stamp_ns: int
+    now_ns: int
+    missing: set[str]
 
 
 class Synchronizer:
@@ -152,7 +55,7 @@ class Synchronizer:
     def __init__(
         self, streams: list[Stream], anchor: str, max_wait_s: float, stale_after_s: float, on_set: OnSet
     ) -> None:
-        self._queues: dict[str, _Queue] = {stream.name: _Queue(stream) for stream in streams}
+        self._queues: dict[str, StreamQueue] = {stream.name: StreamQueue(stream) for stream in streams}
         if len(self._queues) != len(streams):
             raise ValueError("streams: expected unique names, got a duplicate")
         if anchor not in self._queues:
@@ -163,6 +66,7 @@ class Synchronizer:
         self._started_ns: int | None = None
         self._waiting: deque[tuple[int, int]] = deque()  # (stamp, arrival) of anchor messages without a set yet
         self._ready: deque[tuple[int, dict[str, Any]]] = deque()
+        self._emitted: deque[_Emitted] = deque(maxlen=RECENT)
         self._delivering = False
         self._last_output_ns: int | None = None
         self._counts = dict.fromkeys(("sets", "incomplete", "held_back", "late", "resets", "handovers"), 0)
@@ -190,8 +94,7 @@ class Synchronizer:
         with self._lock:
             queue = self._queues[stream.name]
             if (stream.offset_s, stream.enabled) != (queue.stream.offset_s, queue.stream.enabled):
-                queue.clear()  # its stamps were shifted by the old offset
-                queue.skew_ns, queue.received_before, queue.matched_before = None, queue.received, queue.matched
+                queue.start_again()  # its stamps were shifted by the old offset
                 if stream.name == self._anchor:
                     self._waiting.clear()
                     if stream.offset_s != queue.stream.offset_s:
@@ -218,22 +121,13 @@ class Synchronizer:
     def statistics(self) -> dict[str, Any]:
         """The anchor, the counters (sets, incomplete, held_back, late, resets, handovers), and per-stream figures.
 
-        `streams`: received, matched, unmatched, refused; `skew_ms`: the stamp of the message nearest to the last set
-        minus the set's stamp (None before the first set); `never_matched`: messages since its offset or `enabled` flag
-        last changed, if none of them matched.
+        `streams`: received, matched, unmatched, refused; `missed`: how many of the last sets, at most 50, lack it;
+        `skew_ms`: the stamp of the message nearest to the last set minus the set's stamp (None before the first set);
+        `late_ms`: how long after the set they belong to its messages arrive, if most of the last ones do;
+        `never_matched`: messages since its offset or `enabled` flag last changed, if none of them matched.
         """
         with self._lock:
-            streams = {
-                name: {
-                    "received": queue.received,
-                    "matched": queue.matched,
-                    "unmatched": queue.unmatched,
-                    "refused": queue.refused,
-                    "skew_ms": None if queue.skew_ns is None else queue.skew_ns / 1e6,
-                    "never_matched": queue.received - queue.received_before if queue.never_matched() else 0,
-                }
-                for name, queue in self._queues.items()
-            }
+            streams = {name: queue.statistics() for name, queue in self._queues.items()}
             return {"anchor": self._anchor, **self._counts, "streams": streams}
 
     def _deliver(self) -> None:
@@ -249,7 +143,7 @@ class Synchronizer:
                 with self._lock:
                     self._delivering = False
 
-    def _accept(self, queue: _Queue, stamp_ns: int, message: Any, now_ns: int) -> bool:
+    def _accept(self, queue: StreamQueue, stamp_ns: int, message: Any, now_ns: int) -> bool:
         queue.received += 1
         stamp = stamp_ns + round(queue.stream.offset_s * NS_PER_S)
         newest = queue.newest_ns
@@ -259,18 +153,17 @@ class Synchronizer:
             return False
         if newest is not None and stamp < newest - RESET_AFTER_NS:
             self._reset()
-            newest = None
         if self._started_ns is None:
             self._started_ns = now_ns
-        if newest is not None and stamp > newest:
-            queue.periods_ns.append(stamp - newest)
-        queue.newest_ns = stamp if newest is None else max(stamp, newest)
-        if queue.last_arrival_ns is not None:
-            queue.gaps_ns.append(now_ns - queue.last_arrival_ns)
-        queue.last_arrival_ns = now_ns
+        if not self._live(queue, now_ns):
+            queue.missed.clear()  # while it was silent it could not be in a set
+            queue.late_ns.clear()
+        queue.note_arrival(stamp, now_ns)
         if queue.stream.name == self._anchor and len(queue.stamps) == QUEUE_LENGTH and self._waiting:
-            self._take(self._waiting.popleft()[0])  # emit early rather than lose it
+            self._take(self._waiting.popleft()[0], now_ns)  # emit early rather than lose it
         queue.insert(stamp, message)
+        if queue.stream.name != self._anchor:
+            queue.late_ns.append(self._late_ns(queue, stamp, now_ns))
         self._choose_anchor(now_ns)
         if queue.stream.name == self._anchor and all(stamp != waiting for waiting, _ in self._waiting):
             if self._last_output_ns is not None and stamp <= self._last_output_ns:
@@ -283,11 +176,22 @@ class Synchronizer:
         for queue in self._queues.values():
             queue.clear()
         self._waiting.clear()
+        self._emitted.clear()
         self._anchor = self._first_anchor
         self._started_ns = self._last_output_ns = None
         self._counts["resets"] += 1
 
-    def _live(self, queue: _Queue, now_ns: int) -> bool:
+    def _late_ns(self, queue: StreamQueue, stamp: int, now_ns: int) -> int:
+        """How long ago the newest set that this message would have completed was emitted; 0 if there is none."""
+        tolerance_ns = self._tolerance_ns(queue)
+        for emitted in reversed(self._emitted):
+            if emitted.stamp_ns < stamp - tolerance_ns:
+                break
+            if queue.stream.name in emitted.missing and emitted.stamp_ns <= stamp + tolerance_ns:
+                return now_ns - emitted.now_ns
+        return 0
+
+    def _live(self, queue: StreamQueue, now_ns: int) -> bool:
         if queue.last_arrival_ns is None:
             return False
         # A slow sensor is not silent between its messages. The smaller of two gaps is its period; the other may be an
@@ -295,7 +199,7 @@ class Synchronizer:
         period_ns = min(queue.gaps_ns) if len(queue.gaps_ns) == 2 else 0
         return now_ns - queue.last_arrival_ns <= max(self._stale_after_ns, SLOW_PERIODS * period_ns)
 
-    def _expected(self, queue: _Queue, now_ns: int) -> bool:
+    def _expected(self, queue: StreamQueue, now_ns: int) -> bool:
         """Whether a message may still arrive: the stream is live, or too new for its period to be known."""
         if not queue.stream.enabled:
             return False
@@ -330,7 +234,7 @@ class Synchronizer:
             if not expired and not self._complete(stamp, now_ns):
                 return
             self._waiting.popleft()
-            self._take(stamp)
+            self._take(stamp, now_ns)
 
     def _complete(self, stamp: int, now_ns: int) -> bool:
         """Whether no better match can arrive: each live stream has passed the stamp or has its best match."""
@@ -346,7 +250,7 @@ class Synchronizer:
         return True
 
     @staticmethod
-    def _next_is_nearer(queue: _Queue, stamp: int) -> bool:
+    def _next_is_nearer(queue: StreamQueue, stamp: int) -> bool:
         """Whether the next message of a stream that has not reached the stamp will be a better match, at its period."""
         if queue.newest_ns is None:
             return False
@@ -355,7 +259,7 @@ class Synchronizer:
             return queue.stamps[-1] in queue.used  # period unknown: avoid reusing a message
         return abs(queue.newest_ns + period_ns - stamp) < abs(queue.stamps[-1] - stamp)
 
-    def _tolerance_ns(self, queue: _Queue) -> int:
+    def _tolerance_ns(self, queue: StreamQueue) -> int:
         """Of the rig file, which is made for the configured anchor; wider while another stream stands in for it."""
         own_ns = round(queue.stream.tolerance_s * NS_PER_S)
         if self._anchor == self._first_anchor:
@@ -363,7 +267,7 @@ class Synchronizer:
         periods_ns = (queue.period_ns() or 0, self._queues[self._anchor].period_ns() or 0)
         return max(own_ns, round(HALF_PERIOD * max(periods_ns)))
 
-    def _take(self, stamp: int) -> None:
+    def _take(self, stamp: int, now_ns: int) -> None:
         """Queues the set at an anchor stamp for delivery."""
         for queue in self._queues.values():
             closest = queue.closest(stamp)
@@ -371,6 +275,7 @@ class Synchronizer:
         matches = {name: queue.nearest(stamp, self._tolerance_ns(queue)) for name, queue in self._queues.items()}
         found = {name: index for name, index in matches.items() if index is not None}
         self._last_output_ns = stamp
+        self._note_missing(stamp, now_ns, found.keys())
         if any(queue.is_required() and name not in found for name, queue in self._queues.items()):
             self._counts["held_back"] += 1
             self._queues[self._anchor].drop_before(
@@ -383,3 +288,9 @@ class Synchronizer:
         self._counts["sets"] += 1
         self._counts["incomplete"] += len(messages) < len(self._queues)
         self._ready.append((stamp, messages))
+
+    def _note_missing(self, stamp: int, now_ns: int, found: Collection[str]) -> None:
+        missing = {name for name, queue in self._queues.items() if queue.stream.enabled and name not in found}
+        self._emitted.append(_Emitted(stamp, now_ns, missing))
+        for name, queue in self._queues.items():
+            queue.missed.append(name in missing)

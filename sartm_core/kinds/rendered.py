@@ -28,13 +28,10 @@ def encode_rendered(
         )
     channels = raw[..., None] if raw.ndim == 2 else raw
     count = channels.shape[2]
-    if count == 1:
-        channels = np.repeat(channels, 3, axis=2)
-    elif count == 2:
-        channels = np.concatenate([channels, np.zeros_like(channels[..., :1])], axis=2)
-    elif count in (3, 4):
-        channels = channels[..., :3]
-    else:
+    if not 1 <= count <= 4:
         raise SartmError(f"{name}: expected 1 to 4 channels, got {count}.")
-    planes = channels.transpose(2, 0, 1)
-    return planes if eight_bit else np.nan_to_num(planes.astype(np.float32), posinf=0.0, neginf=0.0)
+    planes = np.zeros((3, *channels.shape[:2]), np.uint8 if eight_bit else np.float32)
+    planes[: 3 if count == 1 else count] = channels[..., :3].transpose(2, 0, 1)
+    if not np.isfinite(planes).all():
+        np.nan_to_num(planes, copy=False, posinf=0.0, neginf=0.0)
+    return planes

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from sartm_core.errors import SartmError
-from sartm_ros.synchronizer import NS_PER_S
+from sartm_ros.streams import NS_PER_S
 
 ItemT = TypeVar("ItemT")
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sartm_core.datasets.files import class_ids
 from sartm_core.errors import SartmError
+from sartm_core.kinds.stream import EVENT_ARRAY
 from sartm_core.rig import Rig
 from sartm_core.sensing import reason_of
 from sartm_ros.bag.faults import BagFaults
@@ -22,10 +23,12 @@ from sartm_ros.bag.reader import Bag, Recorded
 from sartm_ros.bag.recorded_calibration import RecordedCalibration
 from sartm_ros.bag.rig_topics import check_topics, topics_without_messages
 from sartm_ros.bag.tags import TagTimes
+from sartm_ros.decoding.event_arrays import event_array
 from sartm_ros.decoding.images import raw_array
 from sartm_ros.explanations import NO_STAMP, explain_mismatch
 from sartm_ros.frame_sets import FrameSet, FrameSetProcessor
-from sartm_ros.synchronizer import NS_PER_S, RESET_AFTER_NS, Stream, Synchronizer
+from sartm_ros.streams import NS_PER_S, Stream
+from sartm_ros.synchronizer import RESET_AFTER_NS, Synchronizer
 
 SORTED_NS = NS_PER_S // 2
 """Window of the recording within which messages are sorted by stamp."""
@@ -129,6 +132,7 @@ class Replay:
         self._last_truth: Recorded | None = None
         self._sizes: dict[str, tuple[int, int]] = {}
         self._empty: dict[str, tuple[int, str]] = {}
+        self._packets: Counter[str] = Counter()
         self.read_ns = bag.start_ns
         """How far the recording was read, in its time: for progress."""
 
@@ -192,6 +196,12 @@ class Replay:
                     f"{stream.name}: images of {modality.topic} are {size[0]}x{size[1]}, rig '{self.rig.name}' says "
                     f"{expected[0]}x{expected[1]}. Is it this robot's rig? `sartm rig check RIG --bag BAG` compares."
                 )
+            lost = self._processor.lost().get(stream.name, 0)
+            if lost:
+                lines.append(
+                    f"{stream.name}: {lost} of its {lost + self._packets[stream.name]} packets are missing, by their "
+                    "sequence numbers: the recorder was too slow, or its queue too short."
+                )
             for fault, count in self._faults_found[stream.name].most_common(3):
                 lines.append(f"{stream.name}: {count} messages are unusable: {fault}")
             if stream.name in self._empty:
@@ -247,12 +257,17 @@ class Replay:
             self._processor.note_frame_id(name, frame_id)
         if self._processor.gathers(name):
             try:
-                if not self._processor.arrived(name, self.bag.deserialize(message), stamp, self._now_ns):
+                self._packets[name] += 1
+                if not self._processor.arrived(name, self._packet(message), stamp, self._now_ns):
                     return
             except Exception as error:  # whatever a message holds must not end the replay
                 self._count_fault(name, reason_of(error))
                 return
         self._synchronizer.add(name, stamp, message, self._now_ns)
+
+    def _packet(self, message: Recorded) -> Any:
+        is_array = self.bag.topics[message.topic].message_type == EVENT_ARRAY
+        return event_array(message.data) if is_array else self.bag.deserialize(message)
 
     def _on_set(self, stamp_ns: int, messages: dict[str, Any]) -> None:
         self._ready.append((stamp_ns, messages))

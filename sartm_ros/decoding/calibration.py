@@ -1,6 +1,7 @@
 """Calibration from CameraInfo and /tf_static, for modalities with `calibration: ros`. Duck-typed, like images.py."""
 
 import contextlib
+import threading
 from collections import deque
 from typing import Any
 
@@ -13,7 +14,7 @@ from sartm_core.rig import Rig
 
 
 class Calibrator:
-    """Collects the calibration that a rig file leaves to ROS.
+    """Collects the calibration that a rig file leaves to ROS. Thread-safe.
 
     Attributes:
         rig: the rig, with everything known so far filled in.
@@ -34,6 +35,7 @@ class Calibrator:
         self._centres: dict[str, Extrinsics] = {}  # of a stereo camera's projection, in its frame
         self._parents: dict[str, str] = {}
         self._poses: dict[str, dict[str, Extrinsics]] = {}  # parent -> child -> its pose, and vice versa
+        self._lock = threading.RLock()
 
     @property
     def wants_transforms(self) -> bool:
@@ -52,6 +54,10 @@ class Calibrator:
         Raises:
             SartmError: the message holds no calibration; drivers of uncalibrated cameras send zeros.
         """
+        with self._lock:
+            return self._take_camera_info(name, message)
+
+    def _take_camera_info(self, name: str, message: Any) -> str | None:
         self._info_frames[name] = message.header.frame_id
         self._take_centre(name, np.asarray(message.p, np.float64).reshape(3, 4))
         self._connect()
@@ -95,12 +101,18 @@ class Calibrator:
     def frame(self, name: str, frame_id: str) -> None:
         """Records the frame_id of a modality's messages."""
         if self._frames.get(name) != frame_id:
-            self._frames[name] = frame_id
-            self._connect()
+            with self._lock:
+                self._frames[name] = frame_id
+                self._connect()
 
     def transforms(self, message: Any) -> None:
         """Takes the transforms of a tf2_msgs/TFMessage of /tf_static."""
-        for stamped in message.transforms:
+        with self._lock:
+            self._take_transforms(message.transforms)
+            self._connect()
+
+    def _take_transforms(self, transforms: Any) -> None:
+        for stamped in transforms:
             move, turn = stamped.transform.translation, stamped.transform.rotation
             try:
                 pose = Extrinsics(
@@ -117,7 +129,6 @@ class Calibrator:
             self._parents[child] = parent
             self._poses.setdefault(parent, {})[child] = pose
             self._poses.setdefault(child, {})[parent] = inverse
-        self._connect()
 
     def _connect(self) -> None:
         frames = self._info_frames | {name: frame for name, frame in self._frames.items() if frame}

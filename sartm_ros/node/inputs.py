@@ -10,8 +10,10 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo
 
 from sartm_core.errors import SartmError
+from sartm_core.kinds.stream import EVENT_ARRAY
 from sartm_core.rig import Modality, Rig
 from sartm_ros.decoding.message_types import message_class, required_message_class
+from sartm_ros.node.packets import PacketReceiver
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -25,9 +27,9 @@ _LATCHED_QOS = QoSProfile(
     depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
 _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
-DEPTH, EVENT_DEPTH = 5, 200
-"""Queue lengths of the subscriptions; the synchroniser, not the middleware, decides what is too old. Events come
-in up to a thousand packets a second, and a lost one is a hole in the picture."""
+DEPTH, PACKET_DEPTH = 5, 500
+"""Queue lengths of the subscriptions; the synchroniser, not the middleware, decides what is too old. Packets of events
+come up to a thousand times a second, and a lost one is a hole in the picture."""
 
 
 def check_installed(rig: Rig) -> None:
@@ -59,7 +61,9 @@ class Inputs:
         node: owns the subscriptions.
         rig: gives topics and types.
         reliability: `best_effort` or `reliable`; `qos_overrides.<topic>.subscription.*` parameters override it.
-        on_message, on_camera_info: called with the modality's name and the message.
+        on_message, on_camera_info: called with the modality's name and the message. Packets of events come in a thread
+            of their own, dvs_msgs/EventArray as `event_arrays.EventArray`.
+        on_fault: called with the modality's name and why its message is none.
         on_mismatch: called with the modality's name and the fault, when a publisher's QoS is incompatible.
     """
 
@@ -70,12 +74,14 @@ class Inputs:
         reliability: str,
         on_message: OnMessage,
         on_camera_info: OnMessage,
+        on_fault: Callable[[str, str], None],
         on_mismatch: Callable[[str, str], None],
     ) -> None:
         self._node = node
         self._rig = rig
         self._reliability = _RELIABILITY[reliability]
         self._on_message, self._on_camera_info, self._on_mismatch = on_message, on_camera_info, on_mismatch
+        self._packets = PacketReceiver(on_message, on_fault)
         self._open: dict[str, list[Any]] = {}
         self._transforms: Any = None
 
@@ -97,19 +103,21 @@ class Inputs:
     def close(self) -> None:
         """Closes everything."""
         self.set_open(set())
+        self._packets.stop()
         if self._transforms is not None:
             self._node.destroy_subscription(self._transforms)
             self._transforms = None
 
     def _close(self, name: str) -> None:
+        self._packets.remove(name)
         for subscription in self._open.pop(name, []):
             self._node.destroy_subscription(subscription)
 
     def _subscribe(self, modality: Modality) -> list[Any]:
-        depth = EVENT_DEPTH if modality.kind == "event" else DEPTH
+        depth = PACKET_DEPTH if modality.delivers_packets else DEPTH
         qos = QoSProfile(depth=depth, reliability=self._reliability)
 
-        def create(kind: Any, topic: str, callback: OnMessage) -> Any:
+        def create(kind: Any, topic: str, callback: OnMessage, raw: bool = False) -> Any:
             def mismatch(event: Any) -> None:
                 policy = qos_policy_name_from_kind(event.last_policy_kind)
                 self._on_mismatch(
@@ -126,10 +134,13 @@ class Inputs:
                 qos,
                 event_callbacks=SubscriptionEventCallbacks(incompatible_qos=mismatch),
                 qos_overriding_options=QoSOverridingOptions(policy_kinds=_OVERRIDABLE),
+                raw=raw,
             )
 
         kind = required_message_class(modality.message, f"modality '{modality.name}':")
-        opened = [create(kind, modality.topic, self._on_message)]
+        opened = [create(kind, modality.topic, self._on_message, raw=modality.message == EVENT_ARRAY)]
+        if modality.delivers_packets:
+            self._packets.add(modality.name, opened[0])
         if modality.camera_info is not None and (modality.name == self._rig.reference or modality.calibration == "ros"):
             opened.append(create(CameraInfo, modality.camera_info, self._on_camera_info))
             opened.append(self._subscribe_latched(modality))

@@ -13,7 +13,7 @@ from rclpy.node import Node
 
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig
-from sartm_ros.synchronizer import Stream
+from sartm_ros.streams import Stream
 
 
 @dataclass(frozen=True, slots=True)

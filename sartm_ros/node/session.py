@@ -13,7 +13,7 @@ from sartm_core.errors import SartmError
 from sartm_core.sensing import reason_of
 from sartm_ros.decoding.calibration import Calibrator
 from sartm_ros.decoding.images import stamp_ns
-from sartm_ros.explanations import NO_STAMP, explain_mismatch
+from sartm_ros.explanations import NO_STAMP, explain_mismatch, explain_missing
 from sartm_ros.filter_synchronizer import FilterSynchronizer
 from sartm_ros.frame_sets import FrameSetProcessor
 from sartm_ros.node.diagnostics import (
@@ -39,7 +39,10 @@ Job = tuple[int, int, dict[str, Any]]
 
 
 class Session:
-    """From `start` to `stop`. The executor's thread receives and matches, a worker's thread segments and publishes.
+    """From `start` to `stop`.
+
+    The executor's thread receives and matches, one of its own receives packets of events (`PacketReceiver`), a worker's
+    thread segments and publishes.
 
     Args:
         node: owns subscriptions, timers and the logger.
@@ -80,7 +83,13 @@ class Session:
             else FilterSynchronizer(*arguments, policy=settings.sync_policy)
         )
         self._inputs = Inputs(
-            node, self._rig, settings.input_reliability, self._on_message, self._on_camera_info, self._warn_once
+            node,
+            self._rig,
+            settings.input_reliability,
+            self._on_message,
+            self._on_camera_info,
+            self._count_broken,
+            self._warn_once,
         )
         self._worker: NewestWins[Job] = NewestWins(self._process)
 
@@ -243,6 +252,8 @@ class Session:
             self._node.get_logger().warning(
                 "stamps jumped back (a recording that loops, a clock that was set): matching starts again"
             )
+        for name, lost in self._processor.lost().items():
+            counts["streams"][name]["lost"] = lost
         now_ns = self._now_ns()
         states = {name: self._synchronizer.state(name, now_ns) for name in self._rig.names}
         undecodable = self._processor.undecodable(now_ns)
@@ -275,13 +286,23 @@ class Session:
             return
         counts = self._synchronizer.statistics()
         for modality, stream in zip(self._rig.modalities, self._tuning.streams, strict=True):
-            if self._synchronizer.state(modality.name, now_ns) == "absent":
+            state, of_stream = self._synchronizer.state(modality.name, now_ns), counts["streams"][modality.name]
+            if state == "absent":
                 if not self._monitors[modality.name].arrivals_ns:
                     self._warn_once(modality.name, f"no data so far. {explain_silence(self._node, modality)}")
                 continue
-            reason = explain_mismatch(counts["streams"][modality.name], stream, counts["anchor"])
+            reason = explain_mismatch(of_stream, stream, counts["anchor"])
+            if reason is None and state == "present":
+                reason = explain_missing(of_stream, stream, counts["anchor"])
             if reason is not None:
                 self._warn_once(modality.name, reason)
+        for name, lost in self._processor.lost().items():
+            if lost:
+                self._warn_once(
+                    name,
+                    f"{lost} of its packets never came, by their sequence numbers. Set input_reliability or "
+                    "qos_overrides, see docs/node.md, or relieve this machine.",
+                )
 
     def _count_broken(self, name: str, reason: str) -> None:
         self._monitors[name].broken += 1

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig, rig_from_dict
 from sartm_core.segmentation import Segmentation
-from sartm_core.sensing.events import EVENT, encode_evt3
+from sartm_core.sensing.event_formats import encode_evt3
+from sartm_core.sensing.events import EVENT
 from sartm_ros.decoding.images import stamp_ns
 from sartm_ros.pipeline import Pipeline
 
@@ -202,7 +203,8 @@ def any_packets(draw: Any, size: tuple[int, int]) -> SimpleNamespace:
     """Words that may mean something, and bytes that do not; rarely another size or encoding."""
     words = st.lists(st.integers(0, 0xFFFF), max_size=40).map(lambda many: np.array(many, "<u2").tobytes())
     message = SimpleNamespace(
-        header=stamped(draw(stamps)), height=size[0], width=size[1], encoding="evt3",
+        header=stamped(draw(stamps)), height=size[0], width=size[1], seq=draw(st.integers(0, 2**64 - 1)),
+        encoding="evt3",
         events=draw(words | st.binary(max_size=41) | cuts(encode_evt3(some_events(draw(st.integers(0, 40)), 5_000)))),
     )  # fmt: skip
     if draw(st.integers(0, 4)):

@@ -11,7 +11,8 @@ from fuzzing import fuzz
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sartm_ros.synchronizer import QUEUE_LENGTH, Stream, Synchronizer
+from sartm_ros.streams import QUEUE_LENGTH, Stream
+from sartm_ros.synchronizer import Synchronizer
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from sartm_core.errors import SartmError
 from sartm_core.rig import Rig, load_rig
 from sartm_core.segmentation import Segmentation
 from sartm_core.sensing import encode
-from sartm_core.sensing.events import Evt3Decoder
+from sartm_core.sensing.event_formats import Evt3Decoder
 from sartm_ros.bag.types import bag_message
 from sartm_ros.decoding.images import image_fields, stamp_ns
 from sartm_ros.decoding.point_clouds import cloud_fields

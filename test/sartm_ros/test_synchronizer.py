@@ -1,11 +1,14 @@
 """Sensors that are late, silent, dead or out of order, on a clock that the test owns."""
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sartm_ros.synchronizer import QUEUE_LENGTH, Stream, Synchronizer
+from sartm_ros.explanations import explain_mismatch, explain_missing
+from sartm_ros.streams import QUEUE_LENGTH, Stream
+from sartm_ros.synchronizer import Synchronizer
 
 MS = 1_000_000
 PERIOD = 100 * MS
@@ -392,3 +395,43 @@ def test_wrong_construction() -> None:
         Synchronizer([Stream("rgb", 0.1)], "thermal", 0.1, 0.5, lambda *_: None)
     with pytest.raises(ValueError, match="expected unique names"):
         Synchronizer([Stream("rgb", 0.1), Stream("rgb", 0.2)], "rgb", 0.1, 0.5, lambda *_: None)
+
+
+def test_a_slow_way_is_no_wrong_clock() -> None:
+    """Measurements that arrive after their sets: another offset would pair them with the wrong images."""
+    bench = Bench()
+    bench.run(0, 5, "rgb", "thermal", "depth")
+    for number in range(5, 45):
+        now = START + number * PERIOD
+        bench.add(now, "rgb", "depth")
+        bench.add(now - 4 * PERIOD, "thermal", now=now + 5 * MS)  # 405 ms on its way, where 100 ms are waited
+        bench.sync.tick(now + 99 * MS)
+    counts = bench.sync.statistics()["streams"]["thermal"]
+    assert counts["missed"] == 39  # the last set still waits
+    assert 200 <= counts["late_ms"] <= 405
+    text = explain_missing(counts, Stream("thermal", tolerance_s=0.02), "rgb")
+    assert re.search(r"39 of the last 50 sets lack it.* arrive 0\.[234]\d* s after the sets .* Raise max_wait_s", text)
+    bench.sync.update(Stream("thermal", tolerance_s=0.02, offset_s=0.001))
+    for number in range(45, 75):
+        now = START + number * PERIOD
+        bench.add(now, "rgb", "depth")
+        bench.add(now - 4 * PERIOD, "thermal", now=now + 5 * MS)
+        bench.sync.tick(now + 99 * MS)
+    text = explain_mismatch(bench.sync.statistics()["streams"]["thermal"], Stream("thermal", 0.02, 0.001), "rgb")
+    assert "none matched: its messages arrive" in text
+    assert "offset_s" not in text
+
+
+def test_a_sensor_that_misses_most_sets_is_named_and_one_that_returns_is_not() -> None:
+    bench = Bench()
+    for number in range(60):
+        bench.add(START + number * PERIOD, *("rgb", "thermal", "depth") if number % 4 == 0 else ("rgb", "depth"))
+        bench.sync.tick(START + number * PERIOD + 99 * MS)
+    counts = bench.sync.statistics()["streams"]
+    assert counts["thermal"]["missed"] in (37, 38)
+    text = explain_missing(counts["thermal"], Stream("thermal", tolerance_s=0.02), "rgb")
+    assert "within its tolerance of 0.02 s from those of rgb. If it is slower than rgb" in text
+    assert explain_missing(counts["depth"], Stream("depth", tolerance_s=0.02), "rgb") is None
+    after = bench.run(60, 60, "rgb", "depth")  # unplugged
+    bench.run(after, 3, "rgb", "thermal", "depth")
+    assert bench.sync.statistics()["streams"]["thermal"]["missed"] == 0

@@ -1,5 +1,6 @@
 """Packets of an event camera: gathered, and cut to the window of a set."""
 
+import contextlib
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -7,13 +8,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from slow_evt3 import slow_decoder
 
 from sartm_core.errors import SartmError
 from sartm_core.kinds import EventModality
-from sartm_core.sensing.events import EVENT, Evt3Decoder, encode_evt3
+from sartm_core.sensing.event_formats import Evt3Decoder, encode_evt3
+from sartm_core.sensing.events import EVENT
 from sartm_ros.bag.reader import read_messages
+from sartm_ros.decoding.event_arrays import event_array
 from sartm_ros.decoding.event_streams import MARK_NS, EventStream
+from sartm_ros.decoding.images import stamp_ns
 
 START = 1_700_000_000_000_000_000
 MS = 1_000_000
@@ -32,17 +37,26 @@ def packet(begin_us: int, microseconds: list[int], **changes: object) -> tuple[S
     events = np.zeros(len(microseconds), EVENT)
     events["t"] = begin_us + np.array(microseconds, np.int64)
     events["x"], events["y"], events["p"] = 7, 9, 1
-    fields = {"height": SIZE[0], "width": SIZE[1], "encoding": "evt3", "events": encode_evt3(events)} | changes
+    fields = {
+        "height": SIZE[0],
+        "width": SIZE[1],
+        "seq": 0,
+        "encoding": "evt3",
+        "events": encode_evt3(events),
+    } | changes
     return SimpleNamespace(**fields), START + (begin_us + microseconds[0] if microseconds else begin_us) * 1000
 
 
 def test_the_window_ends_at_the_sets_stamp_over_several_packets(stream: EventStream) -> None:
     for begin_ms in range(0, 100, 10):
         stream.add(*packet(begin_ms * 1000, list(range(0, 10_000, 1000))))
-    events = stream.until(START + 55 * MS)
-    assert events["t"].tolist() == [ms * 1000 for ms in range(26, 56)]
-    assert len(stream.until(START + 500 * MS)) == 0
-    assert len(stream.until(START - 1)) == 0
+    for end_ms, begin_ms in ((55, 26), (5, 0), (99, 70), (110, 81)):
+        counts = stream.until(START + end_ms * MS)
+        assert counts.shape == (*SIZE, 2)
+        assert counts[9, 7].tolist() == [min(end_ms, 99) + 1 - begin_ms, 0]
+        assert counts.sum() == counts[9, 7, 0]
+    assert stream.until(START + 500 * MS).sum() == 0
+    assert stream.until(START - 1).sum() == 0
 
 
 def test_few_of_the_packets_are_matched_with_other_sensors(stream: EventStream) -> None:
@@ -53,21 +67,21 @@ def test_few_of_the_packets_are_matched_with_other_sensors(stream: EventStream) 
 def test_a_scene_without_events_is_no_dead_camera(stream: EventStream) -> None:
     message, stamp = packet(0, [])
     assert stream.add(message, stamp)
-    assert len(stream.until(stamp)) == 0
+    assert stream.until(stamp).sum() == 0
 
 
 def test_memory_is_bounded(stream: EventStream) -> None:
     for ms in range(0, 5000, 10):
         stream.add(*packet(ms * 1000, list(range(0, 10_000, 100))))
     assert len(stream._chunks) <= 102
-    assert stream._count == sum(len(events) for _, events in stream._chunks)
+    assert stream._count == sum(len(cells) for _, cells in stream._chunks)
 
 
 def test_a_recording_that_loops_forgets_the_future(stream: EventStream) -> None:
     stream.add(*packet(20_000_000, [0]))
     message, stamp = packet(0, [0, 5])
     assert stream.add(message, stamp)
-    assert len(stream.until(stamp + MS)) == 2
+    assert stream.until(stamp + MS).sum() == 2
     assert len(stream._chunks) == 1
 
 
@@ -92,6 +106,31 @@ def some_events(count: int = 4000) -> np.ndarray:
     return events
 
 
+DVS = get_typestore(Stores.ROS2_KILTED)
+DVS.register(get_types_from_msg("uint16 x\nuint16 y\nbuiltin_interfaces/Time ts\nbool polarity", "dvs_msgs/msg/Event"))
+DVS.register(
+    get_types_from_msg(
+        "std_msgs/Header header\nuint32 height\nuint32 width\ndvs_msgs/Event[] events", "dvs_msgs/msg/EventArray"
+    )
+)
+
+
+def serialised_array(rows: list[tuple[int, int, int, bool]], frame_id: str = "") -> bytes:
+    """A dvs_msgs/EventArray, by rosbags; rows: x, y, nanoseconds, polarity."""
+    make = DVS.types
+    time = lambda stamp: make["builtin_interfaces/msg/Time"](*divmod(stamp, 1_000_000_000))  # noqa: E731
+    events = [make["dvs_msgs/msg/Event"](x, y, time(stamp), polarity) for x, y, stamp, polarity in rows]
+    header = make["std_msgs/msg/Header"](time(START), frame_id)
+    array = make["dvs_msgs/msg/EventArray"](header, *SIZE, events)
+    return bytes(DVS.serialize_cdr(array, "dvs_msgs/msg/EventArray"))
+
+
+def counted(events: np.ndarray) -> np.ndarray:
+    counts = np.zeros((*SIZE, 2))
+    np.add.at(counts, (events["y"], events["x"], 1 - events["p"].astype(int)), 1)
+    return counts
+
+
 def mono(events: np.ndarray, base_us: int) -> bytes:
     """As event_camera_codecs' decoder reads it: bits 0 to 31 nanoseconds, 32 to 47 x, 48 to 62 y, 63 polarity."""
     return b"".join(
@@ -114,10 +153,9 @@ def test_other_encodings(stream: EventStream, encoding: str, form: Callable, bas
     events = some_events()
     message, _ = packet(0, [0], encoding=encoding, events=form(events, base_us), time_base=base_us * 1000)
     stream.add(message, START)
-    got = stream.until(START + 29 * MS)
-    for field in ("x", "y", "p"):
-        assert np.array_equal(got[field], events[field]), field
-    assert np.array_equal(got["t"] - got["t"][0], events["t"] - events["t"][0])
+    for end_ms in (29, 13, 2):
+        inside = events[events["t"] - events["t"][0] <= end_ms * 1000]
+        assert np.array_equal(stream.until(START + end_ms * MS), counted(inside))
     message.events = message.events[:-3]
     with pytest.raises(SartmError, match="an event packet of 31997 bytes: expected a multiple of 8"):
         stream.add(message, START)
@@ -152,7 +190,7 @@ def test_another_format_that_is_called_evt3_is_refused(stream: EventStream, form
         stream.add(message, stamp)
     good, stamp = packet(20_000, list(range(1000)))
     stream.add(good, stamp)
-    assert len(stream.until(stamp + 10 * MS)) == 1000
+    assert stream.until(stamp + 10 * MS).sum() == 1000
 
 
 def test_padding_and_a_few_damaged_words_are_no_other_format(stream: EventStream) -> None:
@@ -161,17 +199,43 @@ def test_padding_and_a_few_damaged_words_are_no_other_format(stream: EventStream
     padded[5::500] = 0xB123
     message, stamp = packet(0, [0], events=padded.astype("<u2").tobytes())
     stream.add(message, stamp)
-    assert len(stream.until(stamp + 29 * MS)) > 3900
+    assert stream.until(stamp + 29 * MS).sum() > 3900
 
 
 def test_event_arrays_carry_their_own_times(stream: EventStream) -> None:
-    seconds, nanoseconds = divmod(START + 5 * MS, 1_000_000_000)
-    one = SimpleNamespace(x=3, y=4, ts=SimpleNamespace(sec=seconds, nanosec=nanoseconds), polarity=True)
-    message = SimpleNamespace(height=SIZE[0], width=SIZE[1], events=[one])
-    stream.add(message, START)
-    events = stream.until(START + 5 * MS)
-    assert [events[name][0] for name in ("x", "y", "p")] == [3, 4, 1]
-    assert len(stream.until(START + 4 * MS)) == 0
+    stream.add(event_array(serialised_array([(3, 4, START + 5 * MS, True)])), START)
+    counts = stream.until(START + 5 * MS)
+    assert counts[4, 3].tolist() == [1, 0]
+    assert counts.sum() == 1
+    assert stream.until(START + 4 * MS).sum() == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 100])
+@pytest.mark.parametrize("frame_id", ["", "c", "cam", "event_camera"])
+def test_event_arrays_of_any_length_are_read_as_another_library_reads_them(count: int, frame_id: str) -> None:
+    rng = np.random.default_rng(count)
+    rows = [
+        (int(rng.integers(240)), int(rng.integers(180)), START + int(rng.integers(10**10)), bool(rng.integers(2)))
+        for _ in range(count)
+    ]
+    data = serialised_array(rows, frame_id)
+    array = event_array(data)
+    assert (array.header.frame_id, array.height, array.width) == (frame_id, *SIZE)
+    assert stamp_ns(array) == START
+    columns = zip(array.events.x, array.events.y, array.times_ns, array.events.p, strict=True)
+    assert [(int(x), int(y), int(t), bool(p)) for x, y, t, p in columns] == rows
+    for shorter in range(0, len(data), 7):
+        if len(data) - shorter > 3:  # what pads the end is no event
+            with contextlib.suppress(SartmError):
+                assert len(event_array(data[: len(data) - shorter - 4]).events) == 0 == count
+
+
+def test_packets_that_never_came_are_counted(stream: EventStream) -> None:
+    """By their sequence numbers; a driver that starts again, or another one, is not a loss."""
+    for number, lost in ((5, 0), (6, 0), (9, 2), (10, 2), (0, 2), (1, 2), (4, 4), (10**12, 4), (10**12 + 2, 5)):
+        message, stamp = packet(0, [0], seq=number)
+        stream.add(message, stamp)
+        assert stream.lost == lost, number
 
 
 def test_a_real_event_camera(shared_data: Path) -> None:
@@ -179,7 +243,7 @@ def test_a_real_event_camera(shared_data: Path) -> None:
     packets = [m for _, _, m in read_messages(shared_data / "events_evt3") if getattr(m, "encoding", "") == "evt3"]
     assert len(packets) == 105
     decoder = Evt3Decoder()
-    events = np.concatenate([decoder.decode(np.asarray(m.events)) for m in packets])
+    events = np.concatenate([decoder.decode(np.asarray(m.events)).records for m in packets])
     words = np.concatenate([np.frombuffer(np.asarray(m.events).tobytes(), "<u2") for m in packets])
     slow = slow_decoder(words)
     assert len(events) == len(slow) > 1000
