@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
+import yaml
 from rich.console import Console
 from rich.table import Table
 from sensor_msgs.msg import Image
@@ -35,14 +36,14 @@ from sartm_ros.node.process import ros_process
 HEIGHT, WIDTH = 720, 1280
 PACKET_S, WINDOW_S, RGB_HZ = 0.001, 0.03, 30.0
 EVENT_PACKET = "event_camera_msgs/msg/EventPacket"
-RIG = """
-name: events
-reference: rgb
-classes: [ground, object]
-modalities:
-  - {name: rgb, kind: rgb, size: [480, 640], topic: /rgb}
-  - {name: event, kind: event, encoding: counts, size: [720, 1280], topic: /events}
-"""
+RIG = {
+    "name": "events",
+    "reference": "rgb",
+    "modalities": {
+        "rgb": {"kind": "rgb", "size": [480, 640], "topic": "/rgb"},
+        "event": {"kind": "event", "encoding": "counts", "size": [HEIGHT, WIDTH], "topic": "/events"},
+    },
+}
 
 
 class CountingSegmenter:
@@ -115,7 +116,10 @@ def measure(events_per_second: float, seconds: float, environment: dict[str, str
     """A row of the table."""
     with TemporaryDirectory() as folder:
         rig, report = Path(folder) / "rig.yaml", Path(folder) / "report.json"
-        rig.write_text(RIG)
+        classes = [
+            spec.model_dump(mode="json") for spec in read_bundle(resolve_bundle("any_sensor_simrig5")).rig.classes
+        ]
+        rig.write_text(yaml.safe_dump({**RIG, "classes": classes}))
         popen = subprocess.Popen([sys.executable, __file__, "serve", str(rig), str(report)], env=environment)
         with contextlib.ExitStack() as stack:
             stack.callback(popen.kill)

@@ -224,7 +224,9 @@ class Synchronizer:
         self._anchor = chosen
         self._counts["handovers"] += 1
         floor = self._last_output_ns or 0
-        self._waiting = deque((stamp, now_ns) for stamp in self._queues[chosen].stamps if stamp > floor)
+        queue = self._queues[chosen]
+        # A measurement that was in a set already leads no other.
+        self._waiting = deque((stamp, now_ns) for stamp in queue.stamps if stamp > floor and stamp not in queue.used)
 
     def _advance(self, now_ns: int) -> None:
         while self._waiting:

@@ -77,6 +77,10 @@ def sim_record(
     rate: Annotated[float, typer.Option(help="Frames per second of every sensor.", min=0.5, max=60)] = 10.0,
     seed: Annotated[int, typer.Option(help="Seed of street and noise.", min=0)] = 7,
     float_depth: Annotated[bool, typer.Option("--float-depth", help="Depth as 32FC1 metres instead of 16UC1.")] = False,
+    shared_clock: Annotated[
+        bool,
+        typer.Option("--shared-clock", help="One stamp for all sensors, and no delay, jitter or clocks of their own."),
+    ] = False,
 ) -> None:
     """Record a scenario: every sensor, CameraInfo, transforms, the truth and the phases, as fast as it renders."""
     with user_errors():
@@ -96,5 +100,6 @@ def sim_record(
                 out,
                 lambda driven: bar.update(task, completed=driven),
                 float_depth,
+                shared_clock,
             )
     stdout.print(f"{out}: {count} instants of scenario '{loaded.name}'", soft_wrap=True)

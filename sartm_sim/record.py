@@ -1,8 +1,11 @@
 """`sartm sim record`: a scenario of the simulated rig as a rosbag2 recording, without ROS or a clock."""
 
+import heapq
 from collections import Counter
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from sartm_core.rig import Rig
 from sartm_ros.bag.types import bag_message
@@ -19,6 +22,7 @@ from sartm_sim.messages import (
     static_transforms,
 )
 from sartm_sim.simulation import SimulatedFrame, SimulatedRig
+from sartm_sim.simulation.clocks import stamp_and_arrival
 from sartm_sim.simulation.geometry import CAMERA_HEIGHT_M
 from sartm_sim.simulation.scenario import Phase, Scenario
 
@@ -34,6 +38,7 @@ def record(
     out: Path,
     progress: Callable[[float], None],
     float_depth: bool = False,
+    shared_clock: bool = False,
 ) -> int:
     """Drives the scenario and writes every sensor, CameraInfo, transforms, the truth and the phases.
 
@@ -44,6 +49,7 @@ def record(
         out: the rosbag2 folder, must not exist.
         progress: called with the seconds driven.
         float_depth: depth as 32FC1 metres, in place of 16UC1 millimetres.
+        shared_clock: all sensors have one stamp and no delay; by default see `simulation.clocks`.
 
     Returns:
         Number of instants.
@@ -52,24 +58,40 @@ def record(
         SartmError: the folder exists, the rig cannot be simulated, or the scenario does not fit the rig.
     """
     scenario.check_fits(rig)
-    drive = _Drive(SimulatedRig(rig, seed, float_depth=float_depth), scenario, rate_hz)
+    simulated = SimulatedRig(rig, seed, float_depth=float_depth)
     with BagWriter(out) as writer:
+        drive = _Drive(simulated, scenario, rate_hz, shared_clock, writer)
         _declare(writer, rig)
         writer.write_message(TF_STATIC_TOPIC, START_NS, static_transforms(bag_message, rig, CAMERA_HEIGHT_M, START_NS))
         instants = round(scenario.seconds * rate_hz)
         for index in range(instants):
-            drive.write_instant(writer, index)
+            drive.write_instant(index)
             progress((index + 1) / rate_hz)
+        drive.write_arrived(None)
     return instants
 
 
 class _Drive:
-    def __init__(self, simulated: SimulatedRig, scenario: Scenario, rate_hz: float) -> None:
+    def __init__(
+        self, simulated: SimulatedRig, scenario: Scenario, rate_hz: float, shared_clock: bool, writer: BagWriter
+    ) -> None:
         self._simulated, self._scenario, self._rate_hz = simulated, scenario, rate_hz
+        self._shared_clock, self._writer = shared_clock, writer
+        self._on_their_way: list[tuple[int, int, str, Any]] = []  # arrival, a number, topic, message
+        self._numbers = count()
         self._phase: int | None = None
         self._sent: Counter[str] = Counter()
 
-    def write_instant(self, writer: BagWriter, index: int) -> None:
+    def write_arrived(self, before_ns: int | None) -> None:
+        """Writes, in the order of arrival, what has arrived before a time; None: everything."""
+        while self._on_their_way and (before_ns is None or self._on_their_way[0][0] < before_ns):
+            arrival_ns, _, topic, message = heapq.heappop(self._on_their_way)
+            self._writer.write_message(topic, arrival_ns, message)
+
+    def _send(self, topic: str, arrival_ns: int, message: Any) -> None:
+        heapq.heappush(self._on_their_way, (arrival_ns, next(self._numbers), topic, message))
+
+    def write_instant(self, index: int) -> None:
         # The drive begins one period late: the first events need a preceding frame.
         time_s, at_s = index / self._rate_hz, (index + 1) / self._rate_hz
         number = self._scenario.index_at(time_s)
@@ -77,28 +99,29 @@ class _Drive:
         phase, stamp = self._scenario.phases[number], START_NS + round(at_s * 1e9)
         if number != self._phase:
             self._phase = number
-            writer.write_message(PHASE_TOPIC, stamp, bag_message("std_msgs/msg/String", data=phase_text(phase, stamp)))
+            self._send(PHASE_TOPIC, stamp, bag_message("std_msgs/msg/String", data=phase_text(phase, stamp)))
         broken = self._scenario.broken_at(time_s)
         frame = self._simulated.capture(at_s, phase.weather, broken, events_since_s=time_s)
-        self._write_frame(writer, frame, phase, stamp)
+        self._send_frame(frame, phase, stamp)
+        # What the next instant brings arrives later than this: packets of events since this one.
+        self.write_arrived(stamp)
 
-    def _write_frame(self, writer: BagWriter, frame: SimulatedFrame, phase: Phase, stamp: int) -> None:
+    def _send_frame(self, frame: SimulatedFrame, phase: Phase, instant: int) -> None:
         rig = self._simulated.rig
-        reference = header(bag_message, stamp, frame_id(rig, rig.reference))
-        writer.write_message(TRUTH_TOPIC, stamp, image_message(bag_message, frame.truth, "mono8", reference))
+        reference = header(bag_message, instant, frame_id(rig, rig.reference))
+        self._send(TRUTH_TOPIC, instant, image_message(bag_message, frame.truth, "mono8", reference))
         for modality in rig.modalities:
             if modality.name in phase.unplugged:
                 continue
+            stamp, arrival = stamp_and_arrival(rig, modality.name, instant, self._simulated.seed, self._shared_clock)
             if modality.camera_info is not None:
                 stamped = header(bag_message, stamp, frame_id(rig, modality.name))
                 intrinsics = self._simulated.intrinsics(modality.name)
-                writer.write_message(
-                    modality.camera_info, stamp, camera_info(bag_message, intrinsics, modality.size, stamped)
-                )
+                self._send(modality.camera_info, arrival, camera_info(bag_message, intrinsics, modality.size, stamped))
             raw = frame.raw[modality.name]
             sent = self._sent[modality.name]
             for at, message in sensor_messages(bag_message, rig, modality, raw, stamp, START_NS, sent):
-                writer.write_message(modality.topic, at, message)
+                self._send(modality.topic, at + arrival - stamp, message)
                 self._sent[modality.name] += 1
 
 

@@ -1,13 +1,17 @@
 """The simulated rig as a ROS 2 node: publishes its sensors' topics, CameraInfo, the truth and the running phase."""
 
+import heapq
 import threading
 import time
 from collections import Counter
+from itertools import count
 from typing import Any
 
+from numpy.typing import NDArray
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
@@ -28,12 +32,15 @@ from sartm_sim.messages import (
     static_transforms,
 )
 from sartm_sim.simulation import SimulatedRig
+from sartm_sim.simulation.clocks import stamp_and_arrival
 from sartm_sim.simulation.geometry import CAMERA_HEIGHT_M
 from sartm_sim.simulation.scenario import load_scenario
 
 WAIT_FOR_SUBSCRIBERS_S = 20.0
 SETTLE_S = 0.5
 """A publisher discovers its subscribers a moment before they discover it."""
+DELIVERY_S = 0.002
+"""How precisely messages arrive."""
 
 _SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED_QOS = QoSProfile(
@@ -45,7 +52,8 @@ class SimulatorNode(Node):
     """Publishes one scenario; `finished` is set at its end.
 
     Parameters: rig, scenario (names or paths), seed, rate_hz, wait_for_subscribers (how many the reference topic needs
-    before the drive begins), loop, float_depth (32FC1 metres instead of 16UC1 millimetres).
+    before the drive begins), loop, float_depth (32FC1 metres instead of 16UC1 millimetres), shared_clock (all sensors
+    have one stamp and no delay; by default see `simulation.clocks`).
     """
 
     def __init__(self) -> None:
@@ -57,6 +65,7 @@ class SimulatorNode(Node):
         self.declare_parameter("wait_for_subscribers", 0)
         self.declare_parameter("loop", False)
         self.declare_parameter("float_depth", False)
+        self.declare_parameter("shared_clock", False)
         rig = load_rig(self._parameter("rig"))
         self._scenario = load_scenario(self._parameter("scenario"))
         self._simulated = SimulatedRig(rig, self._parameter("seed"), float_depth=self._parameter("float_depth"))
@@ -84,6 +93,8 @@ class SimulatorNode(Node):
         self._publish_transforms()
         self._frame = 0
         self._sent: Counter[str] = Counter()
+        self._on_their_way: list[tuple[int, int, Publisher[Any], Any]] = []  # arrival, a number, publisher, message
+        self._numbers = count()
         self._phase_index: int | None = None
         self.finished = False
 
@@ -101,6 +112,7 @@ class SimulatorNode(Node):
     def start(self) -> None:
         """Begins the drive."""
         self._timer = self.create_timer(1 / self._rate_hz, self._step)
+        self.create_timer(DELIVERY_S, self._deliver)
 
     def _parameter(self, name: str) -> Any:
         return self.get_parameter(name).value
@@ -110,8 +122,7 @@ class SimulatorNode(Node):
         phase_time_s = time_s % self._scenario.seconds if self._parameter("loop") else time_s
         index = self._scenario.index_at(phase_time_s)
         if index is None:
-            self.finished = True
-            self._timer.cancel()
+            self.finished = not self._on_their_way
             return
         phase = self._scenario.phases[index]
         broken = self._scenario.broken_at(phase_time_s)
@@ -125,21 +136,30 @@ class SimulatorNode(Node):
         reference = header(live_message, stamp, frame_id(rig, rig.reference))
         self._truth.publish(image_message(live_message, frame.truth, "mono8", reference))
         for modality in rig.modalities:
-            if modality.name in phase.unplugged or modality.name not in self._sensors:
-                continue
-            self._publish_camera_info(modality, stamp)
-            drive_start_ns = stamp - round(time_s * 1e9)
-            raw, sent = frame.raw[modality.name], self._sent[modality.name]
-            for _, message in sensor_messages(live_message, rig, modality, raw, stamp, drive_start_ns, sent):
-                self._sensors[modality.name].publish(message)
-                self._sent[modality.name] += 1
+            if modality.name not in phase.unplugged and modality.name in self._sensors:
+                self._send(modality, frame.raw[modality.name], stamp, stamp - round(time_s * 1e9))
         self._frame += 1
 
-    def _publish_camera_info(self, modality: Modality, stamp: int) -> None:
-        if modality.name in self._infos:
-            stamped = header(live_message, stamp, frame_id(self._simulated.rig, modality.name))
-            intrinsics = self._simulated.intrinsics(modality.name)
-            self._infos[modality.name].publish(camera_info(live_message, intrinsics, modality.size, stamped))
+    def _send(self, modality: Modality, raw: NDArray[Any], instant: int, drive_start_ns: int) -> None:
+        rig, name = self._simulated.rig, modality.name
+        stamp, arrival = stamp_and_arrival(rig, name, instant, self._simulated.seed, self._parameter("shared_clock"))
+        messages = sensor_messages(live_message, rig, modality, raw, stamp, drive_start_ns, self._sent[name])
+        self._sent[name] += len(messages)
+        outgoing = [(self._sensors[name], message) for _, message in messages]
+        if name in self._infos:
+            stamped = header(live_message, stamp, frame_id(rig, name))
+            info = camera_info(live_message, self._simulated.intrinsics(name), modality.size, stamped)
+            outgoing.insert(0, (self._infos[name], info))
+        for publisher, message in outgoing:
+            heapq.heappush(self._on_their_way, (arrival, next(self._numbers), publisher, message))
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Publishes what has arrived."""
+        now = self.get_clock().now().nanoseconds
+        while self._on_their_way and self._on_their_way[0][0] <= now:
+            _, _, publisher, message = heapq.heappop(self._on_their_way)
+            publisher.publish(message)
 
     def _publish_transforms(self) -> None:
         kind = message_class("tf2_msgs/msg/TFMessage")

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,11 @@ from sartm_ros.decoding.images import raw_array, stamp_ns
 from sartm_sim.demo.live import NODE
 from sartm_sim.messages import PHASE_TOPIC, TRUTH_TOPIC
 
+SAME_INSTANT_NS = 30_000_000
+"""How far the stamps of what was measured at one instant may be apart: clocks and jitter of the simulated sensors."""
+
+ValueT = TypeVar("ValueT")
+
 
 @dataclass(slots=True)
 class Phase:
@@ -25,7 +30,7 @@ class Phase:
     Attributes:
         start_ns: stamp of its first frame.
         name, condition, unplugged, faults: from the scenario.
-        sample_ns: stamp of a frame in its middle that has a mask.
+        sample_ns: an instant in its middle that has a mask.
     """
 
     start_ns: int
@@ -42,9 +47,10 @@ class Drive:
 
     Attributes:
         phases: in order.
-        masks, truths: stamp -> uint8 [H, W].
-        routing: stamp -> float32 [M], mean over the levels.
-        latency_s: stamp -> seconds from the sensors' stamp to the recorder.
+        truths: stamp -> uint8 [H, W]; the stamp names the instant from here on.
+        masks: instant -> uint8 [H, W]. Its own stamp is that of the sensor that led, by that sensor's clock.
+        routing: instant -> float32 [M], mean over the levels.
+        latency_s: instant -> seconds from the mask's stamp to the recorder.
         published: modality -> number of messages.
         node: the node's last diagnostics, status name without the node's -> key -> value.
     """
@@ -60,6 +66,15 @@ class Drive:
     def phase_of(self, stamp: int) -> Phase:
         """The phase that a stamp belongs to."""
         return [phase for phase in self.phases if phase.start_ns <= stamp][-1]
+
+    def instant_of(self, stamp: int) -> int:
+        """The stamp of the truth that belongs to a message; its own where there is none."""
+        nearest = min(self.truths, key=lambda instant: abs(instant - stamp), default=stamp)
+        return nearest if abs(nearest - stamp) <= SAME_INSTANT_NS else stamp
+
+    def by_instant(self, by_stamp: dict[int, ValueT]) -> dict[int, ValueT]:
+        """What messages of these stamps say, by instant."""
+        return {self.instant_of(stamp): value for stamp, value in by_stamp.items()}
 
 
 def read_drive(bag: Path, rig: Rig) -> Drive:
@@ -77,6 +92,8 @@ def read_drive(bag: Path, rig: Rig) -> Drive:
             _note(drive, topic, time_ns, message, rig)
     if not drive.phases or not drive.masks:
         raise SartmError(f"{bag}: holds no {'masks' if drive.phases else 'phases'}; see perception.log beside it.")
+    drive.masks, drive.routing = drive.by_instant(drive.masks), drive.by_instant(drive.routing)
+    drive.latency_s = drive.by_instant(drive.latency_s)
     for phase in drive.phases:
         stamps = [stamp for stamp in sorted(drive.masks) if drive.phase_of(stamp) is phase]
         phase.sample_ns = stamps[len(stamps) // 2] if stamps else 0
@@ -105,8 +122,9 @@ def read_samples(bag: Path, rig: Rig, drive: Drive) -> dict[int, dict[str, Any]]
     samples: dict[int, dict[str, Any]] = {phase.sample_ns: {} for phase in drive.phases}
     by_topic = {modality.topic: modality.name for modality in rig.modalities}
     for topic, _, message in read_messages(bag, set(by_topic)):
-        if stamp_ns(message) in samples:
-            samples[stamp_ns(message)][by_topic[topic]] = raw_array(message)
+        instant = drive.instant_of(stamp_ns(message))
+        if instant in samples:
+            samples[instant][by_topic[topic]] = raw_array(message)
     return samples
 
 

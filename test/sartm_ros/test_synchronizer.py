@@ -435,3 +435,15 @@ def test_a_sensor_that_misses_most_sets_is_named_and_one_that_returns_is_not() -
     after = bench.run(60, 60, "rgb", "depth")  # unplugged
     bench.run(after, 3, "rgb", "thermal", "depth")
     assert bench.sync.statistics()["streams"]["thermal"]["missed"] == 0
+
+
+def test_a_handover_gives_no_second_set_of_the_same_instant() -> None:
+    """Depth is stamped 5 ms after RGB; its image that was with the last RGB one does not lead a set of its own."""
+    bench = Bench()
+    for number in range(20):
+        stamp = START + number * PERIOD
+        bench.add(stamp, *["rgb"] if number < 5 else [], now=stamp + 10 * MS)
+        bench.add(stamp + 5 * MS, "depth", "thermal", now=stamp + 15 * MS)
+        bench.sync.tick(stamp + 90 * MS)
+    assert bench.numbers == list(range(20))
+    assert bench.sync.statistics()["handovers"] == 1

@@ -70,7 +70,7 @@ def test_the_messages_are_the_measurements(messages) -> None:
     frame = SimulatedRig(rig, seed=7).capture(0.4, CONDITIONS["day"], events_since_s=0.2)
     at = START_NS + 400_000_000
     topics = ("/sim/rgb/image", "/sim/thermal/image", "/sim/depth/image", "/sim/lidar/points", "/sim/truth")
-    here = {topic: next(m for m in messages[topic] if stamp_ns(m) == at) for topic in topics}
+    here = {topic: min(messages[topic], key=lambda m: abs(stamp_ns(m) - at)) for topic in topics}
     for name in ("rgb", "thermal", "depth"):
         assert np.array_equal(raw_array(here[f"/sim/{name}/image"]), frame.raw[name])
     assert np.array_equal(raw_array(here["/sim/truth"]), frame.truth)
@@ -80,6 +80,33 @@ def test_the_messages_are_the_measurements(messages) -> None:
     window = events[(events["t"] >= 200_000) & (events["t"] < 400_000)]
     assert np.array_equal(window, frame.raw["event"])
     assert (np.diff(events["t"]) >= 0).all()
+
+
+def test_every_sensor_has_a_clock_and_a_way_of_its_own(folder) -> None:
+    """As on a robot: stamps differ, and what was measured first may arrive last."""
+    arrivals: dict[str, list[tuple[int, int]]] = {}
+    order = []
+    for topic, time_ns, message in read_messages(folder / "one"):
+        order.append(time_ns)
+        if topic.endswith(("/image", "/points")):
+            instant = START_NS + round((stamp_ns(message) - START_NS) / 200e6) * 200_000_000
+            arrivals.setdefault(topic, []).append((stamp_ns(message) - instant, time_ns - instant))
+    assert order == sorted(order)
+    expected_ms = {"rgb/image": (0, 15), "thermal/image": (11, 40), "depth/image": (5, 25), "lidar/points": (-15, 45)}
+    for name, (offset_ms, delay_ms) in expected_ms.items():
+        offsets, delays = np.array(arrivals[f"/sim/{name}"]).T / 1e6
+        assert np.abs(offsets - offset_ms).max() <= 3, name
+        assert np.abs(delays - delay_ms).max() <= 3, name
+        assert len(set(offsets)) > 1 or name == "rgb/image", "no jitter"
+
+
+def test_one_clock_on_request(folder) -> None:
+    command = ["sim", "record", "--scenario", str(folder / "tiny.yaml"), "--out", str(folder / "shared"), "--rate", "5"]
+    assert CliRunner().invoke(app, [*command, "--rig", "sim", "--shared-clock"]).exit_code == 0
+    for topic, time_ns, message in read_messages(folder / "shared"):
+        if topic.endswith("/image"):
+            assert stamp_ns(message) == time_ns
+            assert (time_ns - START_NS) % 200_000_000 == 0
 
 
 def test_calibration_is_published(messages) -> None:
