@@ -38,6 +38,7 @@ setup(
         "mcap>=1.2",
         "numpy>=1.26",
         "pillow>=9",
+        "pycocotools>=2.0.8",
         "opencv-python-headless>=4.8",
         "pydantic>=2.7",
         "pyyaml>=6",

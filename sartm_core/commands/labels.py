@@ -63,7 +63,7 @@ def data_export_labels(
         raise typer.BadParameter(f"expected cvat or ids, got '{form}'", param_hint="--format")
     with user_errors():
         from sartm_core.datasets.frame_folder import FrameFolder
-        from sartm_core.labels.annotation_tools import export_labels
+        from sartm_core.labels.export_labels import export_labels
 
         count = export_labels(FrameFolder(folder), out, "cvat" if form == "cvat" else "ids", split)
     stdout.print(f"{out}: {count} images and masks", soft_wrap=True)
@@ -72,15 +72,18 @@ def data_export_labels(
 @data_app.command("import-labels")
 def data_import_labels(
     folder: FrameFolderArgument,
-    source: Annotated[Path, typer.Option("--from", help="Folder with the masks of an annotation tool.")],
+    source: Annotated[Path, typer.Option("--from", help="What an annotation tool exported: a folder, or a JSON file.")],
     table: Annotated[
-        Path | None, typer.Option(help="labelmap.txt, CSV or COCO's JSON; default: the one in the folder.")
+        Path | None,
+        typer.Option(
+            help="What values or names mean: labelmap.txt, CSV, COCO's JSON; default: the one beside the masks."
+        ),
     ] = None,
 ) -> None:
-    """Import masks into a frame folder; frames without a mask stay unchanged."""
+    """Import masks, or COCO, Labelme, Label Studio or Supervisely JSON; frames without labels there stay unchanged."""
     with user_errors():
         from sartm_core.datasets.frame_folder import FrameFolder
-        from sartm_core.labels.annotation_tools import import_labels
+        from sartm_core.labels.import_labels import import_labels
 
         count = import_labels(FrameFolder(folder), source, table)
     stdout.print(f"{folder}: {count} frames labelled", soft_wrap=True)

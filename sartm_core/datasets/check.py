@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sartm_core.datasets.dataset import DataSet, Frame, read_frame
+from sartm_core.datasets.dataset import TRUTH, DataSet, Frame, read_frame
+from sartm_core.datasets.files import check_view
 from sartm_core.errors import SartmError
 from sartm_core.segmentation import UNLABELLED
 
@@ -44,29 +46,24 @@ def check_data(data: DataSet, progress: Callable[[int, int], None] = lambda done
     without_truth: dict[str, list[str]] = {frame.split: [] for frame in frames}
     for done, frame in enumerate(frames, start=1):
         counts[frame.split] = counts.get(frame.split, 0) + 1
-        truth_size = None
-        if data.path(frame, "truth").is_file():
-            try:
-                truth = data.truth(frame)
-                truth_size = truth.shape
-                if not (truth != UNLABELLED).any():
-                    empty[frame.split] = empty.get(frame.split, 0) + 1
-                labelled += np.bincount(truth[truth != UNLABELLED], minlength=len(labelled))
-            except SartmError as error:
-                faults.append(str(error))
+        truth = None
+        if data.path(frame, TRUTH).is_file():
+            truth = _truth(data, frame, faults)
         else:
-            without_truth[frame.split].append(str(data.path(frame, "truth")))
+            without_truth[frame.split].append(str(data.path(frame, TRUTH)))
+        if truth is not None:
+            known = truth[truth != UNLABELLED]
+            if not known.size:
+                empty[frame.split] = empty.get(frame.split, 0) + 1
+            labelled += np.bincount(known, minlength=len(labelled))
         for name in frame.modalities:
             size = _measure(data, frame, name, faults)
             if size is None:
                 continue
             found = sizes.setdefault(name, {})
             found[size] = found.get(size, 0) + 1
-            if name == data.rig.reference and truth_size not in (None, size):
-                faults.append(
-                    f"{data.path(frame, 'truth')}: is {_text(truth_size)}, but its image {data.path(frame, name)} is "
-                    f"{_text(size)}."
-                )
+            if name == data.rig.reference and truth is not None:
+                _compare(data, frame, truth.shape, size, faults)
         progress(done, len(frames))
     for split, missing in without_truth.items():
         if len(missing) < counts[split]:  # if all are missing, they are withheld or not made yet
@@ -74,6 +71,23 @@ def check_data(data: DataSet, progress: Callable[[int, int], None] = lambda done
     remarks = _remarks(data, counts, sizes, without_truth, empty, labelled)
     names = data.rig.class_names
     return Findings(counts, sizes, dict(zip(names, labelled.tolist(), strict=True)), faults, remarks)
+
+
+def _truth(data: DataSet, frame: Frame, faults: list[str]) -> NDArray[np.uint8] | None:
+    try:
+        return data.truth(frame)
+    except SartmError as error:  # names its file
+        faults.append(str(error))
+        return None
+
+
+def _compare(
+    data: DataSet, frame: Frame, truth_size: tuple[int, ...], size: tuple[int, int], faults: list[str]
+) -> None:
+    try:
+        check_view(data.path(frame, TRUTH), truth_size, data.path(frame, data.rig.reference), size)
+    except SartmError as error:
+        faults.append(str(error))
 
 
 def _measure(data: DataSet, frame: Frame, name: str, faults: list[str]) -> tuple[int, int] | None:
@@ -113,5 +127,5 @@ def _remarks(
     return remarks
 
 
-def _text(size: tuple[int, ...] | None) -> str:
-    return "x".join(str(side) for side in size or ())
+def _text(size: tuple[int, int]) -> str:
+    return "x".join(map(str, size))

@@ -10,10 +10,12 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from sartm_core.datasets.dataset import Frame
 from sartm_core.errors import SartmError
 from sartm_core.segmentation import UNLABELLED
+from sartm_core.sensing.registration import OTHER_ASPECT
 
 LARGEST_EMPTY_BYTES = 1 << 16
 """A single-valued PNG of up to 12 megapixels is smaller."""
@@ -74,6 +76,14 @@ def eight_bit(image: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray(image if image.dtype == np.uint8 else np.round(image / 257.0), np.uint8)
 
 
+def same_channels(image: NDArray[Any]) -> NDArray[Any] | None:
+    """[H, W] of an image that is grey in any form (alpha is dropped); None if it has colours."""
+    if image.ndim == 2:
+        return image
+    colours = image[..., :3]
+    return None if (colours != colours[..., :1]).any() else np.ascontiguousarray(image[..., 0])
+
+
 def class_ids(path: Path | str, stored: NDArray[Any], classes: int, shift: int = 0) -> NDArray[np.uint8]:
     """Converts stored label values to class ids: of a file, or of a topic.
 
@@ -86,22 +96,57 @@ def class_ids(path: Path | str, stored: NDArray[Any], classes: int, shift: int =
     Raises:
         SartmError: colours; a value that is neither a class nor unlabelled: names it and how many pixels have it.
     """
-    is_colour = stored.ndim == 3 and bool((stored[..., :3] != stored[..., :1]).any())
-    if is_colour or not np.issubdtype(stored.dtype, np.integer):
+    single = same_channels(stored)
+    if single is None or not np.issubdtype(single.dtype, np.integer):
+        got = stored.dtype if single is not None else "a palette" if _has_palette(path) else "colours"
         raise SartmError(
-            f"{path}: expected class ids (8 bit, one channel), got "
-            f"{'colours' if is_colour else stored.dtype}. Labels of a palette or in colours: sartm data import-labels."
+            f"{path}: expected class ids (8 bit, one channel), got {got}. Labels of a palette or in colours: "
+            "sartm data import-labels, which reads the table of their classes, too."
         )
-    values = first_channel(stored).astype(np.int32)
-    ids = np.where((values == UNLABELLED) | (values < shift), UNLABELLED, values - shift)
-    wrong = (ids >= classes) & (ids != UNLABELLED)
+    values = single.astype(np.int64)
+    absent = (values == UNLABELLED) | ((values >= 0) & (values < shift))
+    wrong = ~absent & ((values < shift) | (values >= classes + shift))
     if wrong.any():
         value = int(values[wrong][0])
         raise SartmError(
             f"{path}: holds the label {value} in {int((values == value).sum())} pixels; expected {shift} to "
             f"{classes - 1 + shift}, or 255 for unlabelled. Is it a colour image, or from another data set?"
         )
-    return ids.astype(np.uint8)
+    return np.where(absent, UNLABELLED, values - shift).astype(np.uint8)
+
+
+def check_view(
+    labels: Path | str, size: Sequence[int], image: Path | str, image_size: Sequence[int], scaled: bool = False
+) -> None:
+    """Checks that labels show what their image shows.
+
+    Args:
+        labels: named in errors.
+        size: height and width of the labels.
+        image: named in errors.
+        image_size: its height and width.
+        scaled: also accepts labels of another size, if the aspect is the same.
+
+    Raises:
+        SartmError: another size; with `scaled`, another aspect.
+    """
+    (height, width), (wanted_height, wanted_width) = size[:2], image_size[:2]
+    fits = (height, width) == (wanted_height, wanted_width)
+    if scaled and not fits:
+        fits = abs(width * wanted_height / (height * wanted_width) - 1) <= OTHER_ASPECT
+    if not fits:
+        raise SartmError(
+            f"{labels}: is {height}x{width} (height x width), but its image {image} is {wanted_height}x{wanted_width}. "
+            f"Export labels of the image as it is: not {'' if scaled else 'resized, '}cropped or rotated."
+        )
+
+
+def _has_palette(path: Path | str) -> bool:
+    try:
+        with Image.open(path) as image:
+            return image.mode == "P"
+    except (OSError, ValueError, SyntaxError):  # a topic, or a file that only OpenCV reads
+        return False
 
 
 def is_labelled(path: Path) -> bool:

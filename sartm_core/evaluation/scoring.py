@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch.distributed as distributed
 
+from sartm_core.datasets.files import check_view
 from sartm_core.deploy import Segmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap
@@ -22,7 +23,6 @@ from sartm_core.evaluation.variations import PROTOCOLS, variations
 from sartm_core.files import natural_key
 from sartm_core.rig import Rig
 from sartm_core.segmentation import UNLABELLED
-from sartm_core.sensing.registration import OTHER_ASPECT
 
 SHOWN_FRAMES = 3
 """Best and worst ones that the report shows."""
@@ -89,15 +89,8 @@ class Scoring:
 
     def _check_view(self, sample: LabelledSet) -> None:
         image = sample.images.get(self._rig.reference)
-        if image is None:
-            return
-        (height, width), (wanted_height, wanted_width) = sample.truth.shape, image.shape[:2]
-        if abs(width * wanted_height / (height * wanted_width) - 1) > OTHER_ASPECT:
-            raise SartmError(
-                f"{sample.id}: its labels are {height}x{width} (height x width), the image of '{self._rig.reference}' "
-                f"{wanted_height}x{wanted_width}: cropped or rotated labels do not belong to it. Export them from the "
-                "image as it is."
-            )
+        if image is not None:
+            check_view(sample.id, sample.truth.shape, f"of '{self._rig.reference}'", image.shape, scaled=True)
 
     def _add_clean(self, sample: LabelledSet, mask: Any, confidence: Any, routing: Any) -> None:
         alone = self._tally()

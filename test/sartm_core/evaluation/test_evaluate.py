@@ -223,7 +223,7 @@ def test_labels_of_another_view_are_refused(oracle: Oracle, frame_folder: Path) 
     for wrong in (np.ascontiguousarray(truth.T), truth[:, 20:]):
         height, width = wrong.shape
         with pytest.raises(
-            SartmError, match=rf"{frame.id}: its labels are {height}x{width} .* 'rgb' 256x320: cropped or"
+            SartmError, match=rf"{frame.id}: is {height}x{width} .* of 'rgb' is 256x320.*cropped or rotated"
         ):
             scoring.add(LabelledSet(frame.id, read.images, read.planes, wrong))
     scoring.add(LabelledSet(frame.id, read.images, read.planes, truth))

@@ -17,11 +17,13 @@ from sartm_core.datasets.check import check_data
 from sartm_core.datasets.dataset import TRUTH, Frame
 from sartm_core.datasets.files import is_labelled
 from sartm_core.datasets.frame_folder import FrameFolder, FrameFolderWriter, write_frame
+from sartm_core.datasets.png import write_png
 from sartm_core.deploy import load_segmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.evaluate import evaluate
 from sartm_core.evaluation.results import as_dict
-from sartm_core.labels.annotation_tools import export_labels, import_labels, write_png
+from sartm_core.labels.export_labels import export_labels
+from sartm_core.labels.import_labels import import_labels
 from sartm_core.learning.sampler import Draw
 from sartm_core.learning.sources import DiskSource
 from sartm_core.rig import ClassSpec, Rig, load_rig
@@ -300,7 +302,7 @@ class TestWhereMasksAre:
         before = bytes_of(blank.folder)
         write_png(tmp_path / "task/train-100.png", truth_of(1))
         write_png(tmp_path / "task" / other, truth_of(2))
-        with pytest.raises(SartmError, match=r"is a mask of train/100, and so is .*Keep only one") as error:
+        with pytest.raises(SartmError, match=r"labels train/100, and so does .*Keep only one") as error:
             import_labels(blank, tmp_path / "task")
         assert str(tmp_path / "task/train-100.png") in str(error.value)
         assert str(tmp_path / "task" / other) in str(error.value)
@@ -358,7 +360,7 @@ class TestTables:
     def test_csv_of_ids(self, blank, tmp_path, encoding) -> None:
         """The file in the folder is taken by itself; several of the tool's classes may be none."""
         (tmp_path / "task").mkdir()
-        rows = ["7, Road ", "3,SKY", "4,car", "0,background", "9,void"]
+        rows = ["7, road ", "3,sky", "4,car", "0,background", "9,void"]
         (tmp_path / "task/classes.csv").write_text("\n".join(["id,name", *rows]), encoding=encoding)
         mask = np.zeros(SIZE, np.uint8)
         mask[0], mask[1], mask[2], mask[3], mask[4] = 7, 3, 4, 9, 255
@@ -414,9 +416,12 @@ class TestTables:
             ("t.json", '{"categories": [{"id": 1, "name": "lava"}]}', "class 'lava' is not in the rig: road"),
             ("t.csv", "id,name\n3,road\n3,sky\n", "assigns id 3 to several classes, including 'sky'"),
             ("t.csv", "id,name\n0,road\n1\n", "is not a label table"),
-            ("t.csv", "id;name\n0;road\n", "is not a label table"),
+            ("t.csv", "id,name\n0,Road\n", "class 'Road' is not in the rig: "),
+            ("t.csv", "id,name\n0,Road\n", " 'Road' differs from 'road' in upper and lower case."),
+            ("t.csv", "name,class\nstreet,road\nstreet,sky\n", "assigns the name 'street' to several classes"),
+            ("t.csv", "name,class\nstreet,road\n", "lists neither ids nor colours, which the masks need"),
             ("t.csv", "id,name\none,road\n", "is not a label table"),
-            ("t.csv", "name\nroad\n", "neither id nor colour"),
+            ("t.csv", "name\nroad\n", "neither id nor colour nor class"),
             ("t.csv", "", "is not a label table"),
             pytest.param("t.csv", f"id,name\n0,{'x' * 200_000}\n", "is not a label table", id="a huge field"),
             ("t.json", "[]", "is not a label table"),
@@ -455,7 +460,7 @@ class TestTables:
         with pytest.raises(SartmError, match=r"train-100\.png: has a single channel of ids, but .*labelmap\.txt lists"):
             import_labels(blank, tmp_path / "task")
         (tmp_path / "ids.csv").write_text("id,name\n0,road\n")
-        write_png(tmp_path / "plain/train-100.png", np.zeros((*SIZE, 3), np.uint8))
+        write_png(tmp_path / "plain/train-100.png", np.full((*SIZE, 3), (0, 0, 1), np.uint8))
         with pytest.raises(SartmError, match=r"train-100\.png: has colours, but .*ids\.csv lists ids"):
             import_labels(blank, tmp_path / "plain", tmp_path / "ids.csv")
         assert_labels(blank, {})
@@ -504,8 +509,8 @@ LAST = DRIVE["val/400"]
             spoilt(LAST, 14),
             "contains id 14, which the rig does not list. It lists 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13.",
         ),
-        (LAST[:10], "is 10x28, its image is 20x28."),
-        (colours(LAST)[:, ::2], "is 20x14, its image is 20x28."),
+        (LAST[:10], "is 10x28 (height x width), but its image"),
+        (colours(LAST)[:, ::2], "is 20x14 (height x width), but its image"),
         (b"no picture", "is not a readable image"),
         (b"", "is not a readable image"),
         pytest.param(damaged(LAST), "is not a readable image", id="cut off"),
@@ -541,9 +546,11 @@ def test_only_masks_of_other_frames(drive, tmp_path) -> None:
     with pytest.raises(SartmError, match=r"task: none of its 2 masks belongs to a frame; .*names such as train-100"):
         import_labels(drive, tmp_path / "task")
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(SartmError, match="nothing: holds no PNG masks"):
+    with pytest.raises(SartmError, match="nothing: holds no PNG masks, and no annotations in JSON"):
         import_labels(drive, tmp_path / "nothing")
-    with pytest.raises(SartmError, match="elsewhere: no such folder. Give the folder that holds the masks"):
+    with pytest.raises(
+        SartmError, match="elsewhere: no such folder. Give the folder that holds the masks or annotations"
+    ):
         import_labels(drive, tmp_path / "elsewhere")
     result = runner.invoke(app, ["data", "import-labels", str(tmp_path), "--from", str(tmp_path / "task")])
     assert result.exit_code == 1
