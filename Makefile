@@ -13,7 +13,7 @@ export PYTHON TORCH_INDEX
 ISOLATED = env -u PYTHONPATH -u AMENT_PREFIX_PATH -u LD_LIBRARY_PATH -u ROS_DISTRO -u RMW_IMPLEMENTATION \
 	-u FASTDDS_DEFAULT_PROFILES_FILE -u FASTRTPS_DEFAULT_PROFILES_FILE
 
-.PHONY: help setup demo test test-fast coverage setup-ros test-ros soak lint docs wheel bench clean
+.PHONY: help setup demo test test-fast test-messages coverage setup-ros test-ros soak lint docs wheel bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,10 @@ test: setup lint  ## lint and every test but the long ones (make soak) and those
 
 test-fast: setup  ## the tests that take no more than seconds
 	@$(ISOLATED) $(PYTEST) test -m "not slow"
+
+test-messages: setup  ## live tests of message packages that are not in the package index; builds them in .venv/messages
+	@$(ISOLATED) bash requirements/messages.sh $(VENV)
+	@$(ISOLATED) PYTHONPATH=$(CURDIR)/$(VENV)/messages $(PYTEST) test/sartm_ros/node/test_message_packages.py
 
 coverage: setup  ## make test, and how much of the code it runs; leaves out/coverage
 	@$(ISOLATED) COVERAGE_FILE="$(CURDIR)/out/coverage/data" $(PYTEST) test --cov \
@@ -58,6 +62,8 @@ wheel:  ## the wheel, in out/wheel/dist, and a check of it in an environment of 
 
 bench: setup  ## speed, as ratios within one run
 	@for script in pipeline encoder simulator training synchronizer node bag; do $(ISOLATED) $(VENV)/bin/python bench/$$script.py || exit 1; done
+	@$(ISOLATED) bash requirements/messages.sh $(VENV)
+	@$(ISOLATED) PYTHONPATH=$(CURDIR)/$(VENV)/messages $(VENV)/bin/python bench/events.py
 
 clean:  ## remove .venv, caches and out
 	rm -rf $(VENV) out build install log .pytest_cache .mypy_cache .ruff_cache *.egg-info

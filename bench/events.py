@@ -1,7 +1,7 @@
 """An event camera at full pace beside RGB at 30 Hz: in how many sets are its events, and are they all there?
 
 The node, with a segmenter that returns at once, is bound to one core; the sensors are on another. Packets hold 1 ms of
-events of a 1280x720 sensor. `make bench-events` builds its messages and runs it.
+events of a 1280x720 sensor. `requirements/messages.sh .venv` builds event_camera_msgs; PYTHONPATH=.venv/messages.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from sensor_msgs.msg import Image
 from sartm_core.deploy.bundle import read_bundle
 from sartm_core.resources import resolve_bundle
 from sartm_core.segmentation import Segmentation
-from sartm_core.sensing.event_formats import encode_evt3
 from sartm_core.sensing.events import EVENT
+from sartm_core.sensing.evt3 import encode_evt3
 from sartm_ros.decoding.images import image_fields, set_stamp
 from sartm_ros.decoding.message_types import live_message
 from sartm_ros.node.lifecycle import PerceptionNode, run

@@ -1,6 +1,6 @@
 """Messages that belong together become a frame set: planes, faults, states, frame_id. The node and replays share it."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,22 +75,22 @@ class FrameSetProcessor:
         """Takes the reference camera's CameraInfo, whose frame_id counts until the camera itself has one."""
         self._camera_frame_id = message.header.frame_id
 
-    def arrived(self, name: str, message: Any, stamp_ns: int, now_ns: int = 0) -> bool:
-        """Every message comes by here on its arrival; events are gathered.
+    def gather(self, name: str, packets: Sequence[Any], stamps_ns: Sequence[int], now_ns: int = 0) -> bool:
+        """Takes packets of events on their arrival.
 
         Args:
-            stamp_ns: of the message.
+            name: of a modality that `gathers`.
+            packets, stamps_ns: that follow one another.
             now_ns: on the stamps' clock.
 
         Returns:
-            Whether it is to be matched with those of other sensors; of event packets a few are.
+            Whether the last of them is to be matched with measurements of other sensors; a few are.
 
         Raises:
-            SartmError: an event packet that cannot be used; until one can, the modality is broken.
+            SartmError: a packet that cannot be used; until one can, the modality is broken.
         """
-        stream = self._event_streams.get(name)
         try:
-            is_matched = stream is None or stream.add(message, stamp_ns)
+            is_matched = self._event_streams[name].add(packets, stamps_ns)
         except Exception:
             self._undecodable_ns[name] = now_ns
             raise

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sartm_core.calibration import LIDAR_LOOKS_AHEAD, Extrinsics, Intrinsics
 from sartm_core.kinds import POINT_CLOUD
 from sartm_core.rig import Modality, Rig
-from sartm_core.sensing.event_formats import encode_evt3
+from sartm_core.sensing.evt3 import encode_evt3
 from sartm_ros.decoding.images import MessageFactory, header, image_message
 from sartm_ros.decoding.point_clouds import cloud_fields
 from sartm_sim.simulation.scenario import Phase

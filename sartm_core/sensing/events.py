@@ -36,8 +36,12 @@ class Events:
         return records
 
 
+OUTSIDE = -(1 << 30)
+"""Added to the cell of an event outside of the sensor."""
+
+
 def event_cells(events: Events | NDArray[Any], size: tuple[int, int]) -> NDArray[np.int32]:
-    """Where each event counts in a flat [2, H, W], int32 [N]; -1 for one outside of the sensor.
+    """Where each event counts in a flat [2, H, W], int32 [N]; negative for one outside of the sensor.
 
     Args:
         events: `Events`, or a structured array with the fields of `EVENT`.
@@ -49,7 +53,7 @@ def event_cells(events: Events | NDArray[Any], size: tuple[int, int]) -> NDArray
     cells = y * np.int32(width)
     cells += x
     cells += (p == 0) * np.int32(height * width)
-    cells[(x >= width) | (y >= height)] = -1
+    cells[(x >= width) | (y >= height)] = OUTSIDE
     return cells
 
 

@@ -258,7 +258,7 @@ class Replay:
         if self._processor.gathers(name):
             try:
                 self._packets[name] += 1
-                if not self._processor.arrived(name, self._packet(message), stamp, self._now_ns):
+                if not self._processor.gather(name, [self._packet(message)], [stamp], self._now_ns):
                     return
             except Exception as error:  # whatever a message holds must not end the replay
                 self._count_fault(name, reason_of(error))

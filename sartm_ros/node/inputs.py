@@ -61,9 +61,10 @@ class Inputs:
         node: owns the subscriptions.
         rig: gives topics and types.
         reliability: `best_effort` or `reliable`; `qos_overrides.<topic>.subscription.*` parameters override it.
-        on_message, on_camera_info: called with the modality's name and the message. Packets of events come in a thread
-            of their own, dvs_msgs/EventArray as `event_arrays.EventArray`.
-        on_fault: called with the modality's name and why its message is none.
+        on_message, on_camera_info: called with the modality's name and the message.
+        on_packets: called with the modality's name and packets of events, in a thread of its own; of
+            dvs_msgs/EventArray as `event_arrays.EventArray`.
+        on_fault: called with the modality's name and why what came is not a packet.
         on_mismatch: called with the modality's name and the fault, when a publisher's QoS is incompatible.
     """
 
@@ -73,6 +74,7 @@ class Inputs:
         rig: Rig,
         reliability: str,
         on_message: OnMessage,
+        on_packets: Callable[[str, list[Any]], None],
         on_camera_info: OnMessage,
         on_fault: Callable[[str, str], None],
         on_mismatch: Callable[[str, str], None],
@@ -81,7 +83,7 @@ class Inputs:
         self._rig = rig
         self._reliability = _RELIABILITY[reliability]
         self._on_message, self._on_camera_info, self._on_mismatch = on_message, on_camera_info, on_mismatch
-        self._packets = PacketReceiver(on_message, on_fault)
+        self._packets = PacketReceiver(on_packets, on_fault)
         self._open: dict[str, list[Any]] = {}
         self._transforms: Any = None
 

@@ -31,13 +31,12 @@ class PacketReceiver:
     """Takes everything that has arrived on its subscriptions, every 5 ms.
 
     Args:
-        on_message: called in this object's thread with a modality's name and one message after the other; must not
-            raise. What comes serialised (`raw`) is a dvs_msgs/EventArray.
-        on_fault: called with a modality's name and why its message is none.
+        on_packets: called in this object's thread with a modality's name and its packets; must not raise.
+        on_fault: called with a modality's name and why what came is not a packet.
     """
 
-    def __init__(self, on_message: Callable[[str, Any], None], on_fault: Callable[[str, str], None]) -> None:
-        self._on_message, self._on_fault = on_message, on_fault
+    def __init__(self, on_packets: Callable[[str, list[Any]], None], on_fault: Callable[[str, str], None]) -> None:
+        self._on_packets, self._on_fault = on_packets, on_fault
         self._subscriptions: dict[str, Subscription[Any]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -69,16 +68,18 @@ class PacketReceiver:
                 with self._lock:
                     subscription = self._subscriptions.get(name)
                     messages = [] if subscription is None else _waiting(subscription)
-                for message in messages:
-                    self._pass_on(name, message)
+                if packets := self._read(name, messages):
+                    self._on_packets(name, packets)
 
-    def _pass_on(self, name: str, message: Any) -> None:
-        try:
-            message = event_array(message) if isinstance(message, bytes) else message
-        except SartmError as error:
-            self._on_fault(name, str(error))
-            return
-        self._on_message(name, message)
+    def _read(self, name: str, messages: list[Any]) -> list[Any]:
+        """What comes serialised (`raw`) is a dvs_msgs/EventArray."""
+        packets = []
+        for message in messages:
+            try:
+                packets.append(event_array(message) if isinstance(message, bytes) else message)
+            except SartmError as error:
+                self._on_fault(name, str(error))
+        return packets
 
 
 def _waiting(subscription: Any) -> list[Any]:

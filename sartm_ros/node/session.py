@@ -87,6 +87,7 @@ class Session:
             self._rig,
             settings.input_reliability,
             self._on_message,
+            self._on_packets,
             self._on_camera_info,
             self._count_broken,
             self._warn_once,
@@ -144,12 +145,28 @@ class Session:
         if stamp <= 0:
             self._warn_once(name, NO_STAMP)
         try:
-            self._calibrator.frame(name, message.header.frame_id)
-            self._processor.note_frame_id(name, message.header.frame_id)
-            if self._processor.arrived(name, message, stamp, now_ns):
-                self._synchronizer.add(name, stamp, message, now_ns)
+            self._note_frame(name, message)
+            self._synchronizer.add(name, stamp, message, now_ns)
         except Exception as error:  # whatever a message holds must not end the node
             self._count_broken(name, reason_of(error))
+
+    def _on_packets(self, name: str, packets: list[Any]) -> None:
+        """Runs in the receiver's thread."""
+        now_ns, stamps = self._now_ns(), [stamp_ns(packet) for packet in packets]
+        for stamp in stamps:
+            self._monitors[name].arrived(stamp, now_ns)
+        if min(stamps) <= 0:
+            self._warn_once(name, NO_STAMP)
+        try:
+            self._note_frame(name, packets[-1])
+            if self._processor.gather(name, packets, stamps, now_ns):
+                self._synchronizer.add(name, stamps[-1], packets[-1], now_ns)
+        except Exception as error:  # whatever a message holds must not end the node
+            self._count_broken(name, reason_of(error))
+
+    def _note_frame(self, name: str, message: Any) -> None:
+        self._calibrator.frame(name, message.header.frame_id)
+        self._processor.note_frame_id(name, message.header.frame_id)
 
     def _on_camera_info(self, name: str, message: CameraInfo) -> None:
         if name == self._rig.reference:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig, rig_from_dict
 from sartm_core.segmentation import Segmentation
-from sartm_core.sensing.event_formats import encode_evt3
 from sartm_core.sensing.events import EVENT
+from sartm_core.sensing.evt3 import encode_evt3
 from sartm_ros.decoding.images import stamp_ns
 from sartm_ros.pipeline import Pipeline
 
@@ -251,10 +251,9 @@ class Stub:
 def run(pipeline: Pipeline, messages: dict[str, SimpleNamespace]) -> Any:
     """One set through the pipeline, with every guarantee that holds for any set."""
     for name, message in messages.items():
-        read(
-            lambda one, of=name: pipeline.processor.arrived(of, one, STAMP if one.header is None else stamp_ns(one)),
-            message,
-        )
+        if pipeline.processor.gathers(name):
+            stamp = STAMP if message.header is None else stamp_ns(message)
+            read(lambda one, of=name, at=stamp: pipeline.processor.gather(of, [one], [at]), message)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = pipeline.run(STAMP, messages)

@@ -21,7 +21,7 @@ def slow_decoder(words: np.ndarray) -> list[tuple[int, int, int, int]]:
                 xs, p = [value & 0x7FF], value >> 11
             else:
                 width = 12 if code == 0x4 else 8
-                xs, p = [base + bit for bit in range(width) if value >> bit & 1], polarity
+                xs, p = [min(base + bit, 0x7FF) for bit in range(width) if value >> bit & 1], polarity
                 base += width
             if y is not None and high is not None:
                 events += [(x, y, high << 12 | low, p) for x in xs]

@@ -9,7 +9,7 @@ from sartm_core.errors import SartmError
 from sartm_core.rig import Rig, load_rig
 from sartm_core.segmentation import Segmentation
 from sartm_core.sensing import encode
-from sartm_core.sensing.event_formats import Evt3Decoder
+from sartm_core.sensing.evt3 import Evt3Decoder
 from sartm_ros.bag.types import bag_message
 from sartm_ros.decoding.images import image_fields, stamp_ns
 from sartm_ros.decoding.point_clouds import cloud_fields
@@ -53,7 +53,8 @@ def test_what_drivers_send_becomes_what_training_saw(rig: Rig, captured) -> None
     for modality in rig.modalities:
         raw = frame.raw[modality.name]
         for _, message in sensor_messages(bag_message, rig, modality, raw, stamp, START_NS):
-            pipeline.processor.arrived(modality.name, message, stamp_ns(message))
+            if modality.name == "event":
+                pipeline.processor.gather("event", [message], [stamp_ns(message)])
             newest[modality.name] = message
     result = pipeline.run(stamp, newest)
     assert result.frames.broken == {}
@@ -73,7 +74,7 @@ def test_a_modalitys_offset_shifts_its_window_of_events(rig: Rig, captured) -> N
     pipeline = Pipeline(rig, segmenter)
     packets = sensor_messages(bag_message, rig, rig.modality("event"), frame.raw["event"], stamp, START_NS)
     for _, message in packets:
-        pipeline.processor.arrived("event", message, stamp_ns(message))
+        pipeline.processor.gather("event", [message], [stamp_ns(message)])
     pipeline.run(stamp + late_ns, {"event": packets[-1][1]}, offsets_s={"event": 5.0})
     wanted = encode(rig.modality("event"), simulated.registered(frame)["event"], rig.dtype)
     assert np.array_equal(segmenter.planes["event"], wanted)
@@ -89,7 +90,7 @@ def test_packets_of_events_are_counted_even_from_before_the_drive(rig: Rig, capt
     assert len(first) > 1
     assert [message.seq for _, message in first + then] == list(range(2 * len(first)))
     decoder = Evt3Decoder()
-    assert sum(len(decoder.decode(message.events)) for _, message in first) == len(events)
+    assert sum(len(decoder.decode([message.events]).sites) for _, message in first) == len(events)
 
 
 def test_a_cloud_without_coordinates_counts_as_absent_and_is_named(rig: Rig, captured) -> None:

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sartm_core.rig import load_rig
-from sartm_core.sensing.event_formats import Evt3Decoder
+from sartm_core.sensing.evt3 import Evt3Decoder
 from sartm_ros.bag.reader import read_messages
 from sartm_ros.cli import app
 from sartm_ros.decoding.images import raw_array, stamp_ns
@@ -76,7 +76,7 @@ def test_the_messages_are_the_measurements(messages) -> None:
     assert np.array_equal(raw_array(here["/sim/truth"]), frame.truth)
     assert np.array_equal(cloud_points(here["/sim/lidar/points"]), frame.raw["lidar"][:, :4])
     decoder = Evt3Decoder()
-    events = np.concatenate([decoder.decode(m.events).records for m in messages["/sim/event/packets"]])
+    events = np.concatenate([decoder.decode([m.events]).events().records for m in messages["/sim/event/packets"]])
     window = events[(events["t"] >= 200_000) & (events["t"] < 400_000)]
     assert np.array_equal(window, frame.raw["event"])
     assert (np.diff(events["t"]) >= 0).all()

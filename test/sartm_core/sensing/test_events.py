@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from slow_evt3 import slow_decoder
 
-from sartm_core.sensing.event_formats import Evt3Decoder, encode_evt3
 from sartm_core.sensing.events import EVENT, count_events
+from sartm_core.sensing.evt3 import Evt3Decoder, encode_evt3
 
 
 def random_words(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -24,7 +24,7 @@ def random_words(rng: np.random.Generator, count: int) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(5))
 def test_equals_a_decoder_that_goes_word_by_word(seed: int) -> None:
     words = random_words(np.random.default_rng(seed), 3000)
-    events = Evt3Decoder().decode(words.tobytes()).records
+    events = Evt3Decoder().decode([words.tobytes()]).events().records
     assert [tuple(int(v) for v in e) for e in events] == slow_decoder(words)
 
 
@@ -33,8 +33,8 @@ def test_packets_may_be_cut_anywhere(rng: np.random.Generator) -> None:
     decoder, parts = Evt3Decoder(), []
     cuts = [0, *sorted(rng.integers(0, 2000, 40)), 2000]
     for start, end in itertools.pairwise(cuts):
-        parts.append(decoder.decode(words[start:end].tobytes()).records)
-    assert np.array_equal(np.concatenate(parts), Evt3Decoder().decode(words.tobytes()).records)
+        parts.append(decoder.decode([words[start:end].tobytes()]).events().records)
+    assert np.array_equal(np.concatenate(parts), Evt3Decoder().decode([words.tobytes()]).events().records)
 
 
 def test_the_clock_wraps_after_16_seconds_and_the_decoder_goes_on() -> None:
@@ -42,9 +42,9 @@ def test_the_clock_wraps_after_16_seconds_and_the_decoder_goes_on() -> None:
     events = np.zeros(len(times), EVENT)
     events["t"] = times
     events["x"], events["y"], events["p"] = 3, 4, 1
-    assert Evt3Decoder().decode(encode_evt3(events)).t.tolist() == events["t"].tolist()
+    assert Evt3Decoder().decode([encode_evt3(events)]).events().t.tolist() == events["t"].tolist()
     decoder = Evt3Decoder()
-    one_by_one = [decoder.decode(encode_evt3(events[i : i + 1])).t[0] for i in range(len(times))]
+    one_by_one = [decoder.decode([encode_evt3(events[i : i + 1])]).events().t[0] for i in range(len(times))]
     assert one_by_one == events["t"].tolist()
 
 
@@ -53,14 +53,14 @@ def test_what_was_encoded_comes_back(rng: np.random.Generator) -> None:
     events["t"] = np.sort(rng.integers(0, 60_000, 4000))
     events["x"], events["y"] = rng.integers(0, 1280, 4000), rng.integers(0, 720, 4000)
     events["p"] = rng.integers(0, 2, 4000)
-    assert np.array_equal(Evt3Decoder().decode(encode_evt3(events)).records, events)
+    assert np.array_equal(Evt3Decoder().decode([encode_evt3(events)]).events().records, events)
     assert encode_evt3(events[:0]) == b""
-    assert len(Evt3Decoder().decode(b"")) == 0
+    assert len(Evt3Decoder().decode([b""]).events()) == 0
 
 
 def test_a_stream_that_begins_in_the_middle_drops_what_has_no_time() -> None:
     words = np.array([0x2005, 0x0007, 0x2006, 0x8001, 0x6002, 0x2807], "<u2")
-    events = Evt3Decoder().decode(words.tobytes()).records
+    events = Evt3Decoder().decode([words.tobytes()]).events().records
     assert [tuple(int(v) for v in e) for e in events] == [(7, 7, (1 << 12) | 2, 1)]
 
 

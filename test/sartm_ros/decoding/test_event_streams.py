@@ -1,6 +1,7 @@
 """Packets of an event camera: gathered, and cut to the window of a set."""
 
 import contextlib
+import itertools
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,8 @@ from slow_evt3 import slow_decoder
 
 from sartm_core.errors import SartmError
 from sartm_core.kinds import EventModality
-from sartm_core.sensing.event_formats import Evt3Decoder, encode_evt3
 from sartm_core.sensing.events import EVENT
+from sartm_core.sensing.evt3 import Evt3Decoder, encode_evt3
 from sartm_ros.bag.reader import read_messages
 from sartm_ros.decoding.event_arrays import event_array
 from sartm_ros.decoding.event_streams import MARK_NS, EventStream
@@ -47,9 +48,13 @@ def packet(begin_us: int, microseconds: list[int], **changes: object) -> tuple[S
     return SimpleNamespace(**fields), START + (begin_us + microseconds[0] if microseconds else begin_us) * 1000
 
 
+def add(stream: EventStream, message: SimpleNamespace, stamp: int) -> bool:
+    return stream.add([message], [stamp])
+
+
 def test_the_window_ends_at_the_sets_stamp_over_several_packets(stream: EventStream) -> None:
     for begin_ms in range(0, 100, 10):
-        stream.add(*packet(begin_ms * 1000, list(range(0, 10_000, 1000))))
+        add(stream, *packet(begin_ms * 1000, list(range(0, 10_000, 1000))))
     for end_ms, begin_ms in ((55, 26), (5, 0), (99, 70), (110, 81)):
         counts = stream.until(START + end_ms * MS)
         assert counts.shape == (*SIZE, 2)
@@ -60,27 +65,27 @@ def test_the_window_ends_at_the_sets_stamp_over_several_packets(stream: EventStr
 
 
 def test_few_of_the_packets_are_matched_with_other_sensors(stream: EventStream) -> None:
-    marks = [stream.add(*packet(ms * 1000, [0, 500])) for ms in range(100)]
+    marks = [add(stream, *packet(ms * 1000, [0, 500])) for ms in range(100)]
     assert sum(marks) == 100 * MS // MARK_NS
 
 
 def test_a_scene_without_events_is_no_dead_camera(stream: EventStream) -> None:
     message, stamp = packet(0, [])
-    assert stream.add(message, stamp)
+    assert stream.add([message], [stamp])
     assert stream.until(stamp).sum() == 0
 
 
 def test_memory_is_bounded(stream: EventStream) -> None:
     for ms in range(0, 5000, 10):
-        stream.add(*packet(ms * 1000, list(range(0, 10_000, 100))))
+        add(stream, *packet(ms * 1000, list(range(0, 10_000, 100))))
     assert len(stream._chunks) <= 102
-    assert stream._count == sum(len(cells) for _, cells in stream._chunks)
+    assert stream._count == sum(len(chunk.cells) for chunk in stream._chunks)
 
 
 def test_a_recording_that_loops_forgets_the_future(stream: EventStream) -> None:
-    stream.add(*packet(20_000_000, [0]))
+    add(stream, *packet(20_000_000, [0]))
     message, stamp = packet(0, [0, 5])
-    assert stream.add(message, stamp)
+    assert stream.add([message], [stamp])
     assert stream.until(stamp + MS).sum() == 2
     assert len(stream._chunks) == 1
 
@@ -94,7 +99,7 @@ def test_a_recording_that_loops_forgets_the_future(stream: EventStream) -> None:
 )
 def test_packets_that_cannot_be_used_say_why(stream: EventStream, changes: dict, expected: str) -> None:
     with pytest.raises(SartmError, match=expected):
-        stream.add(*packet(0, [0], **changes))
+        add(stream, *packet(0, [0], **changes))
 
 
 def some_events(count: int = 4000) -> np.ndarray:
@@ -152,13 +157,13 @@ def libcaer(events: np.ndarray, base_us: int) -> bytes:
 def test_other_encodings(stream: EventStream, encoding: str, form: Callable, base_us: int) -> None:
     events = some_events()
     message, _ = packet(0, [0], encoding=encoding, events=form(events, base_us), time_base=base_us * 1000)
-    stream.add(message, START)
+    stream.add([message], [START])
     for end_ms in (29, 13, 2):
         inside = events[events["t"] - events["t"][0] <= end_ms * 1000]
         assert np.array_equal(stream.until(START + end_ms * MS), counted(inside))
     message.events = message.events[:-3]
     with pytest.raises(SartmError, match="an event packet of 31997 bytes: expected a multiple of 8"):
-        stream.add(message, START)
+        stream.add([message], [START])
 
 
 def evt21(events: np.ndarray) -> bytes:
@@ -187,9 +192,9 @@ def test_another_format_that_is_called_evt3_is_refused(stream: EventStream, form
     """metavision_driver#61: a GenX320's EVT 2.1, labelled evt3, gave events in places where there were none."""
     message, stamp = packet(0, [0], events=form(some_events()))
     with pytest.raises(SartmError, match=r"\d+ of (its )?\d+ (words are not EVT 3.0|events lie off)"):
-        stream.add(message, stamp)
+        stream.add([message], [stamp])
     good, stamp = packet(20_000, list(range(1000)))
-    stream.add(good, stamp)
+    stream.add([good], [stamp])
     assert stream.until(stamp + 10 * MS).sum() == 1000
 
 
@@ -198,12 +203,12 @@ def test_padding_and_a_few_damaged_words_are_no_other_format(stream: EventStream
     padded = np.insert(words, np.arange(0, len(words), 16), 0x9999)  # event_camera_renderer#8
     padded[5::500] = 0xB123
     message, stamp = packet(0, [0], events=padded.astype("<u2").tobytes())
-    stream.add(message, stamp)
+    stream.add([message], [stamp])
     assert stream.until(stamp + 29 * MS).sum() > 3900
 
 
 def test_event_arrays_carry_their_own_times(stream: EventStream) -> None:
-    stream.add(event_array(serialised_array([(3, 4, START + 5 * MS, True)])), START)
+    stream.add([event_array(serialised_array([(3, 4, START + 5 * MS, True)]))], [START])
     counts = stream.until(START + 5 * MS)
     assert counts[4, 3].tolist() == [1, 0]
     assert counts.sum() == 1
@@ -234,7 +239,7 @@ def test_packets_that_never_came_are_counted(stream: EventStream) -> None:
     """By their sequence numbers; a driver that starts again, or another one, is not a loss."""
     for number, lost in ((5, 0), (6, 0), (9, 2), (10, 2), (0, 2), (1, 2), (4, 4), (10**12, 4), (10**12 + 2, 5)):
         message, stamp = packet(0, [0], seq=number)
-        stream.add(message, stamp)
+        stream.add([message], [stamp])
         assert stream.lost == lost, number
 
 
@@ -243,7 +248,7 @@ def test_a_real_event_camera(shared_data: Path) -> None:
     packets = [m for _, _, m in read_messages(shared_data / "events_evt3") if getattr(m, "encoding", "") == "evt3"]
     assert len(packets) == 105
     decoder = Evt3Decoder()
-    events = np.concatenate([decoder.decode(np.asarray(m.events)).records for m in packets])
+    events = np.concatenate([decoder.decode([np.asarray(m.events)]).events().records for m in packets])
     words = np.concatenate([np.frombuffer(np.asarray(m.events).tobytes(), "<u2") for m in packets])
     slow = slow_decoder(words)
     assert len(events) == len(slow) > 1000
@@ -252,3 +257,30 @@ def test_a_real_event_camera(shared_data: Path) -> None:
     assert events["x"].max() < packets[0].width
     assert events["y"].max() < packets[0].height
     assert (np.diff(events["t"]) >= 0).mean() > 0.999
+
+
+def test_packets_at_once_are_as_one_by_one(rng: np.random.Generator) -> None:
+    """Cut anywhere, also inside a row; a driver's clock that drifts against the sensor's."""
+    size = (720, 1280)
+    modality = EventModality(kind="event", name="event", size=size, topic="/e", encoding="counts", window_s=0.03)
+    events = np.zeros(5000, EVENT)
+    events["t"] = 2**24 - 9000 + np.sort(rng.integers(0, 40_000, 5000))
+    events["x"], events["y"], events["p"] = (
+        rng.integers(0, 1280, 5000),
+        rng.integers(0, 720, 5000),
+        rng.integers(0, 2, 5000),
+    )
+    data = encode_evt3(events)
+    cuts = [0, *sorted({2 * int(cut) for cut in rng.integers(0, len(data) // 2, 30)}), len(data)]
+    packets, stamps = [], []
+    for number, (begin, end) in enumerate(itertools.pairwise(cuts)):
+        packets.append(packet(0, [], height=720, width=1280, seq=number, events=data[begin:end])[0])
+        stamps.append(START + round(40 * MS * begin / len(data)) + int(rng.integers(0, MS)))
+    one_by_one, at_once = EventStream(modality), EventStream(modality)
+    for message, stamp in zip(packets, stamps, strict=True):
+        one_by_one.add([message], [stamp])
+    at_once.add(packets[:7], stamps[:7])
+    at_once.add(packets[7:], stamps[7:])
+    for end_ms in (5, 20, 38, 60):
+        np.testing.assert_array_equal(at_once.until(START + end_ms * MS), one_by_one.until(START + end_ms * MS))
+    assert at_once.until(START + 35 * MS).sum() > 1000

@@ -34,7 +34,7 @@ from hypothesis import strategies as st
 from rosbags.image import message_to_cvimage
 
 from sartm_core.errors import SartmError
-from sartm_core.sensing.event_formats import encode_evt3
+from sartm_core.sensing.evt3 import encode_evt3
 from sartm_ros.decoding.compressed_images import decode
 from sartm_ros.decoding.event_streams import EventStream
 from sartm_ros.decoding.images import raw_array
@@ -260,7 +260,7 @@ def test_the_events_of_a_window_however_they_were_packed(
         following = min(np.searchsorted(word_of_event, begin // 2), count - 1)
         first = inside[0] if len(inside) else following  # a driver stamps it with its first event
         stamp = int(times_ns[first])
-        stream.add(packet(data[begin:end] + b"\x20" * odd, stamp), stamp)
+        stream.add([packet(data[begin:end] + b"\x20" * odd, stamp)], [stamp])
     for end in ends:
         stamp = STAMP + int(end * span_us) * 1000
         expected = events[(times_ns > stamp - round(window_s * 1e9)) & (times_ns <= stamp)]
@@ -274,7 +274,7 @@ def test_the_events_of_a_window_however_they_were_packed(
 def test_any_packets_are_read_or_refused(packets: list[tuple[SimpleNamespace, int]], stamp: int) -> None:
     stream = event_stream()
     for message, arrival in packets:
-        read(lambda one, at=arrival: stream.add(one, at), message)
+        read(lambda one, at=arrival: stream.add([one], [at]), message)
         assert stream.until(stamp).shape == (*RAW_SIZE, 2)
-    assert stream.add(packet(encode_evt3(some_events(5, 100)), STAMP + 10**11), STAMP + 10**11) in (True, False)
+    assert stream.add([packet(encode_evt3(some_events(5, 100)), STAMP + 10**11)], [STAMP + 10**11]) in (True, False)
     assert stream.until(STAMP + 10**11 + 10**6).sum() == 5  # and it still works
