@@ -17,7 +17,7 @@ def emptiness_of_image(raw: NDArray[Any], image: NDArray[Any]) -> str | None:
         return f"every pixel is {', '.join(f'{value:g}' for value in np.ravel(raw[0, 0]))}"
     if np.issubdtype(raw.dtype, np.floating) and not np.isfinite(raw).any():
         return "no pixel is finite"
-    if image is not raw and not image.any():
+    if image is not raw and not np.nan_to_num(image).any():
         return "nothing of it lies in the reference camera's view"
     return None
 

@@ -109,6 +109,10 @@ class Stream(Checked):
         """
         return emptiness_of_image(raw, image)
 
+    def outside(self, dtype: np.dtype[Any]) -> float:
+        """What an image of this kind has where it shows nothing, such as at its border after it was warped."""
+        return 0.0
+
     def picture(self, image: NDArray[Any]) -> Picture:
         """The measurement in conventional colours for people, uint8 [H, W, 3]; `image` as `encode` takes it."""
         return image_picture(image)

@@ -79,6 +79,10 @@ class ThermalModality(Camera):
         plane = self._plane(image)
         return np.broadcast_to(plane, (3, *plane.shape))
 
+    def outside(self, dtype: np.dtype[Any]) -> float:
+        """0, but for degrees Celsius in float pixels, where 0 is a temperature."""
+        return np.nan if self.kelvin_at_zero and np.issubdtype(dtype, np.floating) else 0.0
+
     def picture(self, image: NDArray[Any]) -> Picture:
         return grey_picture(image if image.ndim == 2 else image[..., 0])
 
@@ -96,18 +100,20 @@ class ThermalModality(Camera):
         return _stretch(image.astype(np.float32), float(low), float(high))
 
     def _kelvin(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Integer counts are scaled, float pixels are not; pixels that are not finite become 0."""
+        """Integer counts are scaled, float pixels are not; counts of 0 and pixels that are not finite become 0."""
         scale = self.kelvin_per_count if np.issubdtype(image.dtype, np.integer) else 1.0
         with np.errstate(over="ignore", invalid="ignore"):
             kelvin = image.astype(np.float32) * np.float32(scale) + np.float32(self.kelvin_at_zero)
         sample = kelvin[::4, ::4]
-        sample = sample[np.isfinite(sample) & (image[::4, ::4] != 0)]  # 0: outside of an image that was warped
+        sample = sample[np.isfinite(sample) & (image[::4, ::4] != self.outside(image.dtype))]
         typical = float(np.median(sample)) if sample.size else SCENE_K[0]
         if not SCENE_K[0] <= typical <= SCENE_K[1]:
             raise SartmError(
                 f"{self.name}: its median would be {typical:.4g} K, which no scene has. Set kelvin_per_count and "
                 "kelvin_at_zero (273.15 for degrees Celsius) in the rig file to what the driver's manual says."
             )
+        if np.issubdtype(image.dtype, np.integer):
+            kelvin[image == 0] = 0.0
         return np.nan_to_num(kelvin, posinf=0.0, neginf=0.0)
 
     def _refuse_false_colours(self, raw: NDArray[Any]) -> None:

@@ -59,7 +59,7 @@ def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[A
     _check_size(modality, raw)
     interpolation = cv2.INTER_NEAREST if modality.sparse else cv2.INTER_LINEAR
     if modality.homography is not None:
-        return _warped(raw, np.array(modality.homography), size, interpolation)
+        return _warped(modality, raw, np.array(modality.homography), size, interpolation)
     if modality.depth_from == name:
         return _depth_in_reference(rig, modality, raw)
     if modality.depth_from is not None and modality.depth_from in raws:
@@ -143,15 +143,15 @@ def _warp_by_plane(rig: Rig, modality: Modality, raw: NDArray[Any], interpolatio
     turn, shift = t_sensor_reference[:3, :3], t_sensor_reference[:3, 3]
     through = k_sensor @ (turn + np.outer(shift, [0, 0, 1 / modality.plane_m])) @ np.linalg.inv(k_reference)
     homography = np.linalg.inv(_HALF) @ through @ _HALF
-    return _warped(raw, homography, size, interpolation | cv2.WARP_INVERSE_MAP)
+    return _warped(modality, raw, homography, size, interpolation | cv2.WARP_INVERSE_MAP)
 
 
-def _warped(raw: NDArray[Any], matrix: NDArray[np.float64], size: Size, flags: int) -> NDArray[Any]:
-    """0, which means unmeasured, outside of the image, and nothing between 0 and a value at its border."""
+def _warped(modality: Modality, raw: NDArray[Any], matrix: NDArray[np.float64], size: Size, flags: int) -> NDArray[Any]:
+    """Unmeasured outside of the image, and nothing between that and a value at its border."""
     image = np.asarray(cv2.warpPerspective(raw, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE))
     inverse = flags & cv2.WARP_INVERSE_MAP
     inside = cv2.warpPerspective(np.ones(raw.shape[:2], np.uint8), matrix, size[::-1], flags=inverse)
-    image[inside == 0] = 0
+    image[inside == 0] = modality.outside(raw.dtype)
     return image
 
 
@@ -173,7 +173,7 @@ def _warp_by_depth(
         raw, across - np.float32(0.5), down - np.float32(0.5), interpolation, borderMode=cv2.BORDER_REPLICATE
     )
     height, width = raw.shape[:2]
-    image[(across < 0) | (across >= width) | (down < 0) | (down >= height)] = 0
+    image[(across < 0) | (across >= width) | (down < 0) | (down >= height)] = modality.outside(raw.dtype)
     return np.asarray(image)
 
 

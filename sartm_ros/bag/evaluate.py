@@ -23,6 +23,7 @@ from sartm_ros.bag.faults import BagFault, BagFaults
 from sartm_ros.bag.labels import StampedLabels
 from sartm_ros.bag.reader import Bag, open_bag
 from sartm_ros.bag.replay import DEFAULTS, Replay, ReplayOptions
+from sartm_ros.bag.storage_files import recording_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +139,10 @@ def _score(
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:
     """A short name for each recording: its own, with its folder where two share a name."""
-    stems = [path.resolve().stem for path in paths]
+    own = [recording_name(path) for path in paths]
     names = {
-        stem if stems.count(stem) == 1 else f"{path.resolve().parent.name}/{stem}": path
-        for stem, path in zip(stems, paths, strict=True)
+        name if own.count(name) == 1 else f"{path.resolve().parent.name}/{name}": path
+        for name, path in zip(own, paths, strict=True)
     }
     if len(names) < len(paths):
         raise SartmError(f"recordings: two have the same name: {', '.join(map(str, paths))}. Rename one.")

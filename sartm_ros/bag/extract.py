@@ -61,13 +61,13 @@ def extract(
         SartmError: the folder exists, or no frame set can be matched.
     """
     replay = Replay(bag, rig, rig, what.options)
-    generator = {"name": "sartm bag extract", "recording": bag.path.name, "every_s": what.every_s}
+    generator = {"name": "sartm bag extract", "recording": bag.name, "every_s": what.every_s}
     counts: dict[str, int] = {}
     lacking: Counter[str] = Counter()
     next_s = 0.0
     seconds = (bag.end_ns - bag.start_ns) / 1e9
     reference: ReplaySet | None = None
-    with FrameFolderWriter(out, rig, bag.path.stem, generator) as writer:
+    with FrameFolderWriter(out, rig, bag.name, generator) as writer:
         for number, found in enumerate(replay, start=1):
             progress(number, replay.read_ns)
             wanted = found.frames.planes and (not what.complete or len(found.frames.planes) == len(rig.names))

@@ -1,5 +1,6 @@
 """`sartm bag make`: folders of image files into a rosbag2 recording, as the rig would have recorded them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from sartm_ros.bag.writer import BagWriter
 from sartm_ros.decoding.images import header, image_message
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+_STAMP = re.compile(r"(?<!\d)(\d{9,10})\.(\d{1,9})(?!\d)")
+"""Seconds since 1970 with a fraction, of which some tools leave out the last zeros."""
 FIRST_STAMP_NS = 1_000_000_000_000
 """A fixed start: the same files give the same recording."""
 
@@ -21,7 +24,8 @@ FIRST_STAMP_NS = 1_000_000_000_000
 def find_images(source: str) -> list[Path]:
     """The image files of a folder, or those that a pattern such as `night/*_ir.png` names.
 
-    Sorted by name, numbers in it by their value: 2.png comes before 10.png.
+    Sorted by name, numbers in it by their value: 2.png comes before 10.png, and 1700000000.25.png before
+    1700000000.5.png.
 
     Raises:
         SartmError: there are none.
@@ -31,11 +35,16 @@ def find_images(source: str) -> list[Path]:
         files = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
     else:
         files = list(path.parent.glob(path.name))
-    files.sort(key=lambda file: natural_key(file.name))
+    files.sort(key=lambda file: (_order(file.name), file.name))
     if not files:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise SartmError(f"{source}: no image files found. Give a folder of {kinds}, or a quoted pattern.")
     return files
+
+
+def _order(name: str) -> list[tuple[int, float, str]]:
+    """Natural, with stamps in seconds as decimal fractions."""
+    return natural_key(_STAMP.sub(lambda found: f"{found[1]}.{found[2]:0<9}", name))
 
 
 def make_bag(rig: Rig, sources: dict[str, str], out: Path, rate_hz: float) -> int:

@@ -9,19 +9,24 @@ from sartm_core.errors import SartmError
 from sartm_ros.streams import NS_PER_S
 
 ItemT = TypeVar("ItemT")
+_HEADER_BYTES = 16
+"""Representation, seconds, nanoseconds, length of frame_id."""
+_BYTE_ORDERS = {b"\0\0": ">", b"\0\1": "<"}
+"""By the representation that a message in CDR begins with; XCDR2 (00 06 and up) aligns otherwise."""
 
 
 def header_of(data: bytes) -> tuple[int, str]:
     """Stamp (nanoseconds) and frame_id of a message in CDR that begins with a std_msgs/Header; the rest is not decoded.
 
     Raises:
-        SartmError: too short for a header.
+        SartmError: too short for a header, or in another encoding than CDR.
     """
-    order = "<" if data[1:2] == b"\x01" else ">"
-    try:
-        seconds, nanoseconds, length = struct.unpack_from(f"{order}iII", data, 4)
-    except struct.error:
-        raise SartmError(f"a message of {len(data)} bytes is too short for a header.") from None
+    if len(data) < _HEADER_BYTES:
+        raise SartmError(f"a message of {len(data)} bytes is too short for a header.")
+    order = _BYTE_ORDERS.get(data[:2])
+    if order is None:
+        raise SartmError(f"a message is not in CDR: it begins with {data[:4].hex(' ')}, expected 00 00 or 00 01.")
+    seconds, nanoseconds, length = struct.unpack_from(f"{order}iII", data, 4)
     return seconds * NS_PER_S + nanoseconds, data[16 : 16 + max(length - 1, 0)].decode(errors="replace")
 
 

@@ -2,18 +2,22 @@
 
 import itertools
 import os
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import rclpy
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.signals import SignalHandlerOptions
+from rclpy.validate_full_topic_name import validate_full_topic_name
 from rosgraph_msgs.msg import Clock
 
 from sartm_core.errors import SartmError
+from sartm_ros.bag.played_qos import qos_of
 from sartm_ros.bag.reader import Bag, Recorded, open_bag
+from sartm_ros.bag.topics import CDR, FoundTopic
 from sartm_ros.decoding.message_types import message_class
 from sartm_ros.node.middleware import shared_memory
 
@@ -21,8 +25,12 @@ WAIT_FOR_SUBSCRIBERS_S = 10.0
 SETTLE_S = 0.5
 """A publisher discovers its subscribers before they discover it; a best-effort one would miss the first message."""
 
-_RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-_LATCHED = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+LONGEST_PAUSE_S = 3600.0
+"""Between two messages; a longer one is a jump of the clock, before NTP set it, and nobody waits for it."""
+JUMP_PAUSE_S = 1.0
+SET_BACK_S = 1.0
+"""A step back by more is a clock set back, or another recording; the pace goes on from there."""
+_TYPE = re.compile(r"[A-Za-z]\w*/\w+/[A-Za-z]\w*")
 
 
 def play(
@@ -36,7 +44,8 @@ def play(
         clock: also publish /clock, for nodes that run with use_sim_time.
         wait_for_subscribers: begin when this many topics have subscribers, by default all, or after 10 s.
         loop: start again at the end, until interrupted; stamps and /clock jump back then.
-        warn: called with a line for each topic left out because its type is not installed, and when it waits.
+        warn: called with a line for each topic left out because its type is not installed, when it waits, and when the
+            recording's clock jumps.
 
     Returns:
         Number of messages.
@@ -54,13 +63,13 @@ def play(
         count = 0
         try:
             publishers = {
-                topic: node.create_publisher(kind, topic, _LATCHED if bag.topics[topic].latched else _RELIABLE)
+                topic: node.create_publisher(kind, topic, qos_of(topic, bag.topics[topic]))
                 for topic, kind in kinds.items()
             }
-            clock_publisher = node.create_publisher(Clock, "/clock", _RELIABLE) if clock else None
+            clock_publisher = node.create_publisher(Clock, "/clock", 10) if clock else None
             _wait(publishers, len(publishers) if wait_for_subscribers is None else wait_for_subscribers, warn)
             passes = itertools.repeat(bag) if loop else [bag]
-            for recorded in itertools.chain.from_iterable(_paced(one.messages(kinds), rate) for one in passes):
+            for recorded in itertools.chain.from_iterable(_played(one, kinds, rate, warn) for one in passes):
                 if clock_publisher is not None:
                     message = Clock()
                     message.clock.sec, message.clock.nanosec = divmod(recorded.time_ns, 1_000_000_000)
@@ -76,30 +85,66 @@ def play(
     return count
 
 
-def _paced(messages: Iterable[Recorded], rate: float) -> Iterator[Recorded]:
-    """The messages, each at its recorded distance from the first."""
-    started, first_ns = time.monotonic(), None
+def _played(bag: Bag, kinds: Collection[str], rate: float, warn: Callable[[str], None]) -> Iterator[Recorded]:
+    """The messages in their time; of a topic with several types those of the one that its publisher has."""
+    of_type = (m for m in bag.messages(kinds) if m.message_type == bag.topics[m.topic].message_type)
+    return paced(of_type, rate, warn)
+
+
+def paced(messages: Iterable[Recorded], rate: float, warn: Callable[[str], None]) -> Iterator[Recorded]:
+    """The messages at their recorded distances; jumps of the clock are told, not waited for."""
+    started, due_s, latest_ns = time.monotonic(), 0.0, None
     for recorded in messages:
-        first_ns = recorded.time_ns if first_ns is None else first_ns
-        delay = (recorded.time_ns - first_ns) / 1e9 / rate - (time.monotonic() - started)
+        step_s = 0.0 if latest_ns is None else (recorded.time_ns - latest_ns) / 1e9
+        if step_s > LONGEST_PAUSE_S:
+            warn(f"the recording's clock jumps by {_long(step_s)}: it goes on after {JUMP_PAUSE_S:g} s.")
+            due_s = max(due_s, time.monotonic() - started) + JUMP_PAUSE_S
+        elif step_s < -SET_BACK_S:
+            warn(f"the recording's clock jumps back by {_long(-step_s)}: it goes on from there.")
+        else:
+            due_s += max(step_s, 0.0) / rate
+        if latest_ns is None or step_s > 0 or step_s < -SET_BACK_S:
+            latest_ns = recorded.time_ns
+        delay = due_s - (time.monotonic() - started)
         if delay > 0:
             time.sleep(delay)
         yield recorded
 
 
+def _long(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 3600 else f"{seconds / 86400:.1f} days"
+
+
 def _installed(bag: Bag, warn: Callable[[str], None]) -> dict[str, Any]:
-    """Topic -> message class, of those that are installed."""
+    """Topic -> message class, of those that can be played."""
     kinds = {}
     for topic, found in bag.topics.items():
-        kind = message_class(found.message_type)
-        if kind is None:
-            package = found.message_type.split("/")[0]
-            warn(f"{topic} is left out: {found.message_type} is not installed (ROS package {package}).")
+        others = [kind for name, kind in bag.kinds if name == topic and kind != found.message_type]
+        reason = _why_not(topic, found)
+        if reason:
+            warn(f"{topic} is left out: {reason}")
         else:
-            kinds[topic] = kind
+            kinds[topic] = message_class(found.message_type)
+            for kind in others:
+                warn(f"{topic}: its messages of {kind} are left out; a publisher has one type.")
     if not kinds:
-        raise SartmError(f"{bag.path}: none of its message types is installed.")
+        raise SartmError(f"{bag.path}: none of its topics can be played.")
     return kinds
+
+
+def _why_not(topic: str, found: FoundTopic) -> str:
+    """Why a topic cannot be published; "" where it can."""
+    if found.encoding != CDR:
+        return f"its messages are encoded as {found.encoding}, not as ROS 2's CDR."
+    if not _TYPE.fullmatch(found.message_type):
+        return f"{found.message_type!r} is not a type of ROS 2's messages."
+    if message_class(found.message_type) is None:
+        return f"{found.message_type} is not installed (ROS package {found.message_type.split('/')[0]})."
+    try:
+        validate_full_topic_name(topic)
+    except InvalidTopicNameException as error:
+        return " ".join(str(error).split())
+    return ""
 
 
 def _wait(publishers: dict[str, Any], wanted: int, warn: Callable[[str], None]) -> None:

@@ -1,42 +1,33 @@
-"""Reads rosbag2 recordings, through `rosbags`; truncated ones, through `salvage`."""
+"""Reads rosbag2 recordings, through `sources`: one for each storage file."""
 
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
-
-import yaml
-import zstandard
-from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader
+from typing import Any
 
 from sartm_core.errors import SartmError
-from sartm_core.files import natural_key
-from sartm_ros.bag.salvage import FoundTopic, Salvaged, is_suspicious
+from sartm_ros.bag.mcap_extras import Extra, extras_of
+from sartm_ros.bag.salvage import Salvaged
+from sartm_ros.bag.sources import Source, Topics, open_source
+from sartm_ros.bag.spans import JUMP_NS, jump_remark, longest, spans_of
+from sartm_ros.bag.storage_files import (
+    COMPRESSED_SUFFIX,
+    decompressed,
+    plain_file,
+    recording_name,
+    storage_files,
+    unlike_metadata,
+    why_unclean,
+)
+from sartm_ros.bag.topics import CDR, UNKNOWN_TYPE, FoundTopic, Recorded, merged, remarks_on
 from sartm_ros.bag.types import Definitions, read_definitions, typestore_of
 
-STORAGE_SUFFIXES = (".mcap", ".db3")
-COMPRESSED_SUFFIX = ".zstd"
-_COMPRESSED_MARK = b"\x28\xb5\x2f\xfd"
-"""The magic number of zstd; CDR begins with a zero."""
-
-
-class Recorded(NamedTuple):
-    """One message as stored in the bag.
-
-    Attributes:
-        topic: its name.
-        time_ns: when it was recorded, nanoseconds.
-        data: the message in CDR.
-    """
-
-    topic: str
-    time_ns: int
-    data: bytes
+__all__ = ["Bag", "Recorded", "open_bag", "read_messages"]
 
 
 class Bag:
@@ -44,37 +35,45 @@ class Bag:
 
     Attributes:
         path: as it was given.
+        name: of the recording, see `storage_files.recording_name`.
         files: its storage files, in the order of recording.
-        topics: by name.
-        start_ns, end_ns: time of recording of the first and of the last message; equal where there are none.
+        topics: by name; where a topic has messages of several types, `message_type` is that of the most, and `count`
+            that of all.
+        kinds: by name and message type.
+        start_ns, end_ns: time of recording of the first and of the last message; equal where there are none. Messages
+            before the clock was set are left out, see `within`.
         losses: what could not be read, one line each; grows while messages are read.
     """
 
     def __init__(
-        self,
-        path: Path,
-        files: list[Path],
-        sources: list[Reader | Salvaged],
-        losses: list[str],
-        given: Definitions,
-        scratch: Path,
+        self, path: Path, files: list[Path], sources: list[Source], losses: list[str], given: Definitions
     ) -> None:
-        self.path, self.files, self.losses = path, files, losses
-        self._sources, self._scratch = sources, scratch
-        self.topics: dict[str, FoundTopic] = {}
-        spans = []
+        self.path, self.name, self.files, self.losses = path, recording_name(path), files, losses
+        self._sources = sources
+        self.kinds: Topics = {}
         for source in sources:
-            topics = _topics(source)
-            for name, found in topics.items():
-                known = self.topics.get(name)
-                self.topics[name] = found if known is None else replace(known, count=known.count + found.count)
-            if any(found.count for found in topics.values()):
-                spans.append(_span(source))
+            for key, found in source.topics.items():
+                self.kinds[key] = merged(self.kinds.get(key), found)
+        self.topics = _by_name(self.kinds)
+        spans = [(s.start_ns, s.end_ns) for s in sources if any(found.count for found in s.topics.values())]
         self._overlap = any(later[0] < earlier[1] for earlier, later in itertools.pairwise(spans))
         self.start_ns, self.end_ns = min((s for s, _ in spans), default=0), max((e for _, e in spans), default=0)
-        definitions = [(found.message_type, found.definition) for found in self.topics.values()]
+        definitions = dict.fromkeys((found.message_type, found.definition) for found in self.kinds.values())
         self.typestore, remarks = typestore_of(definitions, given)
-        self.losses += remarks
+        self.losses += [*remarks, *remarks_on(self.kinds)]
+        if self.end_ns - self.start_ns > JUMP_NS:
+            self._leave_out_jumps()
+
+    def _leave_out_jumps(self) -> None:
+        spans = spans_of(message.time_ns for message in self.messages())
+        if len(spans) > 1:
+            kept = longest(spans)
+            self.start_ns, self.end_ns, _ = kept
+            self.losses.append(f"{self.path}: {jump_remark(spans, kept)}")
+
+    def within(self, time_ns: int) -> bool:
+        """Whether a time of recording lies in the span; the clock was not set yet at any other."""
+        return self.start_ns <= time_ns <= self.end_ns
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[Recorded]:
         """Yields the messages in the order of recording; of a damaged bag, what can be salvaged.
@@ -83,63 +82,41 @@ class Bag:
             topics: only these; by default all.
         """
         wanted = set(self.topics if topics is None else topics)
-        found = [
-            source.messages(wanted) if isinstance(source, Salvaged) else self._intact(source, wanted)
-            for source in self._sources
-        ]
+        found = [source.messages(wanted) for source in self._sources]
         # Splits follow one another; several recorders of one drive overlap.
-        in_order = heapq.merge(*found, key=lambda entry: entry[1]) if self._overlap else itertools.chain(*found)
-        for topic, time_ns, data in in_order:
-            yield Recorded(topic, time_ns, _decompressed(data))
+        in_order = (
+            heapq.merge(*found, key=lambda message: message.time_ns) if self._overlap else itertools.chain(*found)
+        )
+        for message in in_order:
+            data = decompressed(message.data)
+            yield message if data is message.data else message._replace(data=data)
 
-    def _intact(self, reader: Reader, wanted: set[str]) -> Iterator[tuple[str, int, bytes]]:
-        chosen = [connection for connection in reader.connections if connection.topic in wanted]
-        expected = sum(connection.msgcount for connection in chosen)
-        count = latest_ns = 0
-        reason = ""
-        try:
-            for connection, time_ns, data in reader.messages(chosen) if chosen else ():
-                count, latest_ns = count + 1, max(time_ns, latest_ns)
-                yield connection.topic, time_ns, bytes(data)
-        except Exception as error:  # the library raises whatever its decoders raise
-            reason = f" ({error or type(error).__name__})"
-        if reason or (expected and not count):
-            for entry in self._behind(reader.path, wanted, count, latest_ns):
-                count += 1
-                yield entry
-        if count < expected:
-            self._lose([f"{reader.path.name}: {expected - count} of {expected} messages cannot be read{reason}."])
-
-    def _behind(self, path: Path, wanted: set[str], read: int, latest_ns: int) -> Iterator[tuple[str, int, bytes]]:
-        """What can be read where the library gave up after `read` messages, none of them later than `latest_ns`."""
-        for file in self.files if path.is_dir() else [path]:
-            salvaged = Salvaged(_plain(file, self._scratch))
-            self._lose(salvaged.losses)
-            for entry in salvaged.messages(wanted):
-                if read and entry[1] <= latest_ns:
-                    read -= 1
-                else:
-                    yield entry
-
-    def _lose(self, losses: list[str]) -> None:
-        self.losses += [loss for loss in losses if loss not in self.losses]
+    def extras(self) -> Iterator[Extra]:
+        """The attachments and metadata records of its MCAPs."""
+        for source in self._sources:
+            yield from extras_of(source.path)
 
     def deserialize(self, message: Recorded) -> Any:
         """The message as an object of `rosbags`' types.
 
         Raises:
-            SartmError: its type is unknown, or its bytes do not match it.
+            SartmError: it is not in CDR, its type is unknown, or its bytes do not match it.
         """
-        kind = self.topics[message.topic].message_type
+        kind = message.message_type or self.topics[message.topic].message_type
         if kind not in self.typestore.types:
-            raise SartmError(
-                f"{message.topic}: the recording does not define {kind}. Give the folder of its package's .msg files "
-                "with --msgs."
-            )
+            raise SartmError(f"{message.topic}: {self._why_undefined(message.topic, kind)}")
         try:
             return self.typestore.deserialize_cdr(message.data, kind)
         except Exception as error:  # the library raises whatever the bytes lead to
             raise SartmError(f"{message.topic}: a message cannot be decoded as {kind} ({error}).") from error
+
+    def _why_undefined(self, topic: str, kind: str) -> str:
+        found = self.kinds.get((topic, kind))
+        if found is not None and found.encoding != CDR:
+            return f"its messages are encoded as {found.encoding}, not as ROS 2's CDR, and cannot be decoded."
+        if kind == UNKNOWN_TYPE:
+            return "has no schema; of which type its messages are is not known."
+        return f"the recording does not define {kind}. Give the folder of its package's .msg files with --msgs."
 
 
 @contextmanager
@@ -154,16 +131,13 @@ def open_bag(path: Path, definitions: Path | None = None) -> Iterator[Bag]:
         SartmError: not a bag, or nothing in it can be read.
     """
     given = {} if definitions is None else read_definitions(definitions)
-    files = _storage_files(path)
+    files = storage_files(path)
     compressed = any(file.suffix == COMPRESSED_SUFFIX for file in files)
-    with TemporaryDirectory() if compressed else nullcontext("") as folder:
+    with TemporaryDirectory() if compressed else nullcontext("") as folder, ExitStack() as opened:
         sources, losses = _open(path, files, Path(folder))
-        try:
-            yield Bag(path, files, sources, losses, given, Path(folder))
-        finally:
-            for source in sources:
-                if isinstance(source, Reader):
-                    source.close()
+        for source in sources:
+            opened.callback(source.close)
+        yield Bag(path, files, sources, losses, given)
 
 
 def read_messages(path: Path, topics: Collection[str] | None = None) -> Iterator[tuple[str, int, Any]]:
@@ -173,126 +147,30 @@ def read_messages(path: Path, topics: Collection[str] | None = None) -> Iterator
             yield message.topic, message.time_ns, bag.deserialize(message)
 
 
-def _storage_files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise SartmError(f"{path}: no such recording. Give a rosbag2 folder, or a .mcap or .db3 file.")
-    if path.suffix == ".bag" and path.is_file():
-        raise SartmError(f"{path}: is a ROS 1 bag. Convert it: rosbags-convert --src {path} --dst {path.stem}")
-    here = [path] if path.is_file() else [file for file in path.iterdir() if file.is_file()]
-    # A file that also exists uncompressed was being compressed when the recorder ended.
-    originals = {file.name for file in here}
-    here = [file for file in here if file.suffix != COMPRESSED_SUFFIX or file.stem not in originals]
-    files = [file for file in here if file.name.removesuffix(COMPRESSED_SUFFIX).endswith(STORAGE_SUFFIXES)]
-    if not files:
-        raise SartmError(f"{path}: is not a recording. Give a rosbag2 folder, or a .mcap or .db3 file.")
-    return sorted(files, key=lambda file: natural_key(file.name))
-
-
-def _open(path: Path, files: list[Path], scratch: Path) -> tuple[list[Reader | Salvaged], list[str]]:
+def _open(path: Path, files: list[Path], scratch: Path) -> tuple[list[Source], list[str]]:
     """Opens each file by itself: what metadata.yaml says of spans and splits is often wrong (rosbag2#1413, #1619)."""
-    reason = _why_unclean(path, files)
-    sources: list[Reader | Salvaged] = []
+    reason = why_unclean(path, files) or ""
     losses: list[str] = []
+    sources: list[Source] = []
+    salvaged: list[str] = []
     for file in files:
-        plain = _plain(file, scratch)
-        try:
-            if _unmerged(file) or is_suspicious(plain):
-                raise SartmError("the library would overlook the missing part")
-            sources.append(_opened(plain))
-        except Exception as error:  # the library raises whatever its parsers raise
-            reason = reason or (None if isinstance(error, SartmError) else str(error))
-            salvaged = Salvaged(plain)
-            losses += salvaged.losses
-            sources.append(salvaged)
-    losses = (
-        ([f"{path}: was not closed properly ({reason})."] if reason else []) + _unlike_metadata(path, files) + losses
-    )
-    if not any(_topics(source) for source in sources):
+        source, unclean = open_source(plain_file(file, scratch), file, losses)
+        reason = reason or unclean
+        salvaged += source.losses if isinstance(source, Salvaged) else []
+        sources.append(source)
+    unclosed = [f"{path}: was not closed properly ({reason})."] if reason else []
+    losses += [*unclosed, *unlike_metadata(path, files), *salvaged]
+    if not any(source.topics for source in sources):
         raise SartmError(f"{path}: nothing in it can be read. {' '.join(losses)}")
     return sources, losses
 
 
-def _unlike_metadata(path: Path, files: list[Path]) -> list[str]:
-    """A line for each storage file that metadata.yaml names and that is not there, or the other way round."""
-    if not path.is_dir() or (named := _named_in_metadata(path)) is None:
-        return []
-    here = {file.name.removesuffix(COMPRESSED_SUFFIX) for file in files}
-    return [
-        *(f"{path.name}: metadata.yaml names {name}, which is missing." for name in sorted(named - here)),
-        *(f"{path.name}: {name} is read, though metadata.yaml does not name it." for name in sorted(here - named)),
-    ]
-
-
-def _named_in_metadata(path: Path) -> set[str] | None:
-    """The storage files' names without that of their compression; None where metadata.yaml cannot be understood."""
-    try:
-        described = yaml.safe_load((path / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
-        return {PurePath(str(name)).name.removesuffix(COMPRESSED_SUFFIX) for name in described["relative_file_paths"]}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
-        return None
-
-
-def _opened(path: Path) -> Reader:
-    reader = Reader(path)
-    reader.open()
-    if sum(connection.msgcount for connection in reader.connections) < reader.message_count:
-        reader.close()
-        raise SartmError("its index does not name all topics")
-    return reader
-
-
-def _plain(path: Path, scratch: Path) -> Path:
-    """The file itself, or the content of a compressed one, as far as it can be decompressed."""
-    if path.suffix != COMPRESSED_SUFFIX or path.is_dir():
-        return path
-    plain = scratch / path.stem
-    if not plain.exists():
-        with path.open("rb") as source, plain.open("wb") as target, suppress(zstandard.ZstdError):
-            zstandard.ZstdDecompressor().copy_stream(source, target)
-    return plain
-
-
-def _decompressed(data: bytes) -> bytes:
-    """A message decompressed, where the recorder compressed each; only metadata.yaml says so, if it exists."""
-    if data.startswith(_COMPRESSED_MARK):
-        with suppress(zstandard.ZstdError):
-            return zstandard.ZstdDecompressor().decompress(data)
-    return data
-
-
-def _unmerged(file: Path) -> bool:
-    """Whether messages are still in SQLite's write-ahead log, which rosbags does not read."""
-    logs = [one.with_name(f"{one.name}-wal") for one in (file, file.resolve())]  # beside a link, or its target
-    return any(log.exists() and log.stat().st_size > 0 for log in logs)
-
-
-def _why_unclean(path: Path, files: list[Path]) -> str | None:
-    """Signs that the recorder was not closed properly, which rosbags overlooks or cannot handle."""
-    if path.is_dir() and not (path / "metadata.yaml").is_file():
-        return "it has no metadata.yaml"
-    if path.is_dir() and _named_in_metadata(path) is None:
-        return "its metadata.yaml is damaged"
-    unmerged = [file.name for file in files if _unmerged(file)]
-    return f"{unmerged[0]}-wal was not merged" if unmerged else None
-
-
-def _span(source: Reader | Salvaged) -> tuple[int, int]:
-    if isinstance(source, Salvaged):
-        return source.start_ns, source.end_ns
-    return source.start_time, source.end_time - 1
-
-
-def _topics(source: Reader | Salvaged) -> dict[str, FoundTopic]:
-    if isinstance(source, Salvaged):
-        return source.topics
+def _by_name(kinds: Topics) -> dict[str, FoundTopic]:
+    """One entry for each topic: of its types the one with the most messages, with the number of all."""
     topics: dict[str, FoundTopic] = {}
-    for connection in source.connections:
-        known = topics.get(connection.topic)
-        count = connection.msgcount + (known.count if known else 0)
-        topics[connection.topic] = FoundTopic(connection.msgtype, connection.msgdef, _is_latched(connection), count)
-    return topics
-
-
-def _is_latched(connection: Connection) -> bool:
-    profiles = getattr(connection.ext, "offered_qos_profiles", [])
-    return bool(profiles) and profiles[0].durability.name == "TRANSIENT_LOCAL"
+    counts: Counter[str] = Counter()
+    for (name, _), found in kinds.items():
+        counts[name] += found.count
+        if name not in topics or found.count > topics[name].count:
+            topics[name] = found
+    return {name: replace(found, count=counts[name]) for name, found in topics.items()}

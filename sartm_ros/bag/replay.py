@@ -225,7 +225,7 @@ class Replay:
             self._newest.clear()
             self._now_ns = 0
         self._newest[name] = max(matched, self._newest.get(name, matched))
-        if self._origin_ns is None and stamp > 0:
+        if self._origin_ns is None and stamp > 0 and self.bag.within(message.time_ns):
             self._origin_ns = matched
         at_s = self._seconds(matched)
         if self._faults.dropped(name, at_s):
@@ -266,7 +266,8 @@ class Replay:
         self._synchronizer.add(name, stamp, message, self._now_ns)
 
     def _packet(self, message: Recorded) -> Any:
-        is_array = self.bag.topics[message.topic].message_type == EVENT_ARRAY
+        message_type = message.message_type or self.bag.topics[message.topic].message_type
+        is_array = message_type == EVENT_ARRAY
         return event_array(message.data) if is_array else self.bag.deserialize(message)
 
     def _on_set(self, stamp_ns: int, messages: dict[str, Any]) -> None:

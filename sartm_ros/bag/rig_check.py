@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from sartm_core.rig import Modality, Rig
 from sartm_ros.bag.reader import Bag
+from sartm_ros.bag.rehearsal import Rehearsed, rehearse
 from sartm_ros.bag.replay import Replay
 from sartm_ros.bag.rig_draft import suggested_offset_s, suggested_tolerance_s
+from sartm_ros.bag.rig_hints import better_topics, unread_instead
 from sartm_ros.bag.survey import Survey, TopicSurvey
+from sartm_ros.bag.unread_types import unread
 
 TRIED_SETS = 100
 MATCHED_SHARE = 0.9
@@ -29,12 +32,14 @@ class RigFindings:
         remarks: worth checking, possibly intended.
         tried: frame sets matched.
         complete: those that had every sensor.
+        rehearsed: what becomes of the sets without each of the sensors.
     """
 
     faults: list[str]
     remarks: list[str]
     tried: int
     complete: int
+    rehearsed: tuple[Rehearsed, ...] = ()
 
 
 def check_rig(rig: Rig, bag: Bag, survey: Survey) -> RigFindings:
@@ -45,7 +50,7 @@ def check_rig(rig: Rig, bag: Bag, survey: Survey) -> RigFindings:
         bag, survey: the recording.
     """
     faults: list[str] = []
-    remarks = list(survey.losses)
+    remarks = [*survey.losses, *better_topics(rig, survey)]
     wrong_type = False
     reference = survey.topics.get(rig.modality(rig.reference).topic)
     for modality in rig.modalities:
@@ -78,6 +83,9 @@ def _is_registered(modality: Modality, topic: TopicSurvey, reference: TopicSurve
 
 def _instead(modality: Modality, survey: Survey) -> str:
     same_kind = [topic.topic for topic in survey.sensors() if modality.kind in topic.kinds]
+    convertible = "" if same_kind else unread_instead(modality, survey)
+    if convertible:
+        return f" {convertible}"
     close = difflib.get_close_matches(modality.topic, same_kind or list(survey.topics), n=1, cutoff=0.3)
     if close:
         return f" Did you mean {close[0]}?"
@@ -86,6 +94,9 @@ def _instead(modality: Modality, survey: Survey) -> str:
 
 def _faults_of(modality: Modality, topic: TopicSurvey, reference: TopicSurvey | None) -> list[str]:
     name, faults = modality.name, []
+    not_read = unread(topic.topic, topic.message_type)
+    if not_read is not None:
+        return [f"{name}: {not_read}"]
     if topic.message_type != modality.message:
         faults.append(
             f"{name}: {topic.topic} holds {topic.message_type}, the rig file says {modality.message}. Set message: "
@@ -162,14 +173,14 @@ def _try(rig: Rig, bag: Bag, survey: Survey, faults: list[str], remarks: list[st
         )
         for name, reason in found.frames.broken.items():
             broken[name][reason] += 1
-        empty.update(found.frames.empty)
+        empty.update(list(found.frames.empty))  # their names: the values are reasons
         emptiness = found.frames.empty | emptiness
         if tried == TRIED_SETS:
             break
     if not tried:
         return RigFindings([*faults, f"{rig.reference}: no frame set can be matched."], remarks, 0, 0)
-    reported = {fault.split(":")[0] for fault in faults}
-    faults += _broken(broken, tried)
+    reported = {fault.split(":")[0] for fault in faults} | _mostly_unusable(replay)
+    faults += _broken(broken, tried) + _unusable(replay, broken)
     for name, count in empty.items():
         line = f"{name}: in {count} of {tried} frame sets it is empty and counts as absent: {emptiness[name]}."
         (faults if 2 * count > tried else remarks).append(line)
@@ -177,7 +188,23 @@ def _try(rig: Rig, bag: Bag, survey: Survey, faults: list[str], remarks: list[st
         topic = survey.topics.get(modality.topic)
         if topic is not None and modality.name not in reported and missed[modality.name] > (1 - MATCHED_SHARE) * tried:
             faults.append(_unmatched(modality, topic, rig.reference, missed[modality.name], tried))
-    return RigFindings(faults, [*remarks, *replay.calibration_remarks], tried, complete)
+    rehearsed = rehearse(rig, bag)
+    remarks += [*replay.calibration_remarks, *_left_behind(rehearsed)]
+    return RigFindings(faults, remarks, tried, complete, tuple(rehearsed))
+
+
+def _left_behind(rehearsed: list[Rehearsed]) -> list[str]:
+    """Healthy sensors that leave the sets when another one falls silent."""
+    if not rehearsed:
+        return []
+    whole, *others = rehearsed
+    return [
+        f"without {one.lost}, only {100 * share:.0f} % of the sets have {name}, whose stamps are too far from those of "
+        f"{one.leader}. Raise its tolerance_s, or list a faster sensor in the rig."
+        for one in others
+        for name, share in one.shares.items()
+        if share < MATCHED_SHARE <= whole.shares[name]
+    ]
 
 
 def _silent(topic: TopicSurvey | None, at_s: float) -> bool:
@@ -204,3 +231,19 @@ def _broken(found: dict[str, Counter[str]], tried: int) -> list[str]:
         for name, reasons in found.items()
         for reason, count in reasons.items()
     ]
+
+
+def _unusable(replay: Replay, reported: dict[str, Counter[str]]) -> list[str]:
+    """What the replay counted before it matched anything: packets that cannot be decoded are in no frame set."""
+    return [
+        f"{name}: {count} of its messages are unusable: {reason}"
+        for name, found in replay.report()["modalities"].items()
+        for reason, count in found["broken"].items()
+        if reason not in reported[name]
+    ]
+
+
+def _mostly_unusable(replay: Replay) -> set[str]:
+    """The modalities that a tolerance cannot be the reason for."""
+    counts = replay.report()["modalities"]
+    return {name for name, found in counts.items() if sum(found["broken"].values()) > found["received"]}

@@ -1,7 +1,7 @@
 """`sartm rig init --from-bag`: a commented rig file from what a recording holds."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import yaml
 
@@ -12,8 +12,10 @@ from sartm_core.rig import ClassSpec, Rig
 from sartm_ros.bag.order import header_of
 from sartm_ros.bag.reader import Bag
 from sartm_ros.bag.recorded_calibration import TF_STATIC
-from sartm_ros.bag.sensor_kinds import KINDS_IN_ORDER
+from sartm_ros.bag.sensor_kinds import without_transport
 from sartm_ros.bag.survey import Survey, TopicSurvey
+from sartm_ros.bag.topic_choice import ANY, Choice, Selection, Wishes, choose
+from sartm_ros.bag.unread_types import UNREAD_TYPES
 from sartm_ros.decoding.calibration import Calibrator
 
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
@@ -30,10 +32,11 @@ class _Chosen:
     kind: str
     topic: TopicSurvey
     camera_info: str | None
+    choice: Choice
 
 
 def draft_rig(
-    bag: Bag, survey: Survey, name: str, classes: tuple[ClassSpec, ...], kinds: tuple[str, ...] = KINDS_IN_ORDER
+    bag: Bag, survey: Survey, name: str, classes: tuple[ClassSpec, ...], wishes: Wishes = ANY
 ) -> tuple[str, list[str]]:
     """Writes the text of a valid rig file.
 
@@ -42,28 +45,32 @@ def draft_rig(
         survey: of it.
         name: of the rig.
         classes: its classes.
-        kinds: only sensors of these.
+        wishes: those that the survey was made with; its reference is the survey's.
 
     Returns:
-        YAML with comments, and what the user should check, one line each.
+        YAML with comments, and what the user should check or know of the choice of topics, one line each.
 
     Raises:
         SartmError: the recording has no such sensor.
     """
-    if survey.reference and not survey.topics[survey.reference].kinds:
+    named = survey.reference in wishes.topics.values()
+    if survey.reference and not named and not survey.topics[survey.reference].kinds:
         known = ", ".join(topic.topic for topic in survey.sensors()) or "none"
         raise SartmError(f"{survey.reference}: is not a sensor topic, so it cannot be the reference. Sensors: {known}.")
-    chosen = _choose(bag, survey, kinds)
+    selection = choose(survey.candidates(), wishes)
+    if survey.reference and selection.choices[:1] and selection.choices[0].taken.topic != survey.reference:
+        selection = choose(survey.candidates(), replace(wishes, reference=survey.reference))  # the user's
+    chosen = _chosen(bag, survey, selection, wishes)
     calibrated = _calibratable(bag, chosen, classes)
     reference = chosen[0]
     lines = [
-        f"# Drafted from {bag.path.name}: {survey.seconds:.1f} s of recording. Review it, then run:",
-        f"#   sartm rig check <this file> --bag {bag.path.name}",
+        f"# Drafted from {bag.name}: {survey.seconds:.1f} s of recording. Review it, then run:",
+        f"#   sartm rig check <this file> --bag {bag.name}",
         f"name: {_text(name)}",
         f"reference: {reference.name}   # masks have this camera's geometry; the others are aligned to it",
         "modalities:",
     ]
-    remarks: list[str] = []
+    remarks = _choice_remarks(survey, selection)
     for one in chosen:
         lines += _modality_lines(one, reference, one.name in calibrated, remarks)
     used = {one.topic.topic for one in chosen}
@@ -108,22 +115,39 @@ def camera_info_of(bag: Bag, topic: str) -> str | None:
     return names[0] if names else None
 
 
-def _choose(bag: Bag, survey: Survey, kinds: tuple[str, ...]) -> list[_Chosen]:
-    """The likeliest topic of each kind; the reference first."""
-    sensors = sorted(survey.sensors(), key=lambda topic: (topic.topic != survey.reference, -topic.count))
-    if not sensors:
-        raise SartmError(f"{bag.path}: has no sensor topic. It has: {', '.join(survey.topics) or 'none'}.")
-    chosen: dict[str, _Chosen] = {}
-    for topic in sensors:
-        kind = topic.kinds[0]
-        if kind in kinds:
-            chosen.setdefault(kind, _Chosen(kind, kind, topic, camera_info_of(bag, topic.topic)))
-    if not chosen:
-        found = ", ".join(f"{topic.topic} ({topic.kinds[0]})" for topic in sensors)
-        raise SartmError(f"{bag.path}: has no sensor of kind {', '.join(kinds)}. It has: {found}.")
-    # The order decides which modality leads when the reference falls silent: cameras first.
-    first = next(iter(chosen))
-    return [chosen[kind] for kind in sorted(chosen, key=lambda kind: (kind != first, KINDS_IN_ORDER.index(kind)))]
+def _chosen(bag: Bag, survey: Survey, selection: Selection, wishes: Wishes) -> list[_Chosen]:
+    if not survey.sensors():
+        hints = [topic.fault for topic in survey.topics.values() if topic.message_type in UNREAD_TYPES and topic.fault]
+        has = ", ".join(survey.topics) or "none"
+        raise SartmError(" ".join([f"{bag.path}: has no sensor topic. It has: {has}.", *hints]))
+    if not selection.choices:
+        found = ", ".join(f"{topic.topic} ({topic.kinds[0]})" for topic in survey.sensors())
+        unusable = [f"{topic}: {reason}" for topic, reason in selection.left_out.items()]
+        lacking = f"{bag.path}: has no usable sensor of kind {', '.join(wishes.kinds)}. It has: {found}."
+        raise SartmError(" ".join([lacking, *unusable]))
+    return [
+        _Chosen(one.kind, one.kind, survey.topics[one.taken.topic], camera_info_of(bag, one.taken.topic), one)
+        for one in selection.choices
+    ]
+
+
+def _choice_remarks(survey: Survey, selection: Selection) -> list[str]:
+    """What the user may want otherwise: other topics of a kind, topics left out, types that are not read."""
+    remarks = [
+        f"{one.kind}: chose {one.taken.topic} over {one.over.topic}: {one.reason}. "
+        f"--topic {one.kind}={one.over.topic} takes the other."
+        for one in selection.choices
+        if one.over is not None
+    ]
+    remarks += [f"{topic} is left out: {reason}." for topic, reason in selection.left_out.items()]
+    kinds = {one.kind for one in selection.choices}
+    streams = {one.taken.name for one in selection.choices}
+    for topic in survey.topics.values():
+        found = UNREAD_TYPES.get(topic.message_type)
+        is_needed = found is not None and found.kind not in kinds
+        if is_needed and topic.fault and without_transport(topic.topic).lower() not in streams:
+            remarks.append(topic.fault)
+    return remarks
 
 
 def _calibratable(bag: Bag, chosen: list[_Chosen], classes: tuple[ClassSpec, ...]) -> set[str]:
@@ -180,8 +204,9 @@ def _modality_lines(one: _Chosen, reference: _Chosen, calibrated: bool, remarks:
     topic, is_reference = one.topic, one is reference
     content = topic.content
     assert content is not None  # it was classified as a sensor
+    others = [kind for kind in topic.kinds if kind != one.kind]
     fields: list[tuple[str, str, str]] = [
-        ("kind", one.kind, "" if len(topic.kinds) == 1 else f"or {', '.join(topic.kinds[1:])}"),
+        ("kind", one.kind, f"or {', '.join(others)}" if others else ""),
         ("size", str(list(_size(one, reference))), "height, width" if content.size else "the reference's"),
         ("topic", _text(topic.topic), " ".join(part for part in (content.encoding, content.detail) if part)),
     ]
@@ -189,6 +214,8 @@ def _modality_lines(one: _Chosen, reference: _Chosen, calibrated: bool, remarks:
         fields.append(("message", topic.message_type, ""))
     if one.camera_info is not None:
         fields.append(("camera_info", _text(one.camera_info), ""))
+    if one.choice.over is not None:
+        fields.append((f"# chosen over {one.choice.over.topic}", one.choice.reason, ""))
     encoding = _encoding(one)
     if encoding is not None:
         fields.append(("encoding", encoding, ""))

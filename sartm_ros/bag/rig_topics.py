@@ -19,7 +19,12 @@ def check_topics(bag: Bag, rig: Rig, others: tuple[str | None, ...] = ()) -> Non
             f"It has: {topics}. `sartm rig init --from-bag` writes a rig file for it."
         )
     for modality in here:
-        found = bag.topics[modality.topic].message_type
+        found, encoding = bag.topics[modality.topic].message_type, bag.topics[modality.topic].encoding
+        if encoding != "cdr":
+            raise SartmError(
+                f"{bag.path}: {modality.topic} holds {found}, which is not a ROS 2 message; rig '{rig.name}', modality "
+                f"'{modality.name}' expects {modality.message}. Record the driver's topic with ros2 bag record."
+            )
         if found != modality.message:
             raise SartmError(
                 f"{bag.path}: {modality.topic} holds {found}; rig '{rig.name}', modality '{modality.name}' expects "

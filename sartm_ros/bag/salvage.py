@@ -9,7 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -17,23 +17,12 @@ from mcap.exceptions import EndOfFile
 from mcap.reader import make_reader
 from mcap.records import Channel, Chunk, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
-from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
+from rosbags.interfaces import MessageDefinition
 
-_FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
-NO_DEFINITION = MessageDefinition(MessageDefinitionFormat.NONE, "")
+from sartm_ros.bag.topics import NO_DEFINITION, FoundTopic, Recorded, definition_of, found_topic, offered_qos
+
 LARGEST_RECORD = 1 << 30
 """A record longer than this, 1 GiB, has a damaged length."""
-_LATCHED_MARKS = ("durability: 1", "durability: transient_local")
-
-
-@dataclass(frozen=True, slots=True)
-class FoundTopic:
-    """One topic of a file, with `count` messages."""
-
-    message_type: str
-    definition: MessageDefinition
-    latched: bool
-    count: int
 
 
 class Salvaged:
@@ -41,7 +30,7 @@ class Salvaged:
 
     Attributes:
         path: the file.
-        topics: by name.
+        topics: by name and message type.
         start_ns, end_ns: time of recording of the first and of the last message, nanoseconds; 0 where there is none.
         losses: what could not be read, one line each.
     """
@@ -49,26 +38,33 @@ class Salvaged:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.losses: list[str] = []
-        self.topics: dict[str, FoundTopic] = {}
-        kinds: dict[str, FoundTopic] = {}
-        counts: Counter[str] = Counter()
+        self.topics: dict[tuple[str, str], FoundTopic] = {}
+        kinds: Kinds = {}
+        counts: Counter[tuple[str, str]] = Counter()
         self.start_ns = self.end_ns = 0
-        for topic, time_ns, _ in self._messages(kinds, self.losses):
-            self.start_ns = min(time_ns, self.start_ns) if counts else time_ns
-            self.end_ns = max(time_ns, self.end_ns)
-            counts[topic] += 1
-        self.topics = {name: replace(found, count=counts[name]) for name, found in kinds.items()}
+        for message in self._messages(kinds, self.losses):
+            self.start_ns = min(message.time_ns, self.start_ns) if counts else message.time_ns
+            self.end_ns = max(message.time_ns, self.end_ns)
+            counts[message.topic, message.message_type] += 1
+        self.topics = {key: replace(found, count=counts[key]) for key, found in kinds.items()}
         if self.losses and counts:
             seconds = (self.end_ns - self.start_ns) / 1e9
             self.losses = [f"{loss} Read: {sum(counts.values())} messages, {seconds:.2f} s." for loss in self.losses]
 
-    def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
-        """Yields (topic, time of recording in nanoseconds, CDR) in the order of writing."""
-        return (entry for entry in self._messages({}, []) if entry[0] in topics)
+    def messages(self, topics: Collection[str]) -> Iterator[Recorded]:
+        """Yields the messages of these topics in the order of writing."""
+        return (message for message in self._messages({}, []) if message.topic in topics)
 
-    def _messages(self, topics: dict[str, FoundTopic], losses: list[str]) -> Iterator[tuple[str, int, bytes]]:
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _messages(self, kinds: "Kinds", losses: list[str]) -> Iterator[Recorded]:
         read = _mcap_messages if self.path.suffix == ".mcap" else _sqlite_messages
-        return read(self.path, topics, losses)
+        return read(self.path, kinds, losses)
+
+
+Kinds = dict[tuple[str, str], FoundTopic]
+"""By name and message type; filled while messages are read."""
 
 
 def is_suspicious(path: Path) -> bool:
@@ -82,28 +78,35 @@ def is_suspicious(path: Path) -> bool:
     return _is_cut(path) or not end.strip(b"\0")
 
 
-def _mcap_messages(path: Path, topics: dict[str, FoundTopic], losses: list[str]) -> Iterator[tuple[str, int, bytes]]:
+def _mcap_messages(path: Path, kinds: Kinds, losses: list[str]) -> Iterator[Recorded]:
     schemas: dict[int, Schema] = {}
-    names: dict[int, str] = {}
+    names: dict[int, tuple[str, str]] = {}
     nameless = 0
-    for record in chain(_mcap_summary(path), _mcap_records(path, losses)):
+    for record in chain(_mcap_summary(path), mcap_records(path, losses)):
         if isinstance(record, Schema):
             schemas[record.id] = record
+        elif isinstance(record, Channel) and record.id in names:
+            pass  # named again by the index, which may end in zeros; the first counts
         elif isinstance(record, Channel) and record.topic and "\0" not in record.topic:
-            names[record.id] = record.topic
-            topics.setdefault(record.topic, _mcap_topic(record, schemas.get(record.schema_id)))
+            found = mcap_topic(record, schemas.get(record.schema_id))
+            names[record.id] = record.topic, found.message_type
+            kinds.setdefault(names[record.id], found)
         elif isinstance(record, Message) and record.channel_id in names:
-            yield names[record.channel_id], record.log_time, record.data
+            topic, kind = names[record.channel_id]
+            yield Recorded(topic, record.log_time, record.data, kind)
         elif isinstance(record, Message):
             nameless += 1
     if nameless:
         losses.append(f"{path.name}: {nameless} of its messages cannot be assigned to a topic.")
 
 
-def _mcap_topic(channel: Channel, schema: Schema | None) -> FoundTopic:
-    latched = any(mark in channel.metadata.get("offered_qos_profiles", "") for mark in _LATCHED_MARKS)
-    kind = "unknown/msg/Unknown" if schema is None else schema.name
-    return FoundTopic(kind, _definition(schema), latched, 0)
+def mcap_topic(channel: Channel, schema: Schema | None) -> FoundTopic:
+    """What an MCAP says of a topic's messages."""
+    offered = offered_qos(channel.metadata.get("offered_qos_profiles", ""))
+    if schema is None:
+        return found_topic("", channel.message_encoding, NO_DEFINITION, offered)
+    definition = definition_of(schema.encoding, schema.data.decode(errors="replace"))
+    return found_topic(schema.name, channel.message_encoding, definition, offered)
 
 
 def _mcap_summary(path: Path) -> list[McapRecord]:
@@ -114,14 +117,8 @@ def _mcap_summary(path: Path) -> list[McapRecord]:
     return []
 
 
-def _definition(schema: Schema | None) -> MessageDefinition:
-    if schema is None or schema.encoding not in _FORMATS:
-        return NO_DEFINITION
-    return MessageDefinition(_FORMATS[schema.encoding], schema.data.decode(errors="replace"))
-
-
-def _mcap_records(path: Path, losses: list[str]) -> Iterator[McapRecord]:
-    """The records of all intact chunks."""
+def mcap_records(path: Path, losses: list[str], chunks: bool = True) -> Iterator[McapRecord]:
+    """The records of all intact chunks, and those outside of chunks; with `chunks=False` the latter alone."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         records = iter(StreamReader(stream, emit_chunks=True, record_size_limit=LARGEST_RECORD).records)
@@ -134,7 +131,10 @@ def _mcap_records(path: Path, losses: list[str]) -> Iterator[McapRecord]:
                 record = next(records, None)
                 if record is None:
                     return
-                found = breakup_chunk(record, validate_crc=True) if isinstance(record, Chunk) else [record]
+                if not isinstance(record, Chunk):
+                    found = [record]
+                else:
+                    found = breakup_chunk(record, validate_crc=True) if chunks else []
             except Exception as error:  # the library raises whatever its decoders raise
                 if record is None or stream.tell() == size:
                     losses.append(f"{path.name}: is truncated: no complete record follows byte {begin} of {size}.")
@@ -145,13 +145,13 @@ def _mcap_records(path: Path, losses: list[str]) -> Iterator[McapRecord]:
             yield from found
 
 
-def _sqlite_messages(path: Path, topics: dict[str, FoundTopic], losses: list[str]) -> Iterator[tuple[str, int, bytes]]:
+def _sqlite_messages(path: Path, kinds: Kinds, losses: list[str]) -> Iterator[Recorded]:
     last = None
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
         # Lets SQLite open a file shorter than its header says.
         database.execute("PRAGMA writable_schema=ON")
         try:
-            for row in _sqlite_rows(database, _first_cut_row(path), topics):
+            for row in _sqlite_rows(database, _first_cut_row(path), kinds):
                 if last is not None:
                     yield last
                 last = row
@@ -160,29 +160,30 @@ def _sqlite_messages(path: Path, topics: dict[str, FoundTopic], losses: list[str
         except sqlite3.DatabaseError as error:
             losses.append(f"{path.name}: is truncated or damaged ({error}).")
             # The last page of a message that spans several may have been read as zeros.
-            if last is not None and len(last[2]) > _page_size(path) // 2 and last[2].endswith(b"\0"):
+            if last is not None and len(last.data) > _page_size(path) // 2 and last.data.endswith(b"\0"):
                 return
     if last is not None:
         yield last
 
 
-def _sqlite_rows(
-    database: sqlite3.Connection, end: float, topics: dict[str, FoundTopic]
-) -> Iterator[tuple[str, int, bytes]]:
+def _sqlite_rows(database: sqlite3.Connection, end: float, kinds: Kinds) -> Iterator[Recorded]:
     definitions = _sqlite_definitions(database)
     names = {}
-    for number, name, kind, qos in database.execute("SELECT id, name, type, offered_qos_profiles FROM topics"):
-        if not all(isinstance(text, str) and "\0" not in text for text in (name, kind, qos or "")):
+    query = "SELECT id, name, type, serialization_format, offered_qos_profiles FROM topics"
+    for number, name, kind, encoding, qos in database.execute(query):
+        encoding, qos = encoding or "", qos or ""
+        if not all(isinstance(text, str) and "\0" not in text for text in (name, kind, encoding, qos)):
             raise sqlite3.DatabaseError(f"topic {number} is incomplete")
-        names[number] = name
-        latched = any(mark in (qos or "") for mark in _LATCHED_MARKS)
-        topics[name] = FoundTopic(kind, definitions.get(kind, NO_DEFINITION), latched, 0)
+        found = found_topic(kind, encoding, definitions.get(kind, NO_DEFINITION), offered_qos(qos))
+        names[number] = name, found.message_type
+        kinds.setdefault(names[number], found)
     # In the order of writing: the index by time may be in the missing part.
     query = "SELECT id, topic_id, timestamp, data FROM messages ORDER BY id"
     for row, number, time_ns, data in database.execute(query):
         if row >= end or number not in names or not isinstance(time_ns, int) or not isinstance(data, bytes):
             raise sqlite3.DatabaseError(f"message {row} is incomplete")
-        yield names[number], time_ns, data
+        topic, kind = names[number]
+        yield Recorded(topic, time_ns, data, kind)
 
 
 def _is_cut(path: Path) -> bool:
@@ -221,6 +222,6 @@ def _sqlite_definitions(database: sqlite3.Connection) -> dict[str, MessageDefini
     """Message definitions, which newer recordings contain."""
     try:
         rows = database.execute("SELECT topic_type, encoding, encoded_message_definition FROM message_definitions")
-        return {kind: MessageDefinition(_FORMATS[form], text) for kind, form, text in rows if form in _FORMATS}
+        return {kind: definition_of(form, text) for kind, form, text in rows}
     except sqlite3.DatabaseError:
         return {}

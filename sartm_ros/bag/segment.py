@@ -13,6 +13,8 @@ from sartm_core.segmentation import Segmentation
 from sartm_ros.bag.faults import BagFaults
 from sartm_ros.bag.reader import Bag, Recorded
 from sartm_ros.bag.replay import DEFAULTS, Replay, ReplayOptions, ReplaySet
+from sartm_ros.bag.storage_files import custom_data
+from sartm_ros.bag.topics import CDR
 from sartm_ros.bag.types import bag_message
 from sartm_ros.bag.writer import BagWriter
 from sartm_ros.decoding.images import header, set_stamp
@@ -36,7 +38,7 @@ class Outputs:
 
     Attributes:
         node: name that prefixes the topics, as the node's: `/perception`.
-        copy: also every message of the recording.
+        copy: also every message of the recording, its attachments and metadata records.
         overlay: also the classes' colours over the image, as a topic.
         pictures: folder for the same as PNG files, named by stamp (nanoseconds); None to write none.
     """
@@ -133,19 +135,26 @@ class _Results:
 
 
 def _copier(bag: Bag, writer: BagWriter, results: dict[str, str]) -> Callable[[Recorded], Any]:
-    """Copies messages unchanged, except topics of an earlier segmentation and types without a definition."""
+    """Copies messages unchanged, and what stands beside them.
+
+    Left out and named: topics of an earlier segmentation, types without a definition, other encodings than CDR.
+    """
     copied = set()
-    for topic, found in bag.topics.items():
+    for (topic, kind), found in bag.kinds.items():
         if topic in results.values():
             bag.losses.append(f"{topic}: replaced by the new one.")
-        elif found.message_type not in bag.typestore.types:
-            bag.losses.append(f"{topic}: not copied, because the recording does not define {found.message_type}.")
+        elif found.encoding != CDR:
+            bag.losses.append(f"{topic}: not copied, because its messages are encoded as {found.encoding}.")
+        elif kind not in bag.typestore.types:
+            bag.losses.append(f"{topic}: not copied, because the recording does not define {kind}.")
         else:
-            writer.add_topic(topic, found.message_type, found.latched, bag.typestore)
-            copied.add(topic)
+            writer.add_topic(topic, kind, typestore=bag.typestore, offered=found.offered)
+            copied.add((topic, kind))
+    writer.extras = bag.extras()
+    writer.note(custom_data(bag.path))
 
     def copy(message: Recorded) -> None:
-        if message.topic in copied:
-            writer.write(message.topic, message.time_ns, message.data)
+        if (message.topic, message.message_type) in copied:
+            writer.write(message.topic, message.time_ns, message.data, message.message_type)
 
     return copy

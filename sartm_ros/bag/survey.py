@@ -6,21 +6,20 @@ One pass in bounded memory; only the first message of a topic is decoded.
 import heapq
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from rosbags.interfaces import Nodetype
 
 from sartm_core.errors import SartmError
-from sartm_core.kinds import COMPRESSED_IMAGE, EVENT_ARRAY, EVENT_PACKET, IMAGE, POINT_CLOUD
+from sartm_ros.bag.first_messages import Look, look_at
 from sartm_ros.bag.order import header_of
 from sartm_ros.bag.reader import Bag, Recorded
-from sartm_ros.bag.sensor_kinds import KINDS_IN_ORDER, Content, sensor_kinds
-from sartm_ros.decoding.images import raw_array
-from sartm_ros.decoding.point_clouds import cloud_points
+from sartm_ros.bag.sensor_kinds import Content, kinds_of_topics
+from sartm_ros.bag.topic_choice import ANY, Wishes, check_wishes, choose
+from sartm_ros.bag.topic_traits import Candidate
+from sartm_ros.bag.unread_types import unread
 
-SENSOR_TYPES = (IMAGE, COMPRESSED_IMAGE, POINT_CLOUD, EVENT_PACKET, EVENT_ARRAY)
 KEPT_VALUES = 4096
 KEPT_GAPS = 100
 GAP_PERIODS = 2.5
@@ -58,7 +57,8 @@ class TopicSurvey:
         lag_ms: median of the time from stamp to recording; None without stamps.
         clock_ms: median of how much this lag exceeds that of the reference at the same time: a clock that is behind.
         frame_id: of the first message.
-        content: of the first message; None if it is not from a sensor, or undecodable (then `fault` says why).
+        content: of the first message; None if it is not from a sensor, or undecodable.
+        fault: why the first message cannot be used, or what converts a type that is not read; "" if nothing is wrong.
         kinds: the kinds of modality it could be, the likeliest first.
         skew: against the reference topic.
         times_s: some of the times of recording, for plotting.
@@ -103,6 +103,14 @@ class Survey:
     def sensors(self) -> list[TopicSurvey]:
         """The topics that could be a modality."""
         return [topic for topic in self.topics.values() if topic.kinds]
+
+    def candidates(self) -> list[Candidate]:
+        """The topics that hold a sensor's messages, also those that are computed from others, such as masks."""
+        return [
+            Candidate(topic.topic, topic.content, topic.kinds, topic.frame_id, topic.count, topic.fault)
+            for topic in self.topics.values()
+            if topic.content is not None
+        ]
 
 
 class Thinned:
@@ -198,7 +206,8 @@ class _TopicCount:
             return None, None, ()
         regular = periods[periods < GAP_PERIODS * usual]
         last_s = (self._last_time - self._start_ns) / 1e9
-        silences = [*self._longest, (self.times_s.values[0], 0.0), (seconds - last_s, last_s)]
+        first_s = self.times_s.values[0] if self.times_s.values else 0.0
+        silences = [*self._longest, (first_s, 0.0), (seconds - last_s, last_s)]
         gaps = sorted((long for long in silences if long[0] >= GAP_PERIODS * usual), reverse=True)[:KEPT_GAPS]
         rate, jitter = 1 / float(regular.mean()), 1e3 * float(regular.std())
         return round(rate, 2), round(jitter, 3), tuple((round(at, 3), round(length, 3)) for length, at in gaps)
@@ -215,26 +224,43 @@ class _TopicCount:
         return round(float(np.median(self._lags.values)), 2) if self._lags.values else None
 
 
-def survey(bag: Bag, reference: str | None = None, progress: Callable[[int], None] = lambda read_ns: None) -> Survey:
+def survey(
+    bag: Bag,
+    reference: str | None = None,
+    progress: Callable[[int], None] = lambda read_ns: None,
+    wishes: Wishes = ANY,
+) -> Survey:
     """Looks at every message once.
 
     Args:
         bag: the recording.
-        reference: the topic that stamps are compared with; by default the likeliest RGB camera, else any sensor.
+        reference: the topic that stamps are compared with; by default that of the rig which `rig init` would draft.
         progress: called with how far the recording was read, its time in nanoseconds.
+        wishes: for this rig.
 
     Raises:
-        SartmError: the reference is not one of its topics.
+        SartmError: the reference is not one of its topics, or a wish cannot be fulfilled.
     """
     if reference is not None and reference not in bag.topics:
         raise SartmError(f"{bag.path}: has no topic {reference}. It has: {', '.join(sorted(bag.topics))}.")
-    contents = {topic: _look(bag, message) for topic, message in _first_messages(bag).items()}
-    kinds = {topic: sensor_kinds(topic, content) for topic, (_, content, _) in contents.items() if content is not None}
-    reference = reference or _likeliest_reference(bag, kinds)
+    looks = look_at(bag)
+    kinds = kinds_of_topics({topic: look.content for topic, look in looks.items() if look.content is not None})
+    candidates = [
+        Candidate(topic, look.content, kinds[topic], look.frame_id, bag.topics[topic].count, look.fault)
+        for topic, look in looks.items()
+        if look.content is not None
+    ]
+    wishes = replace(wishes, reference=reference)
+    check_wishes(wishes, candidates, {topic: found.message_type for topic, found in bag.topics.items()})
+    if reference is None:
+        reference = next((one.taken.topic for one in choose(candidates, wishes).choices), "")
     counts = {topic: _TopicCount(bag.start_ns, _has_header(bag, topic)) for topic in bag.topics}
     for message in bag.messages():
-        stamp = counts[message.topic].add(message)
         progress(message.time_ns)
+        if not bag.within(message.time_ns):  # before the recorder's clock was set
+            counts[message.topic].count += 1
+            continue
+        stamp = counts[message.topic].add(message)
         if stamp <= 0:
             continue
         if message.topic == reference:
@@ -245,18 +271,18 @@ def survey(bag: Bag, reference: str | None = None, progress: Callable[[int], Non
             if reference:  # no topic could be the reference
                 counts[message.topic].beside(counts[reference])
     topics = {
-        topic: _result(bag, topic, count, contents.get(topic, ("", None, "")), kinds.get(topic, ()), topic == reference)
+        topic: _result(bag, topic, count, looks.get(topic), kinds.get(topic, ()), topic == reference)
         for topic, count in sorted(counts.items())
     }
     return Survey((bag.end_ns - bag.start_ns) / 1e9, reference, topics, tuple(bag.losses))
 
 
 def _result(
-    bag: Bag, topic: str, count: _TopicCount, look: tuple[str, Content | None, str], kinds: Any, is_reference: bool
+    bag: Bag, topic: str, count: _TopicCount, look: Look | None, kinds: tuple[str, ...], is_reference: bool
 ) -> TopicSurvey:
     rate, jitter, gaps = count.pace((bag.end_ns - bag.start_ns) / 1e9)
     found = bag.topics[topic]
-    frame_id, content, fault = look
+    frame_id, content, fault = look or Look("", None, unread(topic, found.message_type) or "")
     return TopicSurvey(
         topic=topic,
         message_type=found.message_type,
@@ -283,40 +309,3 @@ def _has_header(bag: Bag, topic: str) -> bool:
     kind = bag.topics[topic].message_type
     fields = bag.typestore.fielddefs.get(kind, ([], []))[1]
     return bool(fields) and fields[0][1] == (Nodetype.NAME, "std_msgs/msg/Header")
-
-
-def _first_messages(bag: Bag) -> dict[str, Recorded]:
-    missing = {name for name, found in bag.topics.items() if found.message_type in SENSOR_TYPES and found.count}
-    first: dict[str, Recorded] = {}
-    for message in bag.messages(missing) if missing else ():
-        first.setdefault(message.topic, message)
-        if len(first) == len(missing):
-            break
-    return first
-
-
-def _look(bag: Bag, message: Recorded) -> tuple[str, Content | None, str]:
-    """frame_id, content and fault of a topic's first message."""
-    try:
-        frame_id = header_of(message.data)[1]
-        decoded = bag.deserialize(message)
-        return frame_id, _content(bag.topics[message.topic].message_type, decoded), ""
-    except Exception as error:  # whatever the message holds
-        return "", None, str(error)
-
-
-def _content(message_type: str, message: Any) -> Content:
-    if message_type == POINT_CLOUD:
-        return Content(message_type, None, "", f"{len(cloud_points(message))} points")
-    if message_type in (EVENT_PACKET, EVENT_ARRAY):
-        return Content(message_type, (int(message.height), int(message.width)), getattr(message, "encoding", ""), "")
-    image = raw_array(message)
-    encoding = message.encoding if message_type == IMAGE else message.format
-    channels = 1 if image.ndim == 2 else image.shape[2]
-    return Content(message_type, (image.shape[0], image.shape[1]), encoding, f"{channels} x {image.dtype}")
-
-
-def _likeliest_reference(bag: Bag, kinds: dict[str, tuple[str, ...]]) -> str:
-    known = [(topic, found[0]) for topic, found in kinds.items() if found]
-    ranked = sorted((KINDS_IN_ORDER.index(kind), -bag.topics[topic].count, topic) for topic, kind in known)
-    return ranked[0][2] if ranked else ""

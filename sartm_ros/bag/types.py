@@ -1,6 +1,7 @@
 """Message types without ROS: ROS's own, those embedded in a recording, those of a folder of .msg files."""
 
 import array
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ bool is_bigendian
 uint8[] events
 """
 _IDL_RULER = "=" * 80 + "\n"
+_DIRECTIVE = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
+"""`#include "std_msgs/msg/Header.idl"`: for a preprocessor, which the library has not; the included follows in its own
+section."""
 _UNREADABLE = (TypesysError, ValueError, IndexError, SyntaxError)
 """Raised by the library for a definition that it cannot parse, or turn into a Python class."""
 
@@ -124,8 +128,17 @@ def _parsed(message_type: str, definition: MessageDefinition) -> Definitions:
         return _usable(get_types_from_msg(text, message_type))
     if definition.format != MessageDefinitionFormat.IDL:
         return {}
-    parts = [part.split("\n", 1)[1] for part in text.split(_IDL_RULER)[1:]] if text.startswith(_IDL_RULER) else [text]
-    return _usable({name: tree for part in parts for name, tree in get_types_from_idl(part).items()})
+    trees: Definitions = {}
+    for section in _idl_sections(text):
+        trees |= get_types_from_idl(section)
+    return _usable(trees)
+
+
+def _idl_sections(text: str) -> list[str]:
+    """The IDL files that rosbag2 strings together: each behind a ruler and a line `IDL: <type>`."""
+    parts = text.split(_IDL_RULER)
+    sections = [part.partition("\n")[2] if part.startswith("IDL: ") else part for part in parts]
+    return [_DIRECTIVE.sub("", section) for section in sections if section.strip()]
 
 
 def _usable(definitions: Definitions) -> Definitions:

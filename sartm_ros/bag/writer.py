@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys.store import Typestore
 
 from sartm_core.errors import SartmError
+from sartm_ros.bag.mcap_extras import Extra, add_extras
 from sartm_ros.bag.types import TYPESTORE
 
 
@@ -36,29 +38,55 @@ class BagWriter:
         """Where the bag is written until complete; more files may be added here."""
         self._writer = Writer(self.folder, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[tuple[str, str], Connection] = {}
+        self._types: dict[str, str] = {}
+        self.extras: Iterable[Extra] = ()
+        """Attachments and metadata records, written when the file is finished."""
         self._writer.open()
         self._open = True
 
-    def add_topic(self, topic: str, message_type: str, latched: bool = False, typestore: Typestore = TYPESTORE) -> None:
-        """Declares a topic, `message_type` such as `sensor_msgs/msg/Image`, whose definition `typestore` has."""
-        self._connections[topic] = self._writer.add_connection(
-            topic, message_type, typestore=typestore, offered_qos_profiles=[_qos(latched)]
+    def add_topic(
+        self,
+        topic: str,
+        message_type: str,
+        latched: bool = False,
+        typestore: Typestore = TYPESTORE,
+        offered: Sequence[Qos] | None = None,
+    ) -> None:
+        """Declares a topic; once for each type, if its messages are of several.
+
+        Args:
+            topic: its name.
+            message_type: such as `sensor_msgs/msg/Image`.
+            latched: whether late subscribers receive the last message.
+            typestore: has the type's definition.
+            offered: QoS of the publishers, empty where it is not known; by default reliable, and latched or not.
+        """
+        profiles = [_qos(latched)] if offered is None else list(offered)
+        self._types.setdefault(topic, message_type)
+        self._connections[topic, message_type] = self._writer.add_connection(
+            topic, message_type, typestore=typestore, offered_qos_profiles=profiles
         )
 
-    def write(self, topic: str, time_ns: int, serialized: bytes | memoryview) -> None:
-        """Adds a message in CDR, as DDS delivers it."""
-        self._writer.write(self._connections[topic], time_ns, serialized)
+    def write(self, topic: str, time_ns: int, serialized: bytes | memoryview, message_type: str = "") -> None:
+        """Adds a message in CDR, as DDS delivers it; `message_type` where the topic has several."""
+        self._writer.write(self._connections[topic, message_type or self._types[topic]], time_ns, serialized)
 
     def write_message(self, topic: str, time_ns: int, message: Any) -> None:
         """Adds a message of `rosbags`' types."""
-        self.write(topic, time_ns, TYPESTORE.serialize_cdr(message, self._connections[topic].msgtype))
+        self.write(topic, time_ns, TYPESTORE.serialize_cdr(message, self._types[topic]))
+
+    def note(self, custom_data: dict[str, str]) -> None:
+        """Adds to the notes of metadata.yaml."""
+        for key, value in custom_data.items():
+            self._writer.set_custom_data(key, value)
 
     def finish_file(self) -> None:
         """Finishes the bag's file, so that it can be read; `close` gives it its name."""
         if self._open:
             self._writer.close()
             self._open = False
+            add_extras(self.folder / f"{self.folder.name}.mcap", self.extras)
 
     def close(self) -> None:
         """Gives the bag its name.
@@ -81,6 +109,13 @@ class BagWriter:
         if self.path.exists() and not (self._replace and is_bag):
             raise SartmError(f"{self.path}: already exists and is not overwritten. Remove it, or choose another name.")
 
+    def _finish_or_remove(self) -> None:
+        try:
+            self.finish_file()
+        except BaseException:  # such as a full disk
+            shutil.rmtree(self._parent, ignore_errors=True)
+            raise
+
     def __enter__(self) -> "BagWriter":
         return self
 
@@ -88,6 +123,7 @@ class BagWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is None:
+            self._finish_or_remove()
             self.close()
             return
         with suppress(Exception):  # even this fails on a full disk

@@ -22,6 +22,10 @@ def rig_init(
         str | None, typer.Option(help="Topic of the camera whose geometry the masks have; default: the likeliest.")
     ] = None,
     kinds: Annotated[str | None, typer.Option(help="Only sensors of these kinds, separated by commas.")] = None,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(help="Take this topic, such as lidar=/ouster/points; can be repeated.", metavar="KIND=TOPIC"),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     msgs: MsgsOption = None,
 ) -> None:
@@ -34,6 +38,7 @@ def rig_init(
         from sartm_ros.bag.rig_draft import draft_rig
         from sartm_ros.bag.sensor_kinds import KINDS_IN_ORDER
         from sartm_ros.bag.survey import survey
+        from sartm_ros.bag.topic_choice import Wishes, parse_topics
 
         if out.exists() and not force:
             raise SartmError(f"{out}: already exists. Choose another name with --out, or replace it with --force.")
@@ -41,8 +46,10 @@ def rig_init(
         unknown = [kind for kind in wanted if kind not in KINDS_IN_ORDER]
         if unknown:
             raise SartmError(f"--kinds: '{unknown[0]}' is unknown; expected some of {', '.join(KINDS_IN_ORDER)}.")
+        wishes = Wishes(reference, wanted, topics=parse_topics(topic or []))
         with open_bag(from_bag, msgs) as bag, stderr.status("reading"):
-            text, remarks = draft_rig(bag, survey(bag, reference), out.stem, load_rig(classes).classes, wanted)
+            found = survey(bag, reference, wishes=wishes)
+            text, remarks = draft_rig(bag, found, out.stem, load_rig(classes).classes, wishes)
         write_text(out, text)
     for remark in remarks:
         warn(remark)
@@ -76,6 +83,7 @@ def rig_check(
                 faults.append(str(error))
         if bag is not None:
             from sartm_ros.bag.reader import open_bag
+            from sartm_ros.bag.rehearsal import rehearsal_lines
             from sartm_ros.bag.rig_check import check_rig
             from sartm_ros.bag.survey import survey
 
@@ -95,6 +103,8 @@ def rig_check(
         tried = ""
         if findings is not None:
             tried = f"; {findings.complete} of the first {findings.tried} frame sets of {loaded.reference} complete"
+        for line in rehearsal_lines(findings.rehearsed) if findings is not None else []:
+            stdout.print(line, soft_wrap=True, highlight=False, markup=False)
         summary = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}" if faults else "no faults"
         counts = f"{len(loaded.modalities)} modalities, {len(loaded.classes)} classes"
         stdout.print(f"{loaded.name}: {counts}, {summary}{tried}")

@@ -170,14 +170,21 @@ class Parameters:
         self._rig = None
 
     def unknown(self) -> list[str]:
-        """A line for each unknown parameter given at startup, which ROS ignores."""
-        given = getattr(self._node, "_parameter_overrides", {})
-        lines = []
-        for name in sorted(set(given) - set(self._specs) - {"use_sim_time", "start_type_description_service"}):
-            if not name.startswith("qos_overrides."):
-                close = difflib.get_close_matches(name, self._specs, n=1)
-                hint = f" Did you mean '{close[0]}'?" if close else f" It has {', '.join(sorted(self._specs))}."
-                lines.append(f"parameter '{name}': unknown, ignored.{hint}")
+        """Lines about parameters given at startup that ROS ignores: what may be mistyped, and one for all others.
+
+        A file for several nodes (`/**:`) gives each of them the parameters of all.
+        """
+        given = set(getattr(self._node, "_parameter_overrides", {}))
+        lines, foreign = [], []
+        for name in sorted(given - set(self._specs) - {"use_sim_time", "start_type_description_service"}):
+            close = difflib.get_close_matches(name, self._specs, n=1)
+            if close:
+                lines.append(f"parameter '{name}': unknown, ignored. Did you mean '{close[0]}'?")
+            elif not name.startswith("qos_overrides."):
+                foreign.append(f"'{name}'")
+        if foreign:
+            named = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+            lines.append(f"ignored, since they are not parameters of this node (see docs/node.md): {named}")
         return lines
 
     def _declare(self, name: str, spec: Spec, default: Any, of_rig: bool = False) -> None:

@@ -21,7 +21,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 
 from sartm_core.errors import SartmError
 from sartm_ros.bag.reader import Recorded, open_bag
-from sartm_ros.bag.salvage import FoundTopic
+from sartm_ros.bag.topics import FoundTopic
 from sartm_ros.bag.types import TYPESTORE, bag_message
 
 T0 = 1_700_000_000_000_000_000
@@ -40,7 +40,7 @@ def some_messages(count: int, size: int = 200, first: int = 0) -> list[Recorded]
     """Alternately of /a and /b; letters at random, so that compression leaves something."""
     letters = np.random.default_rng(first).integers(97, 123, (count, size), np.uint8)
     return [
-        Recorded("/b" if index % 2 else "/a", T0 + index * STEP, string(bytes(row).decode()))
+        Recorded("/b" if index % 2 else "/a", T0 + index * STEP, string(bytes(row).decode()), STRING)
         for index, row in enumerate(letters, first)
     ]
 
@@ -133,7 +133,7 @@ def write_mcap(
             topic: writer.register_channel(topic, "cdr", number, {"offered_qos_profiles": profiles[topic]})
             for topic in sorted(profiles)
         }
-        for topic, time_ns, data in messages:
+        for topic, time_ns, data, _ in messages:
             writer.add_message(channels[topic], time_ns, data, time_ns)
         writer.finish()
     return path
@@ -202,7 +202,7 @@ def layout_of(data: bytes) -> Layout:
             return Layout(chunks, begin)
         if isinstance(record, Chunk):
             found = [entry for entry in breakup_chunk(record) if isinstance(entry, Message)]
-            messages = [Recorded("/b" if m.channel_id == 2 else "/a", m.log_time, m.data) for m in found]
+            messages = [Recorded("/b" if m.channel_id == 2 else "/a", m.log_time, m.data, STRING) for m in found]
             chunks.append((begin, stream.tell(), messages))
         begin = stream.tell()
     raise AssertionError

@@ -7,7 +7,7 @@ import pytest
 from sartm_core.calibration import Extrinsics, Intrinsics
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig, load_rig, rig_from_dict
-from sartm_core.sensing import encode
+from sartm_core.sensing import encode, encode_frame
 from sartm_core.sensing.events import EVENT
 from sartm_core.sensing.lidar import project_points
 from sartm_core.sensing.registration import register
@@ -246,3 +246,37 @@ def test_a_homography_needs_no_calibration_of_the_reference() -> None:
     raws = {"rgb": np.zeros((96, 128, 3), np.uint8), "thermal": wall_and_box("thermal")[1]}
     for name in raws:
         assert np.array_equal(register(waiting, name, raws), register(rig, name, raws))
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(np.float32, {}), (np.uint16, {"kelvin_per_count": 0.1})])
+@pytest.mark.parametrize("encoding", ["kelvin", "window", "percentile"])
+def test_outside_of_a_warped_thermal_image_there_is_no_temperature(dtype: type, scale: dict, encoding: str) -> None:
+    """Degrees Celsius, also 0: outside, nothing was measured, and it is not 273.15 K."""
+    zero_k = 273.15 if dtype is np.float32 else 173.15
+    fields = {
+        "kind": "thermal",
+        "size": [40, 40],
+        "topic": "/t",
+        "encoding": encoding,
+        "kelvin_at_zero": zero_k,
+        **scale,
+    }
+    shifted = {**fields, "homography": [[1, 0, 10], [0, 1, 0], [0, 0, 1]]}
+    modalities = {"rgb": {"kind": "rgb", "size": [40, 40], "topic": "/rgb"}, "thermal": shifted}
+    classes = [{"name": "road", "color": [1, 2, 3]}]
+    rig = rig_from_dict({"name": "t", "reference": "rgb", "modalities": modalities, "classes": classes}, "test")
+    celsius = np.linspace(-10, 10, 1600).reshape(40, 40)
+    celsius[5, 5] = 0.0
+    raw = celsius.astype(np.float32) if dtype is np.float32 else np.round((celsius + 100) * 10).astype(np.uint16)
+    frame = encode_frame(rig, {"thermal": raw})
+    assert frame.faults == frame.empty == {}
+    planes = frame.planes["thermal"]
+    assert not planes[:, :, :10].any()
+    inside, kelvin = planes[0, :, 10:].astype(float), celsius[:, :30] + 273.15
+    if encoding == "kelvin":
+        np.testing.assert_allclose(inside, kelvin, atol=0.06)
+    elif encoding == "window":
+        np.testing.assert_allclose(inside, np.clip((kelvin - 253.15) / 70 * 255, 0, 255), atol=2)
+    else:
+        assert np.corrcoef(inside.ravel(), kelvin.ravel())[0, 1] > 0.999
+        assert inside.max() == 255  # nothing outside was taken for the coldest or the hottest

@@ -7,7 +7,7 @@ from rosbags.highlevel import AnyReader
 
 from sartm_core.errors import SartmError
 from sartm_core.rig import load_rig
-from sartm_ros.bag.from_images import make_bag
+from sartm_ros.bag.from_images import find_images, make_bag
 from sartm_ros.bag.reader import read_messages
 from sartm_ros.bag.writer import BagWriter
 from sartm_ros.decoding.images import raw_array, stamp_ns
@@ -56,6 +56,25 @@ def test_files_are_paired_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     for topic, _, message in read_messages(tmp_path / "bag"):
         values.setdefault(topic, []).append(int(raw_array(message).flat[0]))
     assert list(values.values()) == [[1, 2, 10, 11, 100]] * 2
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1700000000.25.png", "1700000000.5.png", "1700000000.75.png", "1700000001.0.png"],  # Python leaves out zeros
+        ["1700000000.050000000.png", "1700000000.200000000.png", "1700000001.png"],
+        ["1700000000000000100.png", "1700000000000000101.png", "1700000000000000102.png"],  # closer than a float tells
+        ["ir_999999999.9.png", "ir_1000000000.1.png", "ir_1000000000.11.png"],
+        ["2024-05-01T09-59-59.png", "2024-05-01T10-00-00.png", "2024-05-01T10-00-07.png"],
+        ["cam_1_1700000000_5000000.png", "cam_1_1700000000_200000000.png", "cam_1_1700000001_1.png"],
+    ],
+    ids=["fractions", "nine digits", "nanoseconds", "prefix", "dates", "seconds_nanoseconds"],
+)
+def test_stamps_in_names_are_sorted_by_time(tmp_path: Path, names: list[str]) -> None:
+    for name in reversed(names):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_images(str(tmp_path))] == names
+    assert [path.name for path in find_images(f"{tmp_path}/*.png")] == names
 
 
 def test_the_same_files_give_the_same_messages(images: Path) -> None:

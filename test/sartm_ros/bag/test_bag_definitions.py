@@ -34,7 +34,7 @@ def readings() -> tuple[Any, list[Recorded]]:
         header = kinds["std_msgs/msg/Header"](stamp=stamp, frame_id="tube")
         parts = [kinds["my_msgs/msg/Particle"](size=n, name=f"p{n}") for n in range(index)]
         data = store.serialize_cdr(kinds[READING](header=header, value=index / 4, parts=parts), READING)
-        messages.append(Recorded("/reading", T0 + index * STEP, bytes(data)))
+        messages.append(Recorded("/reading", T0 + index * STEP, bytes(data), READING))
     return store, messages
 
 

@@ -11,6 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import yaml
+from foreign_files import BEST_EFFORT, RELIABLE, TRANSIENT_LOCAL, VOLATILE, Channel, profile, write_channels
+from mcap.reader import make_reader
+from mcap.writer import Writer as McapWriter
+from rosbags.rosbag2 import Reader
 from typer.testing import CliRunner
 from untrained import untrained_bundle
 
@@ -71,6 +76,19 @@ def digest_of(path: Path, ignored: str = "") -> str:
             if not ignored or not message.topic.startswith(ignored):
                 digest.update(repr(message).encode())
     return digest.hexdigest()
+
+
+def channels_of(path: Path, offered: dict[str, list[dict[str, Any]]]) -> list[Channel]:
+    """A recording's messages, for `write_channels`; topics without QoS have none."""
+    with Reader(path) as reader:
+        found: dict[str, list[tuple[int, bytes]]] = {one.topic: [] for one in reader.connections}
+        for one, time_ns, data in reader.messages():
+            found[one.topic].append((time_ns, bytes(data)))
+        return [
+            Channel(one.topic, one.msgtype, found[one.topic], schema=one.msgdef.data.encode(),
+                    qos=offered.get(one.topic, ()))
+            for one in reader.connections
+        ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +178,47 @@ class TestSegment:
         assert picture.tobytes() == bytes(overlay.data)
         run("bag", "segment", out, "--bundle", bundle, "--out", tmp_path / "second", "--copy", "--node", "/perception")
         assert len(messages_of(tmp_path / "second")["/perception/mask"]) == 20
+
+    def test_a_copy_keeps_what_stands_beside_the_messages(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
+        """foxglove/mcap#939, #1756: QoS, attachments, metadata records; and what it cannot keep is named."""
+        offered = {topic: [profile(BEST_EFFORT, VOLATILE, 5)] for topic in ("/sim/rgb/image", "/sim/depth/image")}
+        offered["/sim/rgb/camera_info"] = [profile(RELIABLE, TRANSIENT_LOCAL, 1)] * 2
+        json_log = Channel("/log", "foxglove.Log", [(START_NS, b"{}")], "json", "jsonschema", b"{}")
+        channels = [*channels_of(drive, offered), json_log]
+        assert set(offered) <= {channel.topic for channel in channels}
+
+        def extra(writer: McapWriter) -> None:
+            writer.add_attachment(START_NS, START_NS, "rig.yaml", "application/yaml", b"fx: 431.5")
+            writer.add_metadata("run", {"driver": "anna"})
+
+        (tmp_path / "in").mkdir()
+        write_channels(tmp_path / "in" / "x.mcap", channels, extra=extra)
+        notes = {"relative_file_paths": ["x.mcap"], "custom_data": {"weather": "rain"}}
+        (tmp_path / "in" / "metadata.yaml").write_text(json.dumps({"rosbag2_bagfile_information": notes}))
+        out = tmp_path / "out.2024-05-01"
+        told = run("bag", "segment", tmp_path / "in", "--bundle", bundle, "--out", out, "--copy")
+        assert "/log: not copied, because its messages are encoded as json" in told.replace("\n", " ")
+        with (out / f"{out.name}.mcap").open("rb") as stream:
+            reader = make_reader(stream)
+            assert [(one.name, one.data) for one in reader.iter_attachments()] == [("rig.yaml", b"fx: 431.5")]
+            assert {"driver": "anna"} in [one.metadata for one in reader.iter_metadata()]
+        assert json.dumps(yaml.safe_load((out / "metadata.yaml").read_text())).count('{"weather": "rain"}') == 1
+        with open_bag(out) as copied, open_bag(tmp_path / "in") as original:
+            assert copied.topics["/sim/rgb/image"].offered[0].reliability.name == "BEST_EFFORT"
+            assert [qos.depth for qos in copied.topics["/sim/rgb/camera_info"].offered] == [1, 1]
+            for name, topic in original.topics.items():
+                assert name == "/log" or copied.topics[name].offered == topic.offered, name
+
+    def test_a_copy_of_a_topic_with_two_types(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
+        text = Channel("/sim/phase", "std_msgs/msg/Empty", [(START_NS, b"\0\1\0\0\0")], schema=b"")
+        write_channels(tmp_path / "x.mcap", [*channels_of(drive, {}), text])
+        run("bag", "segment", tmp_path / "x.mcap", "--bundle", bundle, "--out", tmp_path / "out.mcap", "--copy")
+        with open_bag(tmp_path / "out.mcap") as copied, open_bag(tmp_path / "x.mcap") as original:
+            assert list(copied.messages(["/sim/phase"])) == list(original.messages(["/sim/phase"]))
+            assert {kind for topic, kind in copied.kinds if topic == "/sim/phase"} == {
+                "std_msgs/msg/String",
+                "std_msgs/msg/Empty",
+            }
 
     def test_faults_on_demand(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
         out = tmp_path / "dropped.mcap"
