@@ -16,7 +16,7 @@ def explain_mismatch(counts: dict[str, Any], stream: Stream, anchor: str) -> str
     if counts["never_matched"] < MESSAGES_TO_JUDGE or skew_ms is None:
         return None
     if counts["late_ms"] is not None:
-        return f"{counts['never_matched']} messages received, none matched: {_late(counts['late_ms'])}"
+        return f"{counts['never_matched']} messages received, none matched: {_late(counts, stream)}"
     side = "after" if skew_ms > 0 else "before"
     offset_s = stream.offset_s - skew_ms / 1e3
     return (
@@ -38,15 +38,19 @@ def explain_missing(counts: dict[str, Any], stream: Stream, anchor: str) -> str 
         return None
     missing = f"{counts['missed']} of the last {RECENT} sets lack it, though it sends: "
     if counts["late_ms"] is not None:
-        return missing + _late(counts["late_ms"])
+        return missing + _late(counts, stream)
     return missing + (
         f"no message of it lies within its tolerance of {stream.tolerance_s:g} s from those of {anchor}. If it is "
         f"slower than {anchor} and older measurements may be used, raise {stream.name}.tolerance_s."
     )
 
 
-def _late(late_ms: float) -> str:
+def _late(counts: dict[str, Any], stream: Stream) -> str:
+    """A slow way and a clock that is behind look the same from here."""
+    offset_s = stream.offset_s - (counts["skew_ms"] or 0.0) / 1e3
     return (
-        f"its messages arrive {late_ms / 1e3:.3f} s after the sets that they belong to. Its stamps are right; the "
-        "way is slow. Raise max_wait_s by as much, or relieve its driver, the network or this machine."
+        f"its messages arrive {counts['late_ms'] / 1e3:.3f} s after the sets that they belong to. If they are slow on "
+        "their way, raise max_wait_s by as much, or relieve its driver, the network or this machine: an offset would "
+        "pair measurements of different instants. If its clock is behind, synchronise the clocks, or set "
+        f"{stream.name}.offset_s: {offset_s:.3f}."
     )

@@ -97,9 +97,9 @@ class FrameSetProcessor:
         self._undecodable_ns.pop(name, None)
         return is_matched
 
-    def lost(self) -> dict[str, int]:
-        """Of each modality whose packets are numbered, how many never came."""
-        return {name: stream.lost for name, stream in self._event_streams.items()}
+    def losses(self) -> dict[str, dict[str, int]]:
+        """Of each modality that `gathers`, how many packets were `lost` and `skipped`, see `EventStream`."""
+        return {name: {"lost": one.lost, "skipped": one.skipped} for name, one in self._event_streams.items()}
 
     def undecodable(self, now_ns: int) -> set[str]:
         """Modalities whose latest messages could not be decoded; the synchroniser never sees them."""

@@ -23,7 +23,6 @@ def _table(*codes: int) -> NDArray[np.bool_]:
 
 
 _DEFINED = _table(0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x7, 0x8, 0xA, 0xE, 0xF)
-_REPORTS = _table(_ADDR_X, _VECT_12, _VECT_8)
 _PADDING = 0x9999
 """Lucid's cameras fill their packets with it (event_camera_renderer#8)."""
 _HIGH_WRAP = 1 << 12
@@ -55,6 +54,8 @@ class Runs:
 
     def after(self, first: int) -> "Runs":
         """Without the events before one."""
+        if first == 0:
+            return self
         kept = np.searchsorted(self.begins, first, side="right") - 1
         return Runs(self.values[kept:], np.maximum(self.begins[kept:] - first, 0), self.count - first)
 
@@ -121,14 +122,16 @@ class Evt3Decoder:
         words = parts[0] if len(parts) == 1 else np.concatenate(parts)
         code = (words >> 12).astype(np.uint8)
         self.unknown = _count_unknown(words, code)
-        reports = _REPORTS.take(code)
+        has_vectors = (code >= _VECT_BASE_X) & (code <= _VECT_8)
+        reports = (code == _ADDR_X) | (has_vectors & (code != _VECT_BASE_X))
         reported = np.zeros(len(words) + 1, np.int32)  # how many words before each report
         np.cumsum(reports, out=reported[1:])
-        sites = words[reports] & np.uint16(0xFFF)
+        at = np.flatnonzero(reports)  # far faster than a mask
+        sites = words.take(at) & np.uint16(0xFFF)
         place: NDArray[Any] = reported
-        vectors = np.flatnonzero((code >= _VECT_BASE_X) & (code <= _VECT_8))
-        if len(vectors):
-            sites, passed = self._expanded(words[vectors], code[vectors], sites, code[reports])
+        if has_vectors.any():
+            vectors = np.flatnonzero(has_vectors)
+            sites, passed = self._expanded(words[vectors], code[vectors], sites, code[at])
             place = passed[reported]  # events, not words: a vector reports several
         rows, rowless = self._rows(words, code, place, len(sites))
         times, timeless = self._times(words, code, place, len(sites))
@@ -208,8 +211,8 @@ def _before(place: NDArray[Any], at: NDArray[Any], count: int) -> int:
 
 
 def _count_unknown(words: NDArray[Any], code: NDArray[Any]) -> int:
-    unknown = ~_DEFINED.take(code)
-    return int(np.count_nonzero(words[unknown] != _PADDING)) if unknown.any() else 0
+    defined = _DEFINED.take(code)
+    return 0 if defined.all() else int(np.count_nonzero(words[~defined] != _PADDING))
 
 
 def encode_evt3(events: NDArray[Any]) -> bytes:

@@ -196,7 +196,7 @@ class Replay:
                     f"{stream.name}: images of {modality.topic} are {size[0]}x{size[1]}, rig '{self.rig.name}' says "
                     f"{expected[0]}x{expected[1]}. Is it this robot's rig? `sartm rig check RIG --bag BAG` compares."
                 )
-            lost = self._processor.lost().get(stream.name, 0)
+            lost = self._processor.losses().get(stream.name, {}).get("lost", 0)
             if lost:
                 lines.append(
                     f"{stream.name}: {lost} of its {lost + self._packets[stream.name]} packets are missing, by their "

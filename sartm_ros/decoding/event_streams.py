@@ -26,6 +26,8 @@ MARK_NS = 10_000_000
 LONGEST_LOSS = 100_000
 """A sequence number that leaps further is another driver's, not a loss."""
 
+BACKLOG_S = 0.06
+"""Packets this much older than the newest that was added with them are late: sets that need them have gone."""
 MOST_AT_ONCE = 1 << 17
 """Bytes of packets that are decoded together: what a core's cache holds."""
 
@@ -56,6 +58,7 @@ class EventStream:
 
     Attributes:
         lost: packets that never came, by the gaps of their sequence numbers; EventArray has none.
+        skipped: packets that were not decoded, since they were too old already when they were added.
     """
 
     def __init__(self, modality: EventModality) -> None:
@@ -65,7 +68,7 @@ class EventStream:
         self._count = 0
         self._marked_ns: int | None = None
         self._sequence: int | None = None
-        self.lost = 0
+        self.lost = self.skipped = 0
         self._lock = threading.Lock()
 
     def add(self, packets: Sequence[Any], stamps_ns: Sequence[int]) -> bool:
@@ -81,6 +84,9 @@ class EventStream:
         for packet in packets:
             self._check_size(packet)
             self._count_lost(packet)
+        behind = self._behind(stamps_ns)
+        self.skipped += behind
+        packets, stamps_ns = packets[behind:], stamps_ns[behind:]
         for part in _parts(packets):
             self._keep(self._decoded(packets[part], stamps_ns[part]), stamps_ns[part][-1])
         if self._marked_ns is not None and 0 <= stamps_ns[-1] - self._marked_ns < MARK_NS:
@@ -109,6 +115,11 @@ class EventStream:
                 f"event packet of {packet.width}x{packet.height} pixels: the rig file says size: [{height}, {width}]. "
                 "Correct it (and the calibration, if there is one)."
             )
+
+    def _behind(self, stamps_ns: Sequence[int]) -> int:
+        """How many of the first packets to skip: a machine that cannot decode all decodes those that still count."""
+        oldest_ns = stamps_ns[-1] - round(max(BACKLOG_S, 2 * self._modality.window_s) * 1e9)
+        return next((number for number, stamp in enumerate(stamps_ns) if stamp >= oldest_ns), 0)
 
     def _count_lost(self, packet: Any) -> None:
         sequence = getattr(packet, "seq", None)  # EventArray has none
@@ -155,8 +166,7 @@ class EventStream:
         lasts_ns: NDArray[np.int64],
     ) -> _Chunk | None:
         """Of what lies on the sensor; None where nothing does."""
-        inside = cells >= 0
-        outside = len(cells) - int(np.count_nonzero(inside))
+        outside = int(np.count_nonzero(cells < 0))
         if outside > TOLERATED * len(cells):
             self._decoder = Evt3Decoder()
             height, width = self._modality.size
@@ -165,7 +175,7 @@ class EventStream:
                 "The data are damaged, or not in the encoding that the message says."
             )
         if outside:
-            kept_ns, cells = times_ns()[inside], cells[inside]
+            kept_ns, cells = times_ns()[cells >= 0], cells[cells >= 0]
             times_ns = lambda: kept_ns  # noqa: E731
         return _Chunk(int(firsts_ns.min()), int(lasts_ns.max()), cells, times_ns) if len(cells) else None
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
+from rclpy.qos import QoSCompatibility, qos_check_compatible
 
 from sartm_core.rig import Modality
 from sartm_ros.node.middleware import another_users_segments
@@ -159,10 +160,24 @@ def explain_silence(node: Node, modality: Modality) -> str:
             f"{topic} has {len(publishers)} publisher(s) but delivered no message. Another user's processes use shared "
             "memory that this one may not open: run both as one user, or set FASTDDS_BUILTIN_TRANSPORTS=UDPv4 for both."
         )
-    return (
-        f"{topic} has {len(publishers)} publisher(s) but delivered no message. The sensor is silent, or "
-        "its QoS is incompatible with the parameter input_reliability."
-    )
+    incompatible = _incompatible_qos(node, topic)
+    if incompatible:
+        return (
+            f"A publisher of {topic} offers an incompatible QoS ({incompatible}): none of its messages arrive. Set the "
+            f"parameter input_reliability or qos_overrides.{topic}.subscription.*, see docs/node.md."
+        )
+    return f"{topic} has {len(publishers)} publisher(s) but delivered no message. The sensor is silent."
+
+
+def _incompatible_qos(node: Node, topic: str) -> str:
+    """Why a publisher does not match this node's subscription; empty where each does."""
+    ours = [info for info in node.get_subscriptions_info_by_topic(topic) if info.node_name == node.get_name()]
+    for publisher in node.get_publishers_info_by_topic(topic):
+        for subscription in ours:
+            found, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
+            if found == QoSCompatibility.ERROR:
+                return str(reason).removeprefix("ERROR: ").rstrip(";. ")
+    return ""
 
 
 def explain_no_clock() -> str:

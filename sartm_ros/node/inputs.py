@@ -27,6 +27,8 @@ _LATCHED_QOS = QoSProfile(
     depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
 _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
+SILENT = SubscriptionEventCallbacks(use_default_callbacks=False)
+"""An event handler wakes the executor with every message; `diagnostics.explain_silence` finds the mismatch, too."""
 DEPTH, PACKET_DEPTH = 5, 500
 """Queue lengths of the subscriptions; the synchroniser, not the middleware, decides what is too old. Packets of events
 come up to a thousand times a second, and a lost one is a hole in the picture."""
@@ -134,7 +136,9 @@ class Inputs:
                 topic,
                 functools.partial(callback, modality.name),
                 qos,
-                event_callbacks=SubscriptionEventCallbacks(incompatible_qos=mismatch),
+                event_callbacks=SILENT
+                if modality.delivers_packets
+                else SubscriptionEventCallbacks(incompatible_qos=mismatch),
                 qos_overriding_options=QoSOverridingOptions(policy_kinds=_OVERRIDABLE),
                 raw=raw,
             )
@@ -155,5 +159,5 @@ class Inputs:
             modality.camera_info,
             functools.partial(self._on_camera_info, modality.name),
             QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL),
-            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+            event_callbacks=SILENT,
         )

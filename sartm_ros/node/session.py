@@ -26,7 +26,7 @@ from sartm_ros.node.diagnostics import (
 from sartm_ros.node.inputs import Inputs
 from sartm_ros.node.parameters import Settings, Tuning
 from sartm_ros.node.publishers import Publishers
-from sartm_ros.node.worker import NewestWins
+from sartm_ros.node.worker import NewestWins, Ticker
 from sartm_ros.pipeline import Pipeline, Result
 from sartm_ros.synchronizer import Synchronizer
 
@@ -93,6 +93,7 @@ class Session:
             self._warn_once,
         )
         self._worker: NewestWins[Job] = NewestWins(self._process)
+        self._ticker = Ticker(TICK_S, lambda: self._synchronizer.tick(self._now_ns()))
 
     @property
     def _processor(self) -> FrameSetProcessor:
@@ -106,13 +107,13 @@ class Session:
                 "calibration: ros needs tf2_msgs, which is not installed: apt install ros-$ROS_DISTRO-tf2-ros"
             )
         for period_s, callback in (
-            (TICK_S, lambda: self._synchronizer.tick(self._now_ns())),
             (DIAGNOSTICS_S, self._publish_diagnostics),
             (self._silence_warning_s, self._explain_what_is_missing),
         ):
             # Not the node's clock: when /clock jumps to a recording's time, every timer of it is due at once.
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self._timers.append(self._node.create_timer(period_s, callback, clock=steady))
+        self._ticker.start()
 
     def apply(self, tuning: Tuning) -> None:
         """Applies the parameters that can change while it runs."""
@@ -133,6 +134,7 @@ class Session:
         for timer in self._timers:
             self._node.destroy_timer(timer)
         self._timers.clear()
+        self._ticker.stop()
         self._inputs.close()
         self._worker.stop()
 
@@ -269,8 +271,8 @@ class Session:
             self._node.get_logger().warning(
                 "stamps jumped back (a recording that loops, a clock that was set): matching starts again"
             )
-        for name, lost in self._processor.lost().items():
-            counts["streams"][name]["lost"] = lost
+        for name, losses in self._processor.losses().items():
+            counts["streams"][name] |= losses
         now_ns = self._now_ns()
         states = {name: self._synchronizer.state(name, now_ns) for name in self._rig.names}
         undecodable = self._processor.undecodable(now_ns)
@@ -313,12 +315,18 @@ class Session:
                 reason = explain_missing(of_stream, stream, counts["anchor"])
             if reason is not None:
                 self._warn_once(modality.name, reason)
-        for name, lost in self._processor.lost().items():
-            if lost:
+        for name, losses in self._processor.losses().items():
+            if losses["lost"]:
                 self._warn_once(
                     name,
-                    f"{lost} of its packets never came, by their sequence numbers. Set input_reliability or "
+                    f"{losses['lost']} of its packets never came, by their sequence numbers. Set input_reliability or "
                     "qos_overrides, see docs/node.md, or relieve this machine.",
+                )
+            if losses["skipped"]:
+                self._warn_once(
+                    name,
+                    f"{losses['skipped']} of its packets were skipped: they come faster than this machine decodes "
+                    "them. Limit the camera's event rate, or relieve this machine.",
                 )
 
     def _count_broken(self, name: str, reason: str) -> None:

@@ -58,10 +58,11 @@ def test_a_driver_of_another_user_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     node = SimpleNamespace(
         resolve_topic_name=lambda name: name,
         get_publishers_info_by_topic=lambda topic: [SimpleNamespace(topic_type="sensor_msgs/msg/Image")],
+        get_subscriptions_info_by_topic=lambda topic: [],
     )
     rgb = load_rig("sim").modality("rgb")
     monkeypatch.setattr(Path, "glob", lambda self, pattern: [Path("/dev/shm/fastdds_0123")])
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert "set FASTDDS_BUILTIN_TRANSPORTS=UDPv4 for both" in explain_silence(node, rgb)
     monkeypatch.setattr(os, "access", lambda path, mode: True)
-    assert "The sensor is silent, or its QoS is incompatible" in explain_silence(node, rgb)
+    assert "delivered no message. The sensor is silent." in explain_silence(node, rgb)
