@@ -200,3 +200,17 @@ def test_whole_rows_may_follow(rng: np.random.Generator) -> None:
 def test_an_unknown_encoding_is_named() -> None:
     with pytest.raises(SartmError, match="encoding 'yuv420p' is not supported. Supported are rgb8, .* nv12"):
         raw_array(message("yuv420p", (6, 8), [bytes(8)] * 9, 0))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(300))
+def test_any_size_and_any_padding(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(seed)
+    height, width, padding = rng.integers(2, 40), rng.integers(2, 40), rng.integers(0, 70)
+    monkeypatch.setitem(globals(), "SIZES", [(int(height), int(width))])
+    monkeypatch.setitem(globals(), "PADDINGS", [int(padding)])
+    test_colours_and_grey(str(rng.choice(list(COLOURS))), rng)
+    test_opencvs_names(str(rng.choice(list(GENERIC))), rng)
+    test_packed_yuv(str(rng.choice(list(PACKED))), rng)
+    made, wanted = semi_planar(str(rng.choice(list(SEMI_PLANAR))), SIZES[0], int(padding), rng)
+    np.testing.assert_allclose(raw_array(made), wanted, atol=1.5)
