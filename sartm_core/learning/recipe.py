@@ -163,7 +163,9 @@ class Recipe(Checked):
         validate_every: optimiser steps.
         keep_every: optimiser steps; at the validations that fall on a multiple a `step_N.ckpt` is kept besides.
         validation_frames: maximum number; for the simulated rig the total number.
-        statistics_frames: frames that the normalisation is measured on.
+        statistics: that planes are normalised by: `measured` on the training split, or `pretrained`, for RGB those that
+            SAM and SAM2 were trained with, as their lineages do. By default `pretrained` with their weights.
+        statistics_frames: frames that are measured, spread over the training split.
     """
 
     name: str
@@ -198,6 +200,7 @@ class Recipe(Checked):
     validate_every: int = Field(500, gt=0)
     keep_every: int | None = Field(None, gt=0)
     validation_frames: int = Field(200, gt=0)
+    statistics: Literal["pretrained", "measured"] | None = None
     statistics_frames: int = Field(64, gt=0)
 
     @field_validator("preset")
@@ -207,12 +210,21 @@ class Recipe(Checked):
             raise ValueError(f"expected one of {', '.join(PRESETS)}")
         return name
 
+    @property
+    def pretrained_statistics(self) -> bool:
+        """Whether RGB is normalised as SAM's and SAM2's training images were."""
+        if self.statistics is not None:
+            return self.statistics == "pretrained"
+        return self.backbone != "nano" and self.initial_weights is not None
+
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
         if (self.fit == "window") != (self.stride is not None):
             raise ValueError("stride: goes with fit: window, such as [640, 640] for windows of [1024, 1024]")
         if self.stride is not None and any(s > w for s, w in zip(self.stride, self.stages[-1].size, strict=True)):
             raise ValueError(f"stride: expected at most the last stage's size {list(self.stages[-1].size)}: no gaps")
+        if self.statistics == "pretrained" and self.backbone == "nano":
+            raise ValueError("statistics: pretrained are those of SAM's and SAM2's weights; nano has none")
         if self.losses.language and self.texts is None:
             raise ValueError("losses.language needs texts: {file: ...} or texts: {clip: ...}")
         for index, stage in enumerate(self.stages):

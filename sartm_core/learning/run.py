@@ -28,8 +28,9 @@ from sartm_core.learning.checkpoints import (
     load_network,
 )
 from sartm_core.learning.module import SegmentationModule
+from sartm_core.learning.normalisation import normalisation
 from sartm_core.learning.recipe import DataSource, Recipe
-from sartm_core.learning.sampler import Draw, RunSampler, StagePlan
+from sartm_core.learning.sampler import RunSampler, StagePlan
 from sartm_core.learning.sources import (
     DiskSource,
     SimulatedSource,
@@ -37,10 +38,8 @@ from sartm_core.learning.sources import (
     TrainingFrames,
     ValidationFrames,
     collate_validation,
-    fit_planes,
     validation_draws,
 )
-from sartm_core.learning.statistics import plane_statistics
 from sartm_core.model import language
 from sartm_core.model.mm_sam_adapter import MMSamAdapter
 from sartm_core.model.routing import LanguageRouting
@@ -186,11 +185,7 @@ def _module(recipe: Recipe, training: Source, steps: list[int]) -> SegmentationM
             raise SartmError(f"branch_weights: preset {recipe.preset} has no branches; they are mm_sam_adapter's.")
         count = load_branches(module.network, Path(recipe.branch_weights))
         log.info("branch weights: %d tensors of %s", count, recipe.branch_weights)
-    size = recipe.stages[-1].size
-    count = min(recipe.statistics_frames, len(training))
-    frames = (training.read(Draw(index, index, size)) for index in range(count))
-    fitted = (fit_planes(rig, planes, truth.shape, size, recipe.fit) for planes, truth in frames)
-    statistics = plane_statistics(rig.names, fitted)
+    statistics = normalisation(recipe, training)
     module.network.set_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
     total = sum(p.numel() for p in module.network.parameters())
     trained = sum(p.numel() for p in module.network.parameters() if p.requires_grad)

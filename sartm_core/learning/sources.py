@@ -13,6 +13,7 @@ from sartm_core.datasets.files import is_labelled
 from sartm_core.errors import SartmError
 from sartm_core.learning.augmentation import Augmentation, Planes, augment
 from sartm_core.learning.sampler import Draw
+from sartm_core.learning.statistics import representative_frames
 from sartm_core.rig import Rig, Size
 from sartm_core.sensing import Fit, FitMode, encode_frame
 
@@ -41,6 +42,8 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
     def read(self, draw: Draw) -> tuple[Planes, np.ndarray]: ...
+    def representative(self, count: int, seed: int) -> list[int]:
+        """About so many frames that stand for all."""
 
 
 class DiskSource:
@@ -86,6 +89,10 @@ class DiskSource:
                 log.warning("skipped: %s", error)
         raise SartmError(f"{self.data.name}: none of its {len(self.frames)} frames can be read.")
 
+    def representative(self, count: int, seed: int) -> list[int]:
+        """See `statistics.representative_frames`."""
+        return representative_frames(self.frames, self.rig.names, count, seed)
+
     def _read(self, frame: Frame) -> tuple[Planes, np.ndarray]:
         planes = read_frame(self.data, frame, self.rig.names, self.rig.dtype).planes
         return {name: planes[name] for name in self.rig.names if name in planes}, self.data.truth(frame)
@@ -106,6 +113,10 @@ class SimulatedSource:
 
     def __len__(self) -> int:
         return self._count
+
+    def representative(self, count: int, seed: int) -> list[int]:
+        """The first ones: each draws its street and its condition."""
+        return list(range(min(count, self._count)))
 
     def read(self, draw: Draw) -> tuple[Planes, np.ndarray]:
         from sartm_sim.simulation import CONDITIONS, SimulatedRig  # an installation that never trains has no need of it
