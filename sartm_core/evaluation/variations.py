@@ -85,11 +85,17 @@ def with_noise(image: NDArray[Any], noise: NDArray[np.float64], eight_bit: bool)
     Args:
         image: of any numeric dtype, which is preserved.
         noise: of its shape, on the scale 0 to 255.
-        eight_bit: whether the image is on that scale; otherwise (metres, counts) noise is scaled to the image's range.
+        eight_bit: whether the image is on that scale; otherwise (metres, counts) noise is scaled to the range of the
+            pixels that were measured: of a LiDAR's image, filled below one in a hundred, that of all pixels would be 0.
     """
     if eight_bit:
         return np.clip(image + noise, 0, 255).astype(image.dtype)
-    low, high = np.nanpercentile(image, (1, 99))
+    measured = image[np.isfinite(image) & (image != 0)]
+    if not measured.size:
+        return image
+    low, high = np.percentile(measured, (1, 99))
+    if measured.size < image.size:  # the others are 0
+        low = min(low, 0.0)
     changed = image + noise * (high - low) / 255
     if np.issubdtype(image.dtype, np.integer):
         limits = np.iinfo(image.dtype)

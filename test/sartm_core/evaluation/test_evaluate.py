@@ -145,6 +145,17 @@ class TestVariations:
         assert changed.dtype == np.float32
         assert (changed - metres["depth"]).std() == pytest.approx(10, rel=0.05)  # 50 of 255 is 10 of 51
 
+    @pytest.mark.parametrize("share", [0.005, 0.2])
+    def test_a_lidars_image_of_few_points_is_noisy_too(self, share: float) -> None:
+        """Below one pixel in a hundred, the percentiles of the whole image are 0: the noise of nothing was scored."""
+        rng = np.random.default_rng(1)
+        metres = np.where(rng.random((3, 128, 128)) < share, rng.uniform(2, 51, (3, 128, 128)), 0).astype(np.float32)
+        way = next(w for w in variations(("lidar",), ("noise",), frozenset()) if w.name == "lidar gaussian")
+        changed = way.change({"lidar": metres}, np.random.default_rng(0))["lidar"]
+        assert (changed - metres).std() == pytest.approx(10, rel=0.1)
+        nothing = np.zeros((3, 8, 8), np.float32)
+        assert np.array_equal(way.change({"lidar": nothing}, np.random.default_rng(0))["lidar"], nothing)
+
     def test_integer_event_counts_are_not_brightness(self) -> None:
         """Counts of 0 to 5 are shaken by a share of 5, not by 50."""
         counts = {"event": np.random.default_rng(1).integers(0, 6, (3, 64, 64)).astype(np.float32)}
