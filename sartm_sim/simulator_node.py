@@ -43,6 +43,8 @@ DELIVERY_S = 0.002
 """How precisely messages arrive."""
 
 _SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+_PACKETS_QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
+"""All packets since the last instant are published at once."""
 _LATCHED_QOS = QoSProfile(
     depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
@@ -81,7 +83,8 @@ class SimulatorNode(Node):
                     f"'{modality.name}' is not published: {modality.message.split('/')[0]} is not installed"
                 )
                 continue
-            self._sensors[modality.name] = self.create_publisher(kind, modality.topic, _SENSOR_QOS)
+            qos = _PACKETS_QOS if modality.delivers_packets else _SENSOR_QOS
+            self._sensors[modality.name] = self.create_publisher(kind, modality.topic, qos)
         self._infos = {
             m.name: self.create_publisher(CameraInfo, m.camera_info, _SENSOR_QOS)
             for m in rig.modalities
