@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sartm_core.datasets.dataset import Frame
+from sartm_core.datasets.files import check_view
 from sartm_core.datasets.frame_folder import FrameFolderWriter, write_frame
 from sartm_core.errors import SartmError
 from sartm_core.files import write_text
@@ -107,6 +108,7 @@ def _write(writer: FrameFolderWriter, found: ReplaySet, split: str, rig: Rig) ->
     names, images = tuple(name for name in rig.names if name in found.frames.planes), found.frames.images
     size = images[rig.reference].shape[:2] if rig.reference in images else rig.modality(rig.reference).size
     truth = np.full(size, UNLABELLED, np.uint8) if found.truth is None else found.truth
+    check_view(f"label {found.frames.stamp_ns}", truth.shape, f"of '{rig.reference}'", size, scaled=True)
     frame = Frame(split=split, id=str(found.frames.stamp_ns), modalities=names, tags=found.tags)
     write_frame(writer.part, frame, images, truth)
     writer.add(frame)

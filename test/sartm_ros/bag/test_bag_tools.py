@@ -30,9 +30,10 @@ from sartm_ros.bag.faults import BagFaults, parse_fault
 from sartm_ros.bag.labels import stamp_of_name
 from sartm_ros.bag.reader import open_bag, read_messages
 from sartm_ros.bag.replay import Replay
+from sartm_ros.bag.types import bag_message
 from sartm_ros.bag.writer import BagWriter
 from sartm_ros.cli import app
-from sartm_ros.decoding.images import raw_array, stamp_ns
+from sartm_ros.decoding.images import header, image_message, raw_array, stamp_ns
 from sartm_ros.result_messages import OUTPUT_TYPES
 from sartm_sim.record import START_NS
 
@@ -508,3 +509,33 @@ class TestExtract:
         assert stamp_of_name("1700000000.200000000") == at
         assert stamp_of_name("1700000000_200000000") == at
         assert stamp_of_name("frame_12") is None
+
+    def test_labels_of_another_view_are_refused(self, drive: Path, tmp_path: Path) -> None:
+        """Cropped by whoever made them; stretched they would be learned from."""
+        cropped = tmp_path / "cropped"
+        with open_bag(drive) as bag, BagWriter(cropped) as writer:
+            for name, topic in bag.topics.items():
+                writer.add_topic(name, topic.message_type, topic.latched, bag.typestore)
+            for message in bag.messages():
+                if message.topic == "/sim/truth":
+                    label = bag.deserialize(message)
+                    stamped = header(bag_message, stamp_ns(label), "camera")
+                    part = np.ascontiguousarray(raw_array(label)[:, 40:])
+                    writer.write_message(
+                        message.topic, message.time_ns, image_message(bag_message, part, "mono8", stamped)
+                    )
+                else:
+                    writer.write(message.topic, message.time_ns, message.data)
+        command = [
+            "bag",
+            "extract",
+            cropped,
+            "--rig",
+            "simrobot",
+            "--truth-topic",
+            "/sim/truth",
+            "--out",
+            tmp_path / "out",
+        ]
+        assert "is 256x280 (height x width), but its image of 'rgb' is 256x320" in run(*command, status=1)
+        assert not (tmp_path / "out").exists()
