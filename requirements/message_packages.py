@@ -14,19 +14,12 @@ from rosidl_typesupport_c.cli import GenerateCTypesupport
 from rosidl_typesupport_fastrtps_c.cli import GenerateFastRTPSCTypesupport
 from rosidl_typesupport_introspection_c.cli import GenerateIntrospectionCTypesupport
 
+from sartm_ros.bag.types import EVENT_PACKET_DEFINITION
+
 IMPLEMENTATIONS = ["rosidl_typesupport_fastrtps_c", "rosidl_typesupport_introspection_c"]
 DEFINITIONS = {
     "tf2_msgs/msg/TFMessage": "geometry_msgs/TransformStamped[] transforms",
-    "event_camera_msgs/msg/EventPacket": """
-std_msgs/Header header
-uint32 height
-uint32 width
-uint64 seq
-uint64 time_base
-string encoding
-bool is_bigendian
-uint8[] events
-""",
+    "event_camera_msgs/msg/EventPacket": EVENT_PACKET_DEFINITION,
     "dvs_msgs/msg/Event": """
 uint16 x
 uint16 y

@@ -12,7 +12,7 @@ say() { printf '[messages] %s\n' "$*"; }
 fail() { printf '[messages] error: %s\n' "$*" >&2; exit 1; }
 
 wheels=("$venv"/lib/python3*/site-packages/{numpy-,ros_}*.dist-info)
-key=$( (cat "$here"/message{s.sh,_packages.py}; "$python" --version; echo "${wheels[@]##*/}") | sha256sum)
+key=$( (cat "$here"/message{s.sh,_packages.py} "$here/../sartm_ros/bag/types.py"; "$python" --version; echo "${wheels[@]##*/}") | sha256sum)
 if [ "$(cat "$venv/messages/.complete" 2>/dev/null)" = "$key" ]; then
     exit 0
 fi

@@ -13,7 +13,7 @@ from rosbags.typesys.store import Typestore
 
 from sartm_core.errors import SartmError
 
-_EVENT_PACKET = """\
+EVENT_PACKET_DEFINITION = """\
 std_msgs/Header header
 uint32 height
 uint32 width
@@ -34,7 +34,7 @@ Definitions = dict[str, Any]
 """Message type -> its parse tree, as `rosbags` has it."""
 
 TYPESTORE = get_typestore(Stores.ROS2_KILTED)
-TYPESTORE.register(get_types_from_msg(_EVENT_PACKET, "event_camera_msgs/msg/EventPacket"))
+TYPESTORE.register(get_types_from_msg(EVENT_PACKET_DEFINITION, "event_camera_msgs/msg/EventPacket"))
 """The types that bags are written with; event packets are not among ROS's own."""
 
 
