@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from sartm_core.rig import load_rig
 from sartm_ros.node.diagnostics import explain_silence
@@ -66,3 +67,21 @@ def test_a_driver_of_another_user_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     assert "set FASTDDS_BUILTIN_TRANSPORTS=UDPv4 for both" in explain_silence(node, rgb)
     monkeypatch.setattr(os, "access", lambda path, mode: True)
     assert "delivered no message. The sensor is silent." in explain_silence(node, rgb)
+
+
+def test_a_publisher_that_cannot_match_is_named_where_no_event_tells() -> None:
+    """Packets of events have no QoS event handler: it would wake the executor with each of them."""
+
+    def info(reliability: ReliabilityPolicy) -> SimpleNamespace:
+        qos = QoSProfile(depth=5, reliability=reliability)
+        return SimpleNamespace(topic_type="sensor_msgs/msg/Image", node_name="perception", qos_profile=qos)
+
+    node = SimpleNamespace(
+        resolve_topic_name=lambda name: name,
+        get_name=lambda: "perception",
+        get_publishers_info_by_topic=lambda topic: [info(ReliabilityPolicy.BEST_EFFORT)],
+        get_subscriptions_info_by_topic=lambda topic: [info(ReliabilityPolicy.RELIABLE)],
+    )
+    told = explain_silence(node, load_rig("sim").modality("rgb"))  # type: ignore[arg-type]
+    assert "offers an incompatible QoS (Best effort publisher and reliable subscription)" in told
+    assert "qos_overrides./sim/rgb/image.subscription" in told
