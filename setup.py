@@ -33,7 +33,9 @@ setup(
     ],
     # torch brings CUDA or not, rclpy comes from apt or from PyPI: both are the user's choice, see docs/installation.md.
     install_requires=[
+        "filelock>=3.12",
         "jinja2>=3",
+        "lz4>=3",
         "matplotlib>=3.8",
         "mcap>=1.2",
         "numpy>=1.26",

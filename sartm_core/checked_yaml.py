@@ -1,6 +1,7 @@
 """Reads YAML files into typed, frozen values, with errors that name the file and the field."""
 
 import difflib
+import itertools
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,22 +21,48 @@ class Checked(BaseModel):
 ModelT = TypeVar("ModelT", bound=Checked)
 
 
+LARGEST_FILE = 1 << 22
+"""Bytes of a YAML file, 4 MiB."""
+MOST_VALUES = 100_000
+"""Values in a YAML file, with each alias written out: nine lines of aliases can stand for millions."""
+_FAULTS_LISTED = 20
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """PyYAML silently keeps the last of two equal keys; a sensor would vanish from the rig."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key_node.value for key_node, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.MarkedYAMLError(problem=f"duplicate key '{key}'", problem_mark=node.start_mark)
+        keys: set[str] = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="expected a word as key", problem_mark=key_node.start_mark)
+            if key_node.value in keys:
+                raise yaml.MarkedYAMLError(problem=f"duplicate key '{key_node.value}'", problem_mark=node.start_mark)
+            keys.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        if _values(node, {}) > MOST_VALUES:
+            raise yaml.MarkedYAMLError(problem=f"expected at most {MOST_VALUES} values, aliases written out")
+        return super().construct_document(node)
+
+
+def _values(node: yaml.Node, known: dict[int, int]) -> int:
+    """The number of values in a node; more than `MOST_VALUES` for one that holds itself. `known`: by identity."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = MOST_VALUES + 1  # as long as it is being counted
+        parts = itertools.chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_values(part, known) for part in parts)
+    return known[id(node)]
 
 
 def read_yaml(path: Path, model: type[ModelT]) -> ModelT:
     """Reads and validates a YAML file.
 
     Raises:
-        SartmError: unreadable, not YAML, or a field is missing, unknown or invalid; lists all faults at once.
+        SartmError: unreadable, not YAML, or a field is missing, unknown or invalid; lists its faults at once.
     """
     return check(load_yaml(path), model, str(path))
 
@@ -47,11 +74,17 @@ def load_yaml(path: Path) -> dict[str, Any]:
         SartmError: unreadable, not YAML, or not a mapping.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+        with path.open("rb") as stream:
+            data = stream.read(LARGEST_FILE + 1)
+        if len(data) > LARGEST_FILE:
+            raise ValueError(f"expected at most {LARGEST_FILE} bytes")
+        content = yaml.load(data.decode("utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
     except OSError as error:
         raise SartmError(f"{path.absolute()}: cannot be read: {error.strerror}. Is the path right?") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SartmError(f"{path}: is not a YAML file: {error}") from error
+    except RecursionError as error:
+        raise SartmError(f"{path}: is not a YAML file: it is nested too deeply.") from error
+    except Exception as error:  # for `!!int abc` and the like the library raises whatever comes
+        raise SartmError(f"{path}: is not a YAML file: {error or type(error).__name__}") from error
     if content is None:
         raise SartmError(f"{path}: the file is empty.")
     if not isinstance(content, dict):
@@ -72,7 +105,10 @@ def check(content: dict[str, Any], model: type[ModelT], source: str) -> ModelT:
         # A list whose items are all invalid is also reported as empty; that is not a separate fault.
         deeper = {fault["loc"][:depth] for fault in found for depth in range(1, len(fault["loc"]))}
         own = [fault for fault in found if not (fault["type"] == "too_short" and fault["loc"] in deeper)]
-        faults = "\n".join(f"  {_describe(fault, model)}" for fault in own)
+        lines = [f"  {_describe(fault, model)}" for fault in own[:_FAULTS_LISTED]]
+        if len(own) > _FAULTS_LISTED:
+            lines.append(f"  and {len(own) - _FAULTS_LISTED} more.")
+        faults = "\n".join(lines)
         raise SartmError(f"{source}:\n{faults}") from error
 
 

@@ -11,7 +11,7 @@ from sartm_core.commands.evaluation import compare, evaluate, pictures
 from sartm_core.commands.models import model_app
 from sartm_core.commands.rigs import rig_app
 from sartm_core.commands.segmentation import segment
-from sartm_core.commands.training import train
+from sartm_core.commands.training import OptionalResumeValue, train
 from sartm_core.commands.weights import weights_app
 from sartm_core.version import __version__
 
@@ -44,7 +44,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(model_app, name="model")
 app.add_typer(weights_app, name="weights")
 app.command()(segment)
-app.command()(train)
+app.command(cls=OptionalResumeValue)(train)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(pictures)

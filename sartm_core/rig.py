@@ -134,6 +134,14 @@ class Rig(Checked):
         reference = self.reference if self.reference in names else kept[0].name
         return self.model_copy(update={"modalities": kept, "reference": reference})
 
+    def enlarged(self, pixels: dict[str, int]) -> "Rig":
+        """The rig with another `enlarge` of the LiDARs and event cameras among these modalities: name -> pixels."""
+        replaced = (
+            m.model_copy(update={"enlarge": pixels[m.name]}) if hasattr(m, "enlarge") and m.name in pixels else m
+            for m in self.modalities
+        )
+        return self.model_copy(update={"modalities": tuple(replaced)})
+
     def calibrated(self, name: str, **fields: Intrinsics | Extrinsics) -> "Rig":
         """The rig with `intrinsics` or `extrinsics` of one modality filled in."""
         replaced = (m.model_copy(update=fields) if m.name == name else m for m in self.modalities)

@@ -3,17 +3,12 @@
 import ast
 import os
 import re
-import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
-
-from sartm_ros.cli import app
+from doc_commands import find_command, sartm_commands
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("sartm_core", "sartm_ros", "sartm_sim")
@@ -40,26 +35,8 @@ def test_relative_links_lead_to_files(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
-def sartm_commands(page: Path) -> Iterator[list[str]]:
-    """The arguments of each `sartm` command in the page's shell blocks and code spans."""
-    text = page.read_text()
-    lines = [
-        line for block in re.findall(r"```sh\n(.*?)```", text, re.S) for line in re.sub(r"\\\n", "", block).splitlines()
-    ]
-    lines += re.findall(r"(?m)^    (sartm .*)$", text)
-    spans = [span for span in re.findall(r"`(sartm [^`]+)`", text) if "..." not in span]
-    for line in [*lines, *spans]:
-        words = shlex.split(line, comments=True)
-        if words[:1] == ["sartm"]:
-            yield words[1:]
-
-
 def check_command(words: list[str]) -> None:
-    command: Any = typer.main.get_command(app)
-    left = words
-    while hasattr(command, "commands") and left and not left[0].startswith("-"):
-        assert left[0] in command.commands, f"sartm {' '.join(words)}: there is no '{left[0]}'"
-        command, left = command.commands[left[0]], left[1:]
+    command, left = find_command(words)
     command.make_parser(command.context_class(command)).parse_args(list(left))  # raises for an unknown option
 
 

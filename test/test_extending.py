@@ -1,6 +1,7 @@
 """docs/extending.md, followed literally: its code blocks are what is run here."""
 
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ from sartm_core.evaluation.results import as_dict
 from sartm_core.learning.export import export
 from sartm_core.learning.overrides import read_recipe
 from sartm_core.learning.run import train
-from sartm_core.model import presets
+from sartm_core.model import peer_config, presets
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -144,3 +145,29 @@ def test_a_backend(tmp_path: Path, small_recording: Path, monkeypatch: pytest.Mo
     data = open_data(small_recording)
     scores = [as_dict(evaluate(one, data, "test", limit=2))["clean"] for one in (mine, ours)]
     assert scores[0] == scores[1]
+
+
+@pytest.mark.slow
+def test_a_peer(tmp_path: Path, small_recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code from outside trains and is scored where the command line names it, and nowhere else."""
+    (tmp_path / "my_peer.py").write_text(block("my_peer.py"))
+    monkeypatch.chdir(tmp_path)
+    recipe = str(ROOT / "training" / "recipes" / "smoke.yaml")
+    peer, data = ["--peer", "my_peer:build"], ["--data", str(small_recording)]
+    changes = ["stages=[{size: [64, 96], samples: 8, batch: 4, learning_rate: 0.01}]", "workers=0", "validate_every=2"]
+    settings = [part for one in changes for part in ("--set", one)]
+    trained = CliRunner().invoke(app, ["train", recipe, "--out", "run", *data, *peer, *settings])
+    assert trained.exit_code == 0, trained.output
+    sys.modules.pop("my_peer")
+    monkeypatch.setattr(peer_config, "_trusted", set())  # as in another process
+    evaluate_it = ["evaluate", "run/last.ckpt", *data, "--limit", "2", "--json"]
+    refused = CliRunner().invoke(app, evaluate_it)
+    assert refused.exit_code == 1
+    assert "add --peer my_peer:build" in refused.output
+    assert "my_peer" not in sys.modules
+    trained = CliRunner().invoke(app, [*evaluate_it, "--protocol", "subsets", *peer])
+    assert trained.exit_code == 0, trained.output
+    untrained = CliRunner().invoke(app, ["evaluate", recipe, *data, "--limit", "2", "--json", *peer])
+    assert untrained.exit_code == 0, untrained.output
+    scores = [json.loads(result.stdout)["clean"]["miou"] for result in (trained, untrained)]
+    assert scores[0] != scores[1]

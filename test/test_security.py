@@ -1,6 +1,8 @@
 """What SECURITY.md promises: files that strangers made are data, never code, and stay in their folders."""
 
 import ast
+import io
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from rich.table import Table
 
 from sartm_core.checked_yaml import read_yaml
+from sartm_core.commands.common import SafeConsole
 from sartm_core.errors import SartmError
 from sartm_core.learning.checkpoints import load_network, read_checkpoint
 from sartm_core.model.network import MultiModalNetwork
@@ -88,7 +92,24 @@ def test_no_shell_and_no_unpickling_in_the_sources() -> None:
         assert "shell" not in options, where
         assert name not in ("os.system", "os.popen", "eval", "exec", "pickle.load", "pickle.loads"), where
         assert options.get("allow_pickle", "False") == "False", where
+        if name.endswith(".from_pretrained") and not name.startswith("CLIP"):  # a class of transformers itself
+            assert options.get("trust_remote_code") == "False", where
         if name == "torch.load":
             assert options.get("weights_only") == "True", where
             seen += 1
     assert seen >= 3
+
+
+def test_a_terminal_shows_control_characters_and_does_not_obey_them() -> None:
+    """Names in a recording or of a file come from strangers."""
+    out = io.StringIO()
+    console = SafeConsole(file=out, force_terminal=True, width=200, markup=False, emoji=False)
+    table = Table("topic")
+    table.add_row("/camera\x1b]0;owned\x1b\\")
+    console.print(table)
+    console.print("error: \x1b[2Jgone.mcap\r\nmore", style="red", highlight=False)
+    assert r"/camera\x1b]0;owned\x1b" in out.getvalue()
+    assert "error: \\x1b[2Jgone.mcap" in out.getvalue()
+    assert "\nmore" in re.sub(r"\x1b\[[\d;]*m", "", out.getvalue())  # our own colours and lines stay
+    assert set(re.findall(r"\x1b.", out.getvalue())) == {"\x1b["}
+    assert "\x1b[2J" not in out.getvalue()

@@ -3,20 +3,45 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.logging import RichHandler
+from rich.segment import Segment
+from rich.text import Text
 
-from sartm_core.errors import SartmError
+from sartm_core.errors import SartmError, shown
 
-stdout = Console(markup=False, emoji=False)
-stderr = Console(stderr=True, markup=False, emoji=False)
+
+class SafeConsole(Console):
+    """Shows control characters of what it prints, such as names in a recording, instead of obeying them."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(_shown_lines(text), **options)  # before a table measures it
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else _shown_lines(text), style, control)
+
+
+def _shown_lines(text: str) -> str:
+    return "\n".join(shown(line) for line in text.split("\n"))
+
+
+stdout = SafeConsole(markup=False, emoji=False)
+stderr = SafeConsole(stderr=True, markup=False, emoji=False)
+
+OPTIONAL = ("torch", "torchmetrics", "lightning", "peft", "sam2", "onnx", "onnxscript", "matplotlib")
+"""Packages that only some commands need; a robot lacks most of them."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+PeerOption = Annotated[
+    str | None, typer.Option(help="module:factory: a torch network from outside sartm, whose code runs.")
+]
 
 
 @contextmanager
@@ -26,6 +51,13 @@ def user_errors() -> Iterator[None]:
         yield
     except (SartmError, OSError) as error:
         stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    except ModuleNotFoundError as error:
+        if error.name not in OPTIONAL:
+            raise
+        stderr.print(
+            f"error: this command needs {error.name}, which is not installed: see docs/installation.md.", style="red"
+        )
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         stderr.print("interrupted")

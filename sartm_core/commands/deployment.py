@@ -1,6 +1,5 @@
 """`sartm export`, `sartm engine build` and `sartm bench`: from a checkpoint to a robot."""
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,16 +25,21 @@ BundleArgument = Annotated[str, typer.Argument(help="A bundle folder, or the nam
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="best.ckpt or last.ckpt, written by `sartm train`.")],
+    model: Annotated[
+        str, typer.Argument(help="best.ckpt or last.ckpt of `sartm train`; or a bundle with weights: a folder, a name.")
+    ],
     out: Annotated[Path, typer.Option(help="The bundle folder; an existing bundle is replaced.")],
-    to: Annotated[str, typer.Option(help="torch: weights; onnx: graphs for ONNX Runtime and TensorRT.")] = "torch",
+    to: Annotated[
+        str, typer.Option(help="torch: weights; onnx: graphs for ONNX Runtime and TensorRT; both.")
+    ] = "torch",
     size: Annotated[
-        str | None, typer.Option(help="HEIGHTxWIDTH of the input; default: the last training size.")
+        str | None, typer.Option(help="HEIGHTxWIDTH of the input; default: the last training size, or the bundle's.")
     ] = None,
     fit: Annotated[
         str | None,
         typer.Option(
-            help="Images of another aspect: stretch, letterbox, crop (the middle), or window; default: the recipe's."
+            help="Images of another aspect: stretch, letterbox, corner (padded below and on the right), crop (the "
+            "middle), or window; default: the recipe's, or the bundle's."
         ),
     ] = None,
     argmax: Annotated[
@@ -49,10 +53,10 @@ def export(
     verify: VerifyOption = None,
     verify_frames: FramesOption = 24,
 ) -> None:
-    """Turn a checkpoint into a bundle, which holds everything inference needs."""
-    _one_of("--to", to, ("torch", "onnx"))
+    """Turn a checkpoint, or a bundle with weights, into a bundle, which holds everything inference needs."""
+    _one_of("--to", to, ("torch", "onnx", "both"))
     if fit is not None:
-        _one_of("--fit", fit, ("stretch", "letterbox", "crop", "window"))
+        _one_of("--fit", fit, ("stretch", "letterbox", "corner", "crop", "window"))
     _one_of("--argmax", argmax, ("frame", "network"))
     _one_of("--precision", precision, ("fp32", "fp16", "int8"))
     _one_of("--opset", opset, ("auto", "20", "23"))
@@ -64,10 +68,11 @@ def export(
             "opset": None if opset == "auto" else int(opset),
         }  # fmt: skip
         if verify is None:
-            bundle = run(checkpoint, out, **options)
+            bundle = run(model, out, **options)
         else:
-            bundle = _export_verified(checkpoint, out, options, verify, verify_frames)
+            bundle = _export_verified(model, out, options, verify, verify_frames)
     form = "weights" if bundle.graphs is None else f"ONNX opset {bundle.graphs.opset}, {bundle.graphs.precision}"
+    form += " and weights" if to == "both" else ""
     stdout.print(
         f"{out}: bundle '{bundle.name}', rig '{bundle.rig.name}', input {bundle.size[0]}x{bundle.size[1]}, {form}",
         soft_wrap=True,
@@ -75,21 +80,24 @@ def export(
     )
 
 
-def _export_verified(checkpoint: Path, out: Path, options: dict[str, Any], where: str, count: int) -> Any:
-    """Exports beside `out`, compares with the checkpoint's own network, then renames the bundle to `out`."""
+def _export_verified(model: str, out: Path, options: dict[str, Any], where: str, count: int) -> Any:
+    """Exports beside `out`, compares with the model's own network, then renames the bundle to `out`."""
     from sartm_core.deploy import load_segmenter
     from sartm_core.evaluation.parity import check, compare, frames_of
-    from sartm_core.learning.export import describe, free_folder
+    from sartm_core.learning.export import describe, files_of, free_folder, write_strict
     from sartm_core.learning.export import export as run
+    from sartm_core.outputs import Draft
 
     out = free_folder(out)
-    work = out.with_name(f".{out.name}.verify")
-    shutil.rmtree(work, ignore_errors=True)
+    draft = Draft(out)
     try:
-        run(checkpoint, work / "reference", **{key: options[key] for key in ("size", "fit", "argmax")})
-        bundle = run(checkpoint, work / "candidate", **options)
-        reference = load_segmenter(work / "reference", "torch", "cpu")
-        candidate = load_segmenter(work / "candidate", device="cpu")
+        run(model, draft.folder / ".reference", **{key: options[key] for key in ("size", "fit", "argmax")})
+        bundle = run(model, draft.content, **options)
+        reference = load_segmenter(draft.folder / ".reference", "torch", "cpu")
+        candidate = load_segmenter(draft.content, device="cpu")
+        if options["precision"] == "fp16":  # ONNX Runtime on a CPU computes it in float32
+            write_strict(draft.content, draft.folder / ".strict")
+            candidate = load_segmenter(draft.folder / ".strict", "onnx", "cpu")
         with stderr.status("comparing") as status:
             results = compare(
                 reference, candidate, frames_of(where, bundle.rig, count),
@@ -98,16 +106,15 @@ def _export_verified(checkpoint: Path, out: Path, options: dict[str, Any], where
         _print_parity(results)
         check(results, options["precision"])
         bundle = bundle.model_copy(update={"parity": {"data": where, "subsets": [asdict(one) for one in results]}})
-        describe(work / "candidate", bundle)
-        shutil.rmtree(out, ignore_errors=True)
-        (work / "candidate").rename(out)
+        describe(draft.content, bundle)
+        draft.publish(files_of(out))
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        draft.discard()
     return bundle
 
 
 def _print_parity(results: list[Any]) -> None:
-    table = Table(title="compared with the checkpoint's own network, float32 on a CPU")
+    table = Table(title="compared with the model's own network, float32 on a CPU")
     table.add_column("modalities", overflow="fold", min_width=14)
     for column in ("equal pixels", "confidence", "routing", "mIoU", "before"):
         table.add_column(column, justify="right")
@@ -137,7 +144,7 @@ def engine_build(
         directory = resolve_bundle(bundle)
         described = read_bundle(directory)
         if described.graphs is None:
-            raise SartmError(f"{directory}: holds weights, not graphs. Export the checkpoint again with --to onnx.")
+            raise SartmError(f"{directory}: holds weights, not graphs. Run `sartm export {bundle} --to onnx`.")
         cache = EngineCache(cache_directory())
         if check:
             cuda = Cuda()

@@ -2,23 +2,36 @@
 
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
+from sartm_core.commands.common import JsonOption, PeerOption, print_json, stderr, stdout, user_errors
+from sartm_core.outputs import check_writable
+
+if TYPE_CHECKING:
+    from sartm_core.datasets.dataset import DataSet
+    from sartm_core.deploy import Segmenter
+    from sartm_core.evaluation.class_map import ClassMap
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Bundle (folder or shipped name), or a .ckpt of `sartm train`.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="Bundle (folder or shipped name), or a .ckpt of `sartm train`; with --peer also a recipe."),
+    ],
     data: Annotated[Path, typer.Option(help="Root of the data set.")],
     protocol: Annotated[
         list[str] | None,
-        typer.Option(help="clean, subsets, noise, conditions, faults or all; may be repeated. Default: clean."),
+        typer.Option(
+            help="clean, subsets, noise, conditions, faults (all: these five); emm, rmm, nm. May be repeated."
+        ),
     ] = None,
     split: Annotated[str, typer.Option(help="test, val or train.")] = "test",
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json, metrics.csv, report.html.")] = None,
@@ -28,6 +41,13 @@ def evaluate(
         list[str] | None,
         typer.Option("--list", help="NAME=FILE: frames to score separately, as rgb-hard=hard.txt; may be repeated."),
     ] = None,
+    convention: Annotated[
+        str, typer.Option(help="standard; or anyseg, as AnySeg's figures on MUSES are scored.")
+    ] = "standard",
+    submission: Annotated[
+        Path | None, typer.Option(help="Folder for the masks of a split with hidden labels, for MUSES' server.")
+    ] = None,
+    peer: PeerOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     json_output: JsonOption = False,
 ) -> None:
@@ -35,30 +55,39 @@ def evaluate(
     with user_errors():
         from sartm_core.datasets.layouts import open_data
         from sartm_core.evaluation.class_map import load_class_map
-        from sartm_core.evaluation.variations import PROTOCOLS
+        from sartm_core.evaluation.protocols import expand, need_float_planes
 
-        chosen = list(protocol or ["clean"])
-        protocols = PROTOCOLS if "all" in chosen else tuple(chosen)
+        protocols = expand(protocol or ["clean"])
         opened = open_data(data)
         mapping = None if classes is None else load_class_map(classes)
+        if out is not None:
+            check_writable(out)
         # Importing torch takes seconds: deferred until the arguments are known to be valid.
         from sartm_core.commands.opening import open_model
         from sartm_core.evaluation.evaluate import evaluate as run
         from sartm_core.evaluation.results import as_csv, as_dict
+        from sartm_core.evaluation.scoring import process_group
         from sartm_core.files import write_text
 
         first = os.environ.get("RANK", "0") == "0"
-        columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with open_model(model, device=device) as segmenter:
-            with Progress(*columns, console=stderr, disable=not first) as bar:
-                task = bar.add_task("", total=None)
+        asked = protocol or frame_list or out or convention != "standard"
+        labelled = submission is None or _check_submission(opened, split, submission, bool(asked))
+        with (
+            open_model(model, "auto", device, need_float_planes(protocols), peer, data) as segmenter,
+            process_group(),
+        ):
+            written = {} if submission is None else _submit(segmenter, opened, split, submission, mapping, limit, first)
+            if not labelled:
+                if first:
+                    _say_submitted(written, json_output)
+                return
+            with _bar("scoring", first) as progress:
                 evaluation = run(
-                    segmenter, opened, split, protocols, mapping, limit, frame_list or (),
-                    lambda done, total: bar.update(task, completed=done, total=total),
-                )  # fmt: skip
+                    segmenter, opened, split, protocols, mapping, limit, frame_list or (), progress, convention
+                )
             if not first:
                 return
-            figures = as_dict(evaluation)
+            figures = as_dict(evaluation) | written
             if out is not None:
                 from sartm_core.evaluation.report import write_report
 
@@ -69,41 +98,82 @@ def evaluate(
         print_json(figures)
     else:
         print_tables(figures)
+        if written:
+            _say_submitted(written, json_output)
         if out is not None:
             stdout.print(f"{out / 'report.html'}  the report: open it in a browser", soft_wrap=True)
 
 
+def _check_submission(data: "DataSet", split: str, out: Path, asked: bool) -> bool:
+    """Whether the split has labels, too. Refuses what cannot be written or scored before the model is loaded."""
+    from sartm_core.errors import SartmError
+    from sartm_core.evaluation.evaluate import labelled_frames
+    from sartm_core.evaluation.submission import check_submission
+
+    check_submission(data, out)
+    labelled = bool(labelled_frames(data, split))
+    if asked and not labelled:
+        raise SartmError(
+            f"{data.name} {split}: has no labels, so --protocol, --list, --convention and --out have nothing to score. "
+            "Leave them out."
+        )
+    return labelled
+
+
+def _submit(
+    segmenter: "Segmenter", data: "DataSet", split: str, out: Path, mapping: "ClassMap | None", limit: int | None,
+    first: bool,
+) -> dict[str, Any]:  # fmt: skip
+    from sartm_core.evaluation.submission import check_submission, write_submission
+
+    folder = check_submission(data, out)
+    with _bar("segmenting", first) as progress:
+        masks = write_submission(segmenter, data, split, out, mapping, limit, progress)
+    return {"submission": {"folder": str(folder), "masks": masks, "expected": data.expected[split]}}
+
+
+def _say_submitted(written: dict[str, Any], json_output: bool) -> None:
+    from sartm_core.evaluation.submission import SERVER
+
+    if json_output:
+        print_json(written)
+        return
+    folder, masks, expected = written["submission"].values()
+    what = f"{masks} masks" if masks == expected else f"{masks} of the {expected} masks that the server expects"
+    stdout.print(f"{folder}: {what}; zip this folder for {SERVER}", soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def _bar(what: str, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar; yields what takes frames done and frames in all."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr, disable=not shown) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def print_tables(figures: dict[str, Any]) -> None:
     """Prints the figures of `evaluation.results.as_dict`."""
-    clean = figures["clean"]
+    from sartm_core.evaluation.convention import NOTES  # torch takes seconds to import
+    from sartm_core.evaluation.results import GROUPS
+
+    clean, note = figures["clean"], NOTES.get(figures["convention"])
     stdout.print(
         f"{figures['model']} on {figures['data']} {figures['split']}, {clean['frames']} frames, "
         f"{'+'.join(figures['modalities'])}",
         soft_wrap=True,
     )
-    table = Table("", title="percent; absent classes are skipped, or count 0")
+    if note:
+        stdout.print(note, soft_wrap=True)
+    table = Table("", title="percent" if note else "percent; absent classes are skipped, or count 0")
     for column in ("mIoU", "absent 0", "mAcc", "F1", "calibration error"):
         table.add_column(column, justify="right")
     _add(table, "all sensors", clean)
-    for group, label in (
-        ("drop", "DROP"),
-        ("zero", "ZERO"),
-        ("noise", "noise"),
-        ("conditions", "in"),
-        ("faults", "fault"),
-        ("lists", "list"),
-        ("windows", "window"),
-    ):
+    for group, label in GROUPS.items():
         for name, entry in figures.get(group, {}).items():
-            _add(table, f"{label} {name}".strip(), entry)
+            _add(table, f"{label} {name}", entry)
         if f"{group}_mean" in figures:
-            mean = figures[f"{group}_mean"]
-            table.add_row(
-                f"{label} mean of {mean['subsets']}",
-                _percent(mean["miou"]),
-                _percent(mean["miou_absent_0"]),
-                style="bold",
-            )
+            _add_means(table, label, figures[f"{group}_mean"])
     stdout.print(table)
     per_class = Table("class", title="all sensors, percent")
     for column in ("IoU", "accuracy", "F1"):
@@ -111,6 +181,14 @@ def print_tables(figures: dict[str, Any]) -> None:
     for name, entry in clean["classes"].items():
         per_class.add_row(name, _percent(entry["iou"]), _percent(entry["accuracy"]), _percent(entry["f1"]))
     stdout.print(per_class)
+
+
+def _add_means(table: Table, label: str, mean: dict[str, Any]) -> None:
+    both = (_percent(mean["miou"]), _percent(mean["miou_absent_0"]))
+    table.add_row(f"{label} mean of {mean['subsets']}", *both, style="bold")
+    for probability, score in mean["expected_miou"].items():
+        absent_0 = mean["expected_miou_absent_0"][probability]
+        table.add_row(f"{label} expected, each lost with p = {probability}", _percent(score), _percent(absent_0))
 
 
 def _add(table: Table, name: str, entry: dict[str, Any]) -> None:
@@ -137,6 +215,7 @@ def pictures(
         from sartm_core.datasets.layouts import open_data
 
         opened = open_data(data)
+        check_writable(out)
         # Importing torch takes seconds: deferred until the arguments are known to be valid.
         from sartm_core.commands.opening import open_model
         from sartm_core.deploy.torch_segmenter import TorchSegmenter

@@ -26,17 +26,23 @@ def model_info(
     ] = "base_plus",
     modalities: Annotated[str, typer.Option(help="Names, separated by commas.")] = "rgb,thermal",
     half_size: Annotated[str, typer.Option(help="Modalities that are encoded at half size.")] = "",
-    classes: Annotated[int, typer.Option(help="Number of classes.")] = 9,
+    classes: Annotated[int, typer.Option(help="Number of classes.", min=1, max=255)] = 9,
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the input.")] = "448x640",
-    lora_rank: Annotated[int, typer.Option(help="Rank of every expert.")] = 16,
+    lora_rank: Annotated[int, typer.Option(help="Rank of every expert.", min=1)] = 16,
     json_output: JsonOption = False,
 ) -> None:
     """Show a network's parameters, what is frozen, and its cost."""
     try:
         height, width = (int(side) for side in size.split("x"))
     except ValueError:
-        raise typer.BadParameter(f"expected HEIGHTxWIDTH such as 448x640, got {size}", param_hint="--size") from None
+        height = width = 0
+    if min(height, width) < 1:
+        raise typer.BadParameter(f"expected HEIGHTxWIDTH such as 448x640, got {size}", param_hint="--size")
     names = tuple(name.strip() for name in modalities.split(","))
+    if not all(names) or len({*names}) < len(names):
+        raise typer.BadParameter(
+            f"expected different names between commas, such as rgb,thermal, got {modalities}", param_hint="--modalities"
+        )
     with user_errors():
         from sartm_core.errors import SartmError
         from sartm_core.model.info import describe

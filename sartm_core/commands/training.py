@@ -1,11 +1,26 @@
 """`sartm train`: from a recipe to a checkpoint."""
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from sartm_core.commands.common import log_to_stderr, print_json, user_errors
+from sartm_core.commands.common import PeerOption, log_to_stderr, print_json, user_errors
+
+ALONE = "yes"
+"""What `--resume` without a value stands for."""
+
+
+class OptionalResumeValue(TyperCommand):
+    """Lets `--resume` stand alone or before `auto`; an option of typer has a value always or never."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        pairs = zip(args, [*args[1:], None], strict=True)
+        return super().parse_args(
+            ctx, [f"{one}={ALONE}" if one == "--resume" and after != "auto" else one for one, after in pairs]
+        )
 
 
 def train(
@@ -19,24 +34,41 @@ def train(
     devices: Annotated[int, typer.Option(help="Processes (GPUs) on this machine.", min=1)] = 1,
     nodes: Annotated[int, typer.Option(help="Machines.", min=1)] = 1,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
-    resume: Annotated[bool, typer.Option(help="Resume the run in --out.")] = False,
+    peer: PeerOption = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[auto]",
+            help="Resume the run in --out; with auto, start it where there is none.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train a network by a recipe."""
+    if resume not in (None, ALONE, "auto"):
+        raise typer.BadParameter(f"expected nothing or auto, got {resume}", param_hint="--resume")
     with user_errors():
         from sartm_core.errors import SartmError
         from sartm_core.learning.overrides import read_recipe
 
         if not recipe.is_file():
             raise SartmError(f"{recipe}: no such recipe file. Recipes are in training/recipes of the checkout.")
-        changes = list(change or [])
+        changes, values = list(change or []), dict[str, Any]()
         if data is not None:
-            changes.append(f"data.root={data}")
+            values["data.root"] = str(data)
         if modalities is not None:
-            changes.append(f"data.modalities=[{modalities}]")
-        read = read_recipe(recipe, changes)
-        log_to_stderr()
-        from sartm_core.learning.run import train as run
+            values["data.modalities"] = [name.strip() for name in modalities.split(",") if name.strip()]
+        if peer is not None:
+            from sartm_core.model.peer_config import trust
 
-        figures = run(read, out, devices, nodes, resume, accelerator)
+            changes += trust(peer)
+        read = read_recipe(recipe, changes, values)
+        log_to_stderr()
+        from sartm_core.learning.preflight import is_first_process
+        from sartm_core.learning.run import train as run
+        from sartm_core.outputs import sole_writer
+
+        with sole_writer(out) if is_first_process() else nullcontext():
+            figures = run(read, out, devices, nodes, "auto" if resume == "auto" else resume is not None, accelerator)
         if figures:  # the first of several processes
             print_json(figures)

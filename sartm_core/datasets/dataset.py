@@ -1,8 +1,9 @@
 """A labelled or unlabelled frame set, and the interface of every data set."""
 
+import copy
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,17 @@ class DataSet(Protocol):
     def path(self, frame: Frame, what: str) -> Path:
         """The file of a modality, or of `truth`."""
         ...
+
+
+def seen_by(data: DataSet, model: Rig) -> DataSet:
+    """The data set with LiDAR points and events as large as a model sees them (`enlarge` of its rig)."""
+    pixels = {modality.name: modality.enlarge for modality in model.modalities if hasattr(modality, "enlarge")}
+    rig = data.rig.enlarged(pixels)
+    if rig.modalities == data.rig.modalities:
+        return data
+    seen: Any = copy.copy(data)
+    seen.rig = rig
+    return cast(DataSet, seen)
 
 
 def read_frame(data: DataSet, frame: Frame, names: Collection[str] | None = None, dtype: Any = None) -> EncodedFrame:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartm_core.datasets.dataset import TRUTH, Frame
-from sartm_core.datasets.files import class_ids, colour, first_channel, read_image, some
+from sartm_core.datasets.files import any_case, class_ids, colour, first_channel, places, read_image, some
 from sartm_core.rig import load_rig
 
 _FOLDERS = {"rgb": "img", "depth": "hha", "event": "event", "lidar": "lidar", TRUTH: "semantic"}
@@ -46,13 +46,14 @@ class Deliver:
     def frames(self, split: str | None = None) -> list[Frame]:
         wanted = tuple(self.expected) if split is None else (split,)
         result = []
-        for path in sorted((self.root / "img").glob("*/*/*/*_rgb_front.png")):
-            weather, name, place = path.relative_to(self.root / "img").parts[:3]
+        found = {
+            place for what in _FOLDERS for place in places(self.root / _FOLDERS[what], 4, f"_{_KINDS[what]}_front.png")
+        }
+        for weather, name, place, number in sorted(found):
             if name not in wanted:
                 continue
             case = place.split("_")[-1]
             faulty, fault = FAULTS.get(case, ("none", "none"))
-            number = path.name.removesuffix("_rgb_front.png")
             tags = {"condition": weather, "faulty": faulty, "fault": fault}
             result.append(Frame(split=name, id=f"{weather}/{place}/{number}", modalities=self.rig.names, tags=tags))
         result.sort(key=lambda frame: wanted.index(frame.split))
@@ -60,7 +61,8 @@ class Deliver:
 
     def path(self, frame: Frame, what: str) -> Path:
         weather, place, number = frame.id.split("/")
-        return self.root / _FOLDERS[what] / weather / frame.split / place / f"{number}_{_KINDS[what]}_front.png"
+        folder = self.root / _FOLDERS[what] / weather / frame.split / place
+        return any_case(folder / f"{number}_{_KINDS[what]}_front.png")
 
     def image(self, frame: Frame, modality: str) -> NDArray[Any]:
         image = colour(read_image(self.path(frame, modality)))

@@ -1,9 +1,11 @@
 """Reads data set files, with errors that name the file."""
 
 import hashlib
+import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,11 @@ from sartm_core.sensing.registration import OTHER_ASPECT
 LARGEST_EMPTY_BYTES = 1 << 16
 """A single-valued PNG of up to 12 megapixels is smaller."""
 
+_JPEG, _JPEG_PIXELS, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+"""Its markers: start of image, start of scan, end of image."""
+_PNG, _PNG_END, _PNG_TAIL = b"\x89PNG\r\n\x1a\n", b"IEND", 4096
+"""Its signature, its last chunk, and within how many bytes that usually is: some tools append something."""
+
 
 def read_image(path: Path, stored_by_opencv: bool = False) -> NDArray[Any]:
     """An image file as stored: [H, W] or [H, W, 3 or 4] in the order red, green, blue, alpha; 8 or 16 bit.
@@ -28,17 +35,75 @@ def read_image(path: Path, stored_by_opencv: bool = False) -> NDArray[Any]:
         stored_by_opencv: for three planes that are not colours, written with `cv2.imwrite`: keeps their order.
 
     Raises:
-        SartmError: missing, or not an image.
+        SartmError: missing, not an image, or cut short.
     """
     if not path.is_file():
         raise SartmError(f"{path}: is missing.")
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    image = None
+    if not _is_cut(path):
+        with suppress(cv2.error):  # more pixels than OpenCV reads
+            image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise SartmError(f"{path}: is not a readable image. Download or write it again.")
     if image.ndim == 3 and image.shape[2] in (3, 4) and not stored_by_opencv:
         order = [2, 1, 0, 3][: image.shape[2]]
         return np.ascontiguousarray(image[..., order])
     return np.asarray(image)
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a PNG or JPEG ends before its end marker: decoders fill a JPEG's rest with grey and say nothing.
+
+    Markers do not occur within a JPEG's pixels, where 0 follows every 255.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(len(_PNG))
+        if start == _PNG:
+            stream.seek(-min(_PNG_TAIL, path.stat().st_size), os.SEEK_END)
+            return _PNG_END not in stream.read() and _PNG_END not in path.read_bytes()
+        if not start.startswith(_JPEG):
+            return False
+        content = stream.read()
+    return content.rfind(_JPEG_END) < content.rfind(_JPEG_PIXELS)
+
+
+def check_whole(path: Path) -> None:
+    """Looks at both ends of a file, which is quick, so that a long run does not end at it.
+
+    Raises:
+        SartmError: missing, empty, cut short, or not what its suffix says.
+    """
+    if not path.is_file():
+        raise SartmError(f"{path}: is missing.")
+    sound = path.stat().st_size > 0
+    if path.suffix.lower() == ".npz":
+        sound = zipfile.is_zipfile(path)
+    elif path.suffix.lower() in (".png", ".jpg", ".jpeg"):
+        sound = cv2.haveImageReader(str(path)) and not _is_cut(path)
+    if not sound:
+        raise SartmError(f"{path}: is not a readable {path.suffix} file. Download or write it again.")
+
+
+def any_case(path: Path) -> Path:
+    """The path, or the file there whose suffix is in capitals, as some cameras and Windows write it."""
+    capital = path.with_suffix(path.suffix.upper())
+    return capital if capital.is_file() and not path.is_file() else path
+
+
+def places(folder: Path, depth: int, ending: str) -> Iterator[tuple[str, ...]]:
+    """Where files lie below a folder: their folders, and their names without `ending`.
+
+    Args:
+        folder: may be missing.
+        depth: 1 for files in the folder itself.
+        ending: such as `_rgb_front.png`; the suffix may be in capitals. Hidden files are not meant: macOS writes
+            `._x.png` beside `x.png`.
+    """
+    stem, suffix = ending.rsplit(".", 1)
+    for path in folder.glob("/".join("*" * depth)):
+        parts = path.relative_to(folder).parts
+        if path.suffix.lower() == f".{suffix}" and path.stem.endswith(stem) and not any(p[0] == "." for p in parts):
+            yield (*parts[:-1], path.stem.removesuffix(stem))
 
 
 def read_array(path: Path, key: str | None = None) -> NDArray[Any]:
@@ -160,14 +225,26 @@ def is_labelled(path: Path) -> bool:
 
 
 def read_list(path: Path) -> list[str]:
-    """The first word of each line of a split list; empty lines are skipped.
+    """The first word of each line of a split list, each once; empty lines are skipped.
 
     Raises:
-        SartmError: missing.
+        SartmError: missing, or not UTF-8.
     """
     if not path.is_file():
         raise SartmError(f"{path}: is missing. It lists the frames of this split and comes with the data set.")
-    return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return list(dict.fromkeys(line.split()[0] for line in read_lines(path) if line))
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file, without the white space around them.
+
+    Raises:
+        SartmError: not UTF-8.
+    """
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]  # Notepad begins with a BOM
+    except UnicodeDecodeError as error:
+        raise SartmError(f"{path}: is not UTF-8 text ({error}). PowerShell writes UTF-16: save it as UTF-8.") from error
 
 
 def some(frames: list[Frame], root: Path, split: str | None, known: Sequence[str]) -> list[Frame]:
@@ -183,13 +260,21 @@ def some(frames: list[Frame], root: Path, split: str | None, known: Sequence[str
     return frames
 
 
-def frames_of_folders(root: Path, folder: str, modalities: tuple[str, ...], split: str | None) -> list[Frame]:
-    """The frames of a data set with `train/` and `test/`, one PNG per frame in `folder`, and no validation split.
+def frames_of_folders(
+    root: Path, folders: Iterable[str], modalities: tuple[str, ...], split: str | None
+) -> list[Frame]:
+    """The frames of a data set with `train/` and `test/` and no validation split.
+
+    Args:
+        folders: below these two; each has a PNG for every frame. A frame whose file is missing in one is a frame.
 
     Raises:
         SartmError: the split is unknown or empty.
     """
-    names = {name: sorted(path.stem for path in (root / name / folder).glob("*.png")) for name in ("train", "test")}
+    names = {
+        name: sorted({stem for folder in folders for (stem,) in places(root / name / folder, 1, ".png")})
+        for name in ("train", "test")
+    }
     validation = carved_out(names["train"])
     splits = {
         "train": [name for name in names["train"] if name not in validation],

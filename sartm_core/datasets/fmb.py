@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartm_core.datasets.dataset import TRUTH, Frame
-from sartm_core.datasets.files import class_ids, colour, first_channel, frames_of_folders, read_image
+from sartm_core.datasets.files import any_case, class_ids, colour, first_channel, frames_of_folders, read_image
 from sartm_core.rig import load_rig
 
 _FOLDERS = {"rgb": "Visible", "thermal": "Infrared", TRUTH: "Label"}
@@ -33,10 +33,11 @@ class FMB:
         return (root / "train" / "Visible").is_dir()
 
     def frames(self, split: str | None = None) -> list[Frame]:
-        return frames_of_folders(self.root, "Visible", self.rig.names, split)
+        return frames_of_folders(self.root, _FOLDERS.values(), self.rig.names, split)
 
     def path(self, frame: Frame, what: str) -> Path:
-        return self.root / ("test" if frame.split == "test" else "train") / _FOLDERS[what] / f"{frame.id}.png"
+        folder = "test" if frame.split == "test" else "train"
+        return any_case(self.root / folder / _FOLDERS[what] / f"{frame.id}.png")
 
     def image(self, frame: Frame, modality: str) -> NDArray[Any]:
         image = read_image(self.path(frame, modality))
@@ -44,4 +45,4 @@ class FMB:
 
     def truth(self, frame: Frame) -> NDArray[np.uint8]:
         path = self.path(frame, TRUTH)
-        return class_ids(path, first_channel(read_image(path)), len(self.rig.classes), shift=1)
+        return class_ids(path, read_image(path), len(self.rig.classes), shift=1)

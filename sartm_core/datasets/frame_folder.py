@@ -7,7 +7,6 @@ DIR/<split>/truth/<id>.png        uint8 class ids, 255 = unlabelled
 """
 
 import json
-import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +22,7 @@ from sartm_core.datasets.dataset import TRUTH, Frame
 from sartm_core.datasets.files import class_ids, read_array, read_image
 from sartm_core.errors import SartmError
 from sartm_core.files import write_text
+from sartm_core.outputs import Draft, check_replaceable
 from sartm_core.rig import Rig, load_rig
 
 FORMAT = "sartm-recording/1"
@@ -52,15 +52,19 @@ class FrameFolder:
         if not path.is_file():
             raise SartmError(f"{folder}: is not a frame folder (no manifest.json). `sartm sim dataset` writes one.")
         try:
-            content = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
             raise SartmError(f"{path}: is not valid JSON ({error}). Write the frame folder again.") from error
         self.folder = folder
         self.manifest = check(content, Manifest, str(path))
         if self.manifest.format != FORMAT:
             raise SartmError(f"{path}: format is '{self.manifest.format}', this version reads '{FORMAT}'.")
         self.rig = load_rig(folder / "rig.yaml")
+        known: set[tuple[str, str]] = set()
         for frame in self.manifest.frames:
+            if (frame.split, frame.id) in known:
+                raise SartmError(f"{path}: lists frame {frame.split}/{frame.id} twice. Remove one of the entries.")
+            known.add((frame.split, frame.id))
             for name in frame.modalities:
                 if name not in self.rig.names:
                     raise SartmError(
@@ -134,17 +138,16 @@ class FrameFolderWriter:
         generator: what created it, for the manifest.
 
     Raises:
-        SartmError: the folder exists.
+        SartmError: the folder exists, or another process is writing it.
     """
 
     def __init__(self, folder: Path, rig: Rig, name: str, generator: dict[str, Any]) -> None:
-        if folder.exists():
-            raise SartmError(f"{folder}: already exists and is not overwritten. Remove it, or choose another folder.")
+        check_replaceable(folder, ())
         self.folder, self.rig = folder, rig
-        self.part = folder.with_name(f".{folder.name}.part")
+        self._draft = Draft(folder)
+        self.part = self._draft.content
         """Where the files are until the folder is complete."""
-        shutil.rmtree(self.part, ignore_errors=True)
-        self.part.mkdir(parents=True)
+        self.part.mkdir()
         self._content = {"format": FORMAT, "name": name, "generator": generator}
         self._frames: list[Frame] = []
 
@@ -159,7 +162,7 @@ class FrameFolderWriter:
         write_text(self.part / "rig.yaml", yaml.safe_dump(content, sort_keys=False))
         frames = [frame.model_dump(mode="json") for frame in self._frames]
         write_text(self.part / "manifest.json", json.dumps({**self._content, "frames": frames}, indent=1) + "\n")
-        self.part.rename(self.folder)
+        self._draft.publish()
 
     def __enter__(self) -> "FrameFolderWriter":
         return self
@@ -169,5 +172,4 @@ class FrameFolderWriter:
     ) -> None:
         if error is None:
             self.close()
-        else:
-            shutil.rmtree(self.part, ignore_errors=True)
+        self._draft.discard()

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from sartm_core.datasets.dataset import TRUTH, Frame
 from sartm_core.datasets.files import (
+    any_case,
     class_ids,
     colour,
     eight_bit,
@@ -59,7 +60,7 @@ class MCubeS:
 
     def path(self, frame: Frame, what: str) -> Path:
         folder, suffix = _FILES.get(what, (_POLARISATION[0], ".npy"))
-        return self.root / folder / f"{frame.id}{suffix}"
+        return any_case(self.root / folder / f"{frame.id}{suffix}")
 
     def image(self, frame: Frame, modality: str) -> NDArray[Any]:
         if modality == "polarization":
@@ -74,7 +75,7 @@ class MCubeS:
 
     def truth(self, frame: Frame) -> NDArray[np.uint8]:
         path = self.path(frame, TRUTH)
-        return _cut(class_ids(path, first_channel(read_image(path)), len(self.rig.classes)))
+        return _cut(class_ids(path, read_image(path), len(self.rig.classes)))
 
 
 def _cut(image: NDArray[Any]) -> NDArray[Any]:

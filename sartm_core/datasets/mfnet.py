@@ -5,19 +5,21 @@
     root/{train,val,test}.txt
 
 The repack of RGBX and CMNeXt has rgb/<id>.jpg (or .png) and ther/<id>.jpg in place of images/. Ids end with D (day) or
-N (night). Some circulating lists name frames of another repack (mirrored copies); those without a file are skipped.
+N (night). Some circulating lists name frames of another repack (mirrored copies); those without any file are skipped.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sartm_core.datasets.dataset import TRUTH, Frame
-from sartm_core.datasets.files import class_ids, colour, first_channel, read_image, read_list, some
+from sartm_core.datasets.files import any_case, class_ids, colour, first_channel, read_image, read_list, some
 from sartm_core.errors import SartmError
 from sartm_core.rig import load_rig
+
+_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class MFNet:
@@ -39,22 +41,21 @@ class MFNet:
         for name in self.expected:
             if split not in (None, name):
                 continue
-            for line in read_list(self.root / f"{name}.txt"):
-                identity = Path(line).stem
+            for identity in dict.fromkeys(map(_identity, read_list(self.root / f"{name}.txt"))):
                 tags = {"condition": "night" if identity.split("_")[0].endswith("N") else "day"}
                 frame = Frame(split=name, id=identity, modalities=self.rig.names, tags=tags)
-                if self.path(frame, "rgb").is_file():
+                if any(self.path(frame, what).is_file() for what in (*self.rig.names, TRUTH)):
                     result.append(frame)
         return some(result, self.root, split, tuple(self.expected))
 
     def path(self, frame: Frame, what: str) -> Path:
         if what == TRUTH:
-            return self.root / "labels" / f"{frame.id}.png"
+            return any_case(self.root / "labels" / f"{frame.id}.png")
         if not self._repacked:
-            return self.root / "images" / f"{frame.id}.png"
+            return any_case(self.root / "images" / f"{frame.id}.png")
         folder = self.root / {"rgb": "rgb", "thermal": "ther"}[what]
-        jpeg = folder / f"{frame.id}.jpg"
-        return jpeg if jpeg.is_file() else folder / f"{frame.id}.png"
+        paths = [any_case(folder / f"{frame.id}{suffix}") for suffix in _SUFFIXES]
+        return next((path for path in paths if path.is_file()), paths[0])
 
     def image(self, frame: Frame, modality: str) -> NDArray[Any]:
         image = read_image(self.path(frame, modality))
@@ -69,4 +70,10 @@ class MFNet:
 
     def truth(self, frame: Frame) -> NDArray[np.uint8]:
         path = self.path(frame, TRUTH)
-        return class_ids(path, first_channel(read_image(path)), len(self.rig.classes))
+        return class_ids(path, read_image(path), len(self.rig.classes))
+
+
+def _identity(line: str) -> str:
+    """Of a line that may be a path; an id may have dots."""
+    file = PurePath(line.replace("\\", "/"))
+    return file.stem if file.suffix.lower() in _SUFFIXES else file.name

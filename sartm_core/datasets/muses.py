@@ -12,6 +12,7 @@ the rotation between the two, as in the SDK, without dilation or ego-motion corr
 """
 
 import json
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartm_core.datasets.dataset import TRUTH, Frame
-from sartm_core.datasets.files import class_ids, colour, first_channel, read_array, read_image, some
+from sartm_core.datasets.files import any_case, class_ids, colour, places, read_array, read_image, some
 from sartm_core.errors import SartmError
 from sartm_core.rig import load_rig
 from sartm_core.sensing.events import EVENT, count_events
@@ -33,6 +34,7 @@ _SUFFIXES = {
     "lidar": "lidar.bin",
     TRUTH: "gt_labelTrainIds.png",
 }
+_PROJECTED = (".npz", ".npy", ".png")
 WINDOW_US = 30_000
 NEAREST_M = 1.0
 POINT_BYTES = 6 * 8
@@ -43,6 +45,8 @@ class Muses:
 
     name = "muses"
     expected: ClassVar[dict[str, int]] = {"train": 1500, "val": 250, "test": 750}
+    submission_folder = "labelTrainIds"
+    """What the benchmark's server takes, as a zip: a mask for each frame of test, class ids as in `gt_semantic`."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.rig = root, load_rig("muses")
@@ -56,23 +60,29 @@ class Muses:
         for name in self.expected:
             if split not in (None, name):
                 continue
-            folder = self.root / "frame_camera" / name
-            for path in sorted(folder.glob("*/*/*_frame_camera.png")):
-                weather, light = path.relative_to(folder).parts[:2]
-                identity = f"{weather}/{light}/{path.name.removesuffix('_frame_camera.png')}"
+            found = {place for what in _FOLDERS for place in self._places(name, what)}
+            for weather, light, stem in sorted(found):
+                identity = f"{weather}/{light}/{stem}"
                 tags = {"condition": f"{weather} {light}", "weather": weather, "light": light}
                 result.append(Frame(split=name, id=identity, modalities=self.rig.names, tags=tags))
         return some(result, self.root, split, tuple(self.expected))
+
+    def _places(self, split: str, what: str) -> Iterator[tuple[str, ...]]:
+        ending = f"_{_SUFFIXES[what]}"
+        yield from places(self.root / _FOLDERS[what] / split, 3, ending)
+        for suffix in _PROJECTED:
+            projected = self.root / "projected_to_rgb" / _FOLDERS[what] / split
+            yield from places(projected, 3, f"{ending.rsplit('.', 1)[0]}{suffix}")
 
     def path(self, frame: Frame, what: str) -> Path:
         name = f"{frame.split}/{frame.id}_{_SUFFIXES[what]}"
         raw = self.root / _FOLDERS[what] / name
         if what in ("event", "lidar"):
             projected = self.root / "projected_to_rgb" / _FOLDERS[what] / name
-            for suffix in (".npz", ".npy", ".png"):
+            for suffix in _PROJECTED:
                 if projected.with_suffix(suffix).is_file():
                     return projected.with_suffix(suffix)
-        return raw
+        return any_case(raw)
 
     def image(self, frame: Frame, modality: str) -> NDArray[Any]:
         path = self.path(frame, modality)
@@ -89,18 +99,26 @@ class Muses:
             return (image.astype(np.float32) / 150 - 100) * (image[..., :1] != 15000)
         return image
 
+    @staticmethod
+    def submission_name(frame: Frame) -> str:
+        """A mask's file in `submission_folder`: the name of the image without its suffix, and without folders."""
+        return f"{frame.id.rsplit('/', 1)[-1]}.png"
+
     def truth(self, frame: Frame) -> NDArray[np.uint8]:
         path = self.path(frame, TRUTH)
         if frame.split == "test" and not path.is_file():
-            raise SartmError(f"{path}: is missing. MUSES withholds the labels of test; score on val.")
-        return class_ids(path, first_channel(read_image(path)), len(self.rig.classes))
+            raise SartmError(
+                f"{path}: is missing. MUSES withholds the labels of test; score on val, or write masks for its server "
+                "with --submission."
+            )
+        return class_ids(path, read_image(path), len(self.rig.classes))
 
     @cached_property
     def _calibration(self) -> dict[str, Any]:
         path = self.root / "calib.json"
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise SartmError(f"{path}: cannot be read ({error}). It comes with MUSES; raw LiDAR needs it.") from error
         return content
 

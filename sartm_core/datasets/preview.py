@@ -9,10 +9,12 @@ from matplotlib.patches import Patch
 
 from sartm_core.datasets.dataset import TRUTH, DataSet, Frame
 from sartm_core.datasets.files import is_labelled
+from sartm_core.datasets.lettering import plain_text
 from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path
 
 
+@plain_text()
 def contact_sheet(data: DataSet, frames: list[Frame], out: Path) -> None:
     """Writes a PNG with one row per frame.
 

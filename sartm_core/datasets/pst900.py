@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartm_core.datasets.dataset import TRUTH, Frame
-from sartm_core.datasets.files import class_ids, colour, first_channel, frames_of_folders, read_image
+from sartm_core.datasets.files import any_case, class_ids, colour, first_channel, frames_of_folders, read_image
 from sartm_core.rig import load_rig
+
+_LABELS = "labels"
 
 
 class PST900:
@@ -30,11 +32,11 @@ class PST900:
         return (root / "train" / "thermal").is_dir() and (root / "train" / "rgb").is_dir()
 
     def frames(self, split: str | None = None) -> list[Frame]:
-        return frames_of_folders(self.root, "rgb", self.rig.names, split)
+        return frames_of_folders(self.root, (*self.rig.names, _LABELS), self.rig.names, split)
 
     def path(self, frame: Frame, what: str) -> Path:
         folder = "test" if frame.split == "test" else "train"
-        return self.root / folder / ("labels" if what == TRUTH else what) / f"{frame.id}.png"
+        return any_case(self.root / folder / (_LABELS if what == TRUTH else what) / f"{frame.id}.png")
 
     def image(self, frame: Frame, modality: str) -> NDArray[Any]:
         image = read_image(self.path(frame, modality))
@@ -42,4 +44,4 @@ class PST900:
 
     def truth(self, frame: Frame) -> NDArray[np.uint8]:
         path = self.path(frame, TRUTH)
-        return class_ids(path, first_channel(read_image(path)), len(self.rig.classes))
+        return class_ids(path, read_image(path), len(self.rig.classes))

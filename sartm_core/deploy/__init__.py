@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.deploy.bundle import Bundle, read_bundle
+from sartm_core.deploy.bundle import Bundle, has_weights, read_bundle
 from sartm_core.errors import SartmError
 from sartm_core.resources import resolve_bundle
 from sartm_core.segmentation import Segmentation
@@ -73,6 +73,7 @@ def load_segmenter(
     device: str = "auto",
     threads: int = 0,
     say: Callable[[str], None] = log.info,
+    float_planes: bool = False,
 ) -> Segmenter:
     """Loads a bundle.
 
@@ -83,6 +84,7 @@ def load_segmenter(
         device: `cpu`, `cuda`, or `auto`; for `onnx` also `tensorrt`, ONNX Runtime's own TensorRT provider.
         threads: of the CPU that the network may use; 0: all cores. For torch it holds for the whole process.
         say: gets a line for what was chosen and why, and for each step that takes minutes.
+        float_planes: whether float32 planes must be taken, whatever the rig: by torch alone, where the rig is of 8 bit.
 
     Raises:
         SartmError: missing or damaged files, a backend that the bundle is not for, a device that is not there.
@@ -92,24 +94,36 @@ def load_segmenter(
     directory = resolve_bundle(str(bundle))
     described = read_bundle(directory)
     if backend == "auto":
-        backend, why = choose_backend(described, device)
+        backend, why = choose_backend(described, device, float_planes)
         say(f"backend {backend}: {why}")
-    if (described.graphs is None) != (backend == "torch"):
-        held, form = ("weights", "onnx") if described.graphs is None else ("ONNX graphs", "torch")
+    if not (has_weights(described) if backend == "torch" else described.graphs):
+        held, remedy = (
+            ("ONNX graphs", "export the checkpoint again with --to torch")
+            if backend == "torch"
+            else ("weights", f"run `sartm export {bundle} --to onnx`")
+        )
         raise SartmError(
-            f"{directory}: holds {held}, which backend '{backend}' does not run. Use backend auto, or export the "
-            f"checkpoint again with --to {form}."
+            f"{directory}: holds {held}, which backend '{backend}' does not run. Use backend auto, or {remedy}."
         )
     if backend == "torch":
         from sartm_core.deploy.torch_segmenter import TorchSegmenter
 
-        return TorchSegmenter(described, directory, device, threads=threads)
+        return TorchSegmenter(described, directory, device, threads=threads, float_planes=float_planes)
+    if float_planes and described.rig.dtype == np.uint8:
+        raise SartmError(
+            f"{directory}: its ONNX graphs take planes of 8 bit, and the protocols emm, rmm and nm present values that "
+            "8 bit cannot hold. Give the checkpoint, or a bundle exported with --to torch."
+        )
     if backend == "tensorrt":
         if device not in ("auto", "cuda"):
             raise SartmError(f"backend 'tensorrt' runs on a GPU, not on device '{device}'. Use backend onnx.")
         from sartm_core.deploy.tensorrt_segmenter import TensorRtSegmenter
 
         return TensorRtSegmenter(described, directory, say=say)
+    return _onnx(described, directory, device, threads, say)
+
+
+def _onnx(described: Bundle, directory: Path, device: str, threads: int, say: Callable[[str], None]) -> Segmenter:
     from sartm_core.deploy.onnx_segmenter import OnnxSegmenter, available_devices
 
     if device != "auto":
@@ -140,14 +154,28 @@ def _tensorrt_version() -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def choose_backend(bundle: Bundle, device: str) -> tuple[str, str]:
-    """What `auto` stands for on this machine.
+def choose_backend(bundle: Bundle, device: str, float_planes: bool = False) -> tuple[str, str]:
+    """What `auto` stands for on this machine: never torch where there are graphs, unless it alone takes the planes.
+
+    Args:
+        bundle: what is to run.
+        device, float_planes: see `load_segmenter`.
 
     Returns:
         The backend, and why.
     """
     if bundle.graphs is None:
         return "torch", "the bundle holds weights, which torch runs"
+    if float_planes and bundle.rig.dtype == np.uint8 and has_weights(bundle):
+        return "torch", "the planes hold values that the graphs' 8 bit cannot"
+    backend, why = _for_graphs(bundle, device)
+    if backend == "onnx" and has_weights(bundle) and importlib.util.find_spec("onnxruntime") is None:
+        return "torch", "ONNX Runtime is not installed"
+    return backend, why
+
+
+def _for_graphs(bundle: Bundle, device: str) -> tuple[str, str]:
+    assert bundle.graphs is not None
     if device not in ("auto", "cuda"):
         return "onnx", f"device '{device}' was asked for"
     if importlib.util.find_spec("tensorrt") is None:

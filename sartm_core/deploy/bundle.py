@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from sartm_core.checked_yaml import Checked, check
+from sartm_core.deploy.onnx_files import external_files
 from sartm_core.errors import SartmError
 from sartm_core.files import sha256
 from sartm_core.rig import Rig, Size
@@ -70,7 +71,7 @@ class Bundle(Checked):
         stride: rows, columns between windows.
         argmax: where the best class is chosen: `frame`, of the scores interpolated to the frame's size, or `network`,
             at the network's size, from which masks return by nearest neighbour.
-        graphs: None where the bundle holds `weights.safetensors` for the torch backend.
+        graphs: None where the bundle holds only `weights.safetensors`, for the torch backend; it may hold both.
         files: SHA-256 of every other file.
         recipe: the training run, as it was read.
         figures: mean IoU on validation, per condition and subset.
@@ -83,7 +84,7 @@ class Bundle(Checked):
     rig: Rig
     network: NetworkShape
     size: Size
-    fit: Literal["stretch", "letterbox", "crop", "window"]
+    fit: Literal["stretch", "letterbox", "corner", "crop", "window"]
     stride: Size | None = None
     argmax: Argmax = "network"
     graphs: Graphs | None = None
@@ -102,6 +103,11 @@ class Bundle(Checked):
         if self.fit == "window" and self.argmax != "frame":
             raise ValueError("argmax: windows are blended by their scores, so 'frame' is expected")
         return self
+
+
+def has_weights(bundle: Bundle) -> bool:
+    """Whether it holds what the torch backend runs and `sartm export` takes."""
+    return WEIGHTS_FILE in bundle.files
 
 
 def encoder_files(bundle: Bundle) -> dict[str, list[int]]:
@@ -124,7 +130,7 @@ def read_bundle(directory: Path) -> Bundle:
         raise SartmError(
             f"{directory} is not a bundle: it has no {DESCRIPTION_FILE}. Write one with `sartm export`."
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise SartmError(f"{path}: is no JSON file: {error}. Export the bundle again.") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found not in (5, FORMAT):  # 6 added argmax and windows
@@ -142,6 +148,8 @@ def read_bundle(directory: Path) -> Bundle:
         raise SartmError(f"{path}: files: expected {missing[0]} among them. Export the bundle again.")
     for name, expected in bundle.files.items():
         _check_file(directory / name, expected)
+        if name.endswith(".onnx"):
+            _check_external(directory / name, bundle)
     return bundle
 
 
@@ -152,6 +160,15 @@ def _check_file(path: Path, expected: str) -> None:
         raise SartmError(
             f"{path}: expected SHA-256 {expected[:12]}..., got {found[:12]}...: the file is damaged or belongs to "
             "another bundle. Copy the folder again, or export again."
+        )
+
+
+def _check_external(path: Path, bundle: Bundle) -> None:
+    """A graph may take its tensors from other files, which then need a hash, too."""
+    for name in sorted(external_files(path) - set(bundle.files)):
+        raise SartmError(
+            f"{path}: takes tensors from {name!r}, a file that {DESCRIPTION_FILE} does not list. Export the bundle "
+            "again."
         )
 
 

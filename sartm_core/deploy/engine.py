@@ -100,7 +100,7 @@ class EngineCache:
         try:
             described = json.loads(side.read_text(encoding="utf-8"))
             expected = described["engine_sha256"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             return f"{side} is damaged ({error!r})"
         if described.get("key") != dataclasses.asdict(key):
             return f"{side} describes another engine"
@@ -116,7 +116,7 @@ class EngineCache:
             try:
                 before = json.loads(side.read_text(encoding="utf-8"))["key"]
                 changed = [field for field in wanted if before.get(field) != wanted[field]]
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 continue
             if not changed:
                 return "its file is gone"

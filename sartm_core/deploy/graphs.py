@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -72,7 +73,8 @@ def answer(logits: Tensor, size: Size) -> tuple[Tensor, Tensor]:
         enlarged.
     """
     scores = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-    mask = scores.argmax(dim=1)[0].to(torch.uint8)
+    # TensorRT makes uint8 of floats alone (NvInfer.h, DataType::kUINT8); fp16 holds ids up to 2048 exactly.
+    mask = scores.argmax(dim=1)[0].float().to(torch.uint8)
     return mask, logits.float().softmax(dim=1).amax(dim=1)[0]
 
 
@@ -156,4 +158,49 @@ def _write(
     leading = program.model.graph.inputs[0].shape[0]  # type: ignore[index]
     if count > 1 and isinstance(leading, int):  # the exporter silently falls back to fixed shapes
         raise RuntimeError(f"the number of rows became the constant {leading}")
-    program.save(path, external_data=False)
+    _save(program.model_proto, path, count)
+
+
+def _save(model: Any, path: Path, count: int) -> None:
+    """Writes a model for `count` modalities.
+
+    Leaves out the exporter's notes on each node: lines of source, with this machine's paths.
+    """
+    import onnx
+
+    _store_once(model.graph, count)
+    model.graph.ClearField("value_info")  # whoever needs the shapes of what lies between infers them
+    for part in (model, model.graph, *model.graph.node, *model.graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.save(model, path)
+
+
+def _store_once(graph: Any, count: int) -> None:
+    """Stores rows of weights [M, N, K] that are the same for all modalities once: k, which experts do not adapt.
+
+    ONNX Runtime and TensorRT put them together when they load the graph.
+    """
+    from onnx import helper, numpy_helper
+
+    nodes: list[Any] = []
+    for weight in list(graph.initializer):
+        array, name = numpy_helper.to_array(weight), weight.name
+        if count < 2 or array.ndim != 3 or len(array) != count:
+            continue
+        same = np.flatnonzero((array == array[:1]).all(axis=(0, 2)))
+        if len(same) < array.shape[1] // 4 or same[-1] - same[0] + 1 != len(same):
+            continue
+        parts = np.split(array, [same[0], same[-1] + 1], axis=1)
+        parts[1] = parts[1][:1]
+        graph.initializer.remove(weight)
+        names = [f"{name}_before", f"{name}_of_all", f"{name}_after"]
+        graph.initializer.extend(numpy_helper.from_array(*pair) for pair in zip(parts, names, strict=True))
+        shape = numpy_helper.from_array(np.array([count, 1, 1]), f"{name}_shape")
+        graph.initializer.append(shape)
+        names[1] = f"{name}_repeated"
+        nodes.append(helper.make_node("Expand", [f"{name}_of_all", shape.name], [names[1]], name=f"{name}_expand"))
+        nodes.append(helper.make_node("Concat", names, [name], name=f"{name}_concat", axis=1))
+    nodes.extend(graph.node)
+    graph.ClearField("node")
+    graph.node.extend(nodes)

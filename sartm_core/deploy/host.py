@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from sartm_core.deploy.bundle import Bundle
 from sartm_core.errors import SartmError
-from sartm_core.rig import Rig
 from sartm_core.segmentation import LEVELS, Segmentation
 from sartm_core.sensing import Fit, FitMode, Windows
 from sartm_core.sensing.fit import resize_labels
@@ -26,11 +25,19 @@ class HostSide:
     Args:
         bundle: says rig, size and fit.
         groups: indices of the modalities that pass an encoder together: their rows lie together, in this order.
-        batch: [M, 3, h, w] of the rig's dtype, where the planes are put; pinned memory, for example.
+        batch: [M, 3, h, w] of the rig's dtype or float32, where the planes are put; pinned memory, for example.
+        precision: that the network computes in, for messages; by default the graphs'.
     """
 
-    def __init__(self, bundle: Bundle, groups: Iterable[Iterable[int]], batch: NDArray[Any] | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        groups: Iterable[Iterable[int]],
+        batch: NDArray[Any] | None = None,
+        precision: str | None = None,
+    ) -> None:
         self.bundle = bundle
+        self._precision = precision or ("fp32" if bundle.graphs is None else bundle.graphs.precision)
         self._order = [(index, bundle.rig.modalities[index]) for group in groups for index in group]
         shape = (len(bundle.rig.modalities), 3, *bundle.size)
         self._batch = np.zeros(shape, bundle.rig.dtype) if batch is None else batch
@@ -54,7 +61,7 @@ class HostSide:
         Raises:
             SartmError: no planes, an unknown modality, or an array that is not [3, H, W].
         """
-        _check(planes, self.bundle.rig)
+        self._check(planes)
         mode: FitMode = "crop" if self.bundle.fit == "window" else self.bundle.fit
         rows: list[int] = []
         for index, modality in self._order:
@@ -72,7 +79,11 @@ class HostSide:
             planes: as they were segmented.
             size: height, width of the mask; by default that of the reference's planes, or of the rig without them.
             answer: scores [C, h/4, w/4], or mask [h, w] and confidence [h/4, w/4]; and routing [3, M].
+
+        Raises:
+            SartmError: the answer is not finite; names the precision.
         """
+        self._check_answer(planes, answer)
         mode: FitMode = "crop" if self.bundle.fit == "window" else self.bundle.fit
         fit = Fit(mode, self._frame(planes, size), self.bundle.size)
         if "scores" in answer:
@@ -81,7 +92,7 @@ class HostSide:
         return Segmentation(fit.mask_back(answer["mask"]), fit.back(confidence, 0.0), answer["routing"])
 
     def _slide(self, planes: Planes, size: tuple[int, int] | None, run_network: RunNetwork) -> Segmentation:
-        _check(planes, self.bundle.rig)
+        self._check(planes)
         assert self.bundle.stride is not None
         frame = self._frame(planes, size)
         present = [(index, modality) for index, modality in self._order if modality.name in planes]
@@ -94,6 +105,7 @@ class HostSide:
             for row, array in enumerate(large):
                 windows.cut(array, place, self._batch[row])
             answer = run_network(self._batch[: len(large)], [index for index, _ in present])
+            self._check_answer(planes, answer)
             windows.add(place, answer["scores"])
             routing += answer["routing"] / len(windows.places)
         return Segmentation(*windows.segment(), routing)
@@ -106,24 +118,37 @@ class HostSide:
             return planes[rig.reference].shape[1], planes[rig.reference].shape[2]
         return rig.modality(rig.reference).size
 
+    def _check_answer(self, planes: Planes, answer: Answer) -> None:
+        """NaN would become class 0, whatever that is."""
+        wrong = [name for name, array in answer.items() if array.dtype != np.uint8 and not np.isfinite(array).all()]
+        if wrong:
+            remedy = (
+                "Check the weights with `sartm evaluate`."
+                if self._precision == "fp32"
+                else "Something exceeds what it holds: export graphs with --precision fp32, or use torch on device cpu."
+            )
+            raise SartmError(
+                f"segment: with {'+'.join(planes)} the network's {wrong[0]} in {self._precision} holds numbers that "
+                f"are not finite. {remedy}"
+            )
 
-def _check(planes: dict[str, Any], rig: Rig) -> None:
-    names = rig.names
-    if not planes:
-        raise SartmError(f"segment: expected planes of at least one of {', '.join(names)}, got none.")
-    for name, array in planes.items():
-        if name not in names:
-            raise SartmError(f"segment: modality '{name}' is not in the bundle; it has {', '.join(names)}.")
-        shape, dtype = np.shape(array), getattr(array, "dtype", type(array).__name__)
-        if len(shape) != 3 or shape[0] != 3 or 0 in shape or dtype not in (np.uint8, np.float32):
-            raise SartmError(
-                f"segment: {name}: expected planes [3, H, W] of uint8 or float32 (see sartm_core.sensing.encode), got "
-                f"{shape} of {dtype}."
-            )
-        if dtype == np.float32 and rig.dtype == np.uint8:
-            raise SartmError(
-                f"segment: {name}: expected uint8, 0 to 255, since the bundle's rig is of 8 bit, got float32. Use "
-                "sartm_core.sensing.encode with the rig's dtype."
-            )
-        if dtype == np.float32 and not np.isfinite(array).all():
-            raise SartmError(f"segment: {name}: the planes hold values that are not finite; encode() makes them 0.")
+    def _check(self, planes: dict[str, Any]) -> None:
+        names, takes = self.bundle.rig.names, self._batch.dtype
+        if not planes:
+            raise SartmError(f"segment: expected planes of at least one of {', '.join(names)}, got none.")
+        for name, array in planes.items():
+            if name not in names:
+                raise SartmError(f"segment: modality '{name}' is not in the bundle; it has {', '.join(names)}.")
+            shape, dtype = np.shape(array), getattr(array, "dtype", type(array).__name__)
+            if len(shape) != 3 or shape[0] != 3 or 0 in shape or dtype not in (np.uint8, np.float32):
+                raise SartmError(
+                    f"segment: {name}: expected planes [3, H, W] of uint8 or float32 (see sartm_core.sensing.encode), "
+                    f"got {shape} of {dtype}."
+                )
+            if dtype == np.float32 and takes == np.uint8:
+                raise SartmError(
+                    f"segment: {name}: expected uint8, 0 to 255, since the bundle's rig is of 8 bit, got float32. Use "
+                    "sartm_core.sensing.encode with the rig's dtype."
+                )
+            if dtype == np.float32 and not np.isfinite(array).all():
+                raise SartmError(f"segment: {name}: the planes hold values that are not finite; encode() makes them 0.")

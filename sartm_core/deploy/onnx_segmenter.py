@@ -127,6 +127,8 @@ def _session(path: Path, device: str, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # it reports constants that it does not fold
+    if device not in PROVIDERS:
+        raise SartmError(f"device '{device}' is unknown. Known: auto, {', '.join(PROVIDERS)}.")
     provider = PROVIDERS[device]
     if provider not in onnxruntime.get_available_providers():
         raise SartmError(

@@ -5,6 +5,7 @@ writes the casts of shared weights twice and out of order, which its checker rej
 """
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import numpy as np
 
 FLOAT32_OPERATORS = frozenset({
     "LayerNormalization", "InstanceNormalization", "GroupNormalization",  # sums of squares overflow
-    "Softmax", "ReduceMean", "ReduceSum", "ReduceL2", "Sqrt", "Pow", "ArgMax",  # and the statistics that routing reads
+    "Softmax", "ReduceMean", "ReduceSum", "ReduceL2", "Sqrt", "Pow", "ArgMax",
 })  # fmt: skip
+STATISTICS_OPERATORS = frozenset({"Add", "Clip", "Div", "Mul", "Pow", "ReduceMean", "ReduceSum", "Sub"})
+"""What a deviation is written with, from its Sqrt back to the deviations from the mean."""
+FILTERS = frozenset({"Conv", "ConvTranspose"})
 UNTOUCHED_INPUTS = {"Resize": (1, 2)}
 """Inputs that ONNX requires in float32 for any data: Resize's region and scales."""
 ATTENTION_IN_FLOAT32 = 1
@@ -49,12 +53,14 @@ def halve(path: Path, float32_inputs: set[str], float32_outputs: set[str]) -> No
         path: of the ONNX file.
         float32_inputs: stay float32 (or integers), with everything up to the first learned filters: the normalisation
             of kelvin and metres needs more precision than fp16 has.
-        float32_outputs: stay float32.
+        float32_outputs: stay float32; `routing`, where it is among them, with all that it is computed from back to the
+            last convolution or the graph's inputs: it compares sums over whole images.
     """
     import onnx
 
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
-    islands = _until_filters(model.graph, float32_inputs)
+    islands = _until_filters(model.graph, float32_inputs) | _statistics(model.graph)
+    islands |= _behind(model.graph, {"routing"} & float32_outputs, lambda node: node.op_type not in FILTERS)
     _Converter(model, islands, float32_inputs, float32_outputs).convert()
     onnx.checker.check_model(model)
     onnx.save(model, path)
@@ -139,6 +145,28 @@ class _Converter:
             node.output[:] = [inner if name == value.name else name for name in node.output]
         cast = self._onnx.helper.make_node("Cast", [inner], [value.name], name=f"{value.name}_cast", to=wanted)
         self._nodes.append(cast)
+
+
+def _statistics(graph: Any) -> set[str]:
+    """Names of the nodes of normalisations that are written out: what each Sqrt is taken of, and the division by it.
+
+    Squares, their sum and Bessel's factor n / (n - 1), which the exporter multiplies as n first, exceed fp16 long
+    before the deviation does.
+    """
+    roots = {name for node in graph.node if node.op_type == "Sqrt" for name in node.output}
+    squares = {name for node in graph.node if node.op_type == "Sqrt" for name in node.input}
+    dividing = {node.name for node in graph.node if roots.intersection(node.input)}
+    return dividing | _behind(graph, squares, lambda node: node.op_type in STATISTICS_OPERATORS)
+
+
+def _behind(graph: Any, names: set[str], belongs: Callable[[Any], bool]) -> set[str]:
+    """Names of the nodes that tensors are computed by, as far back as all nodes on the way belong."""
+    reached, found = set(names), set()
+    for node in reversed(graph.node):
+        if reached.intersection(node.output) and belongs(node):
+            reached.update(node.input)
+            found.add(node.name)
+    return found
 
 
 def _until_filters(graph: Any, inputs: set[str]) -> set[str]:

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sartm_core.deploy.bundle import HEAD_OUTPUTS, WEIGHTS_FILE, Bundle
+from sartm_core.deploy.bundle import HEAD_OUTPUTS, WEIGHTS_FILE, Bundle, has_weights
 from sartm_core.deploy.graphs import EncoderGraph, HeadGraph
 from sartm_core.deploy.host import Answer, HostSide, Planes
 from sartm_core.errors import SartmError
+from sartm_core.model.contract import Network
 from sartm_core.model.presets import build_network, preset_for_rig
 from sartm_core.segmentation import Segmentation
 
@@ -35,9 +37,18 @@ class TorchSegmenter:
         device: `cpu`, `cuda` or `auto`.
         precision: `fp32`, `fp16`, `bf16`, or `auto`: fp16 with CUDA, fp32 on a CPU.
         threads: of the CPU; 0: as torch is set.
+        float_planes: takes float32 planes of 8-bit sensors too, which tests present: values that no image can hold.
     """
 
-    def __init__(self, bundle: Bundle, directory: Path, device: str, precision: str = "auto", threads: int = 0) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        directory: Path,
+        device: str,
+        precision: str = "auto",
+        threads: int = 0,
+        float_planes: bool = False,
+    ) -> None:
         self.bundle = bundle
         torch.set_num_threads(threads or _CORES)
         self.device = _device(device)
@@ -45,17 +56,8 @@ class TorchSegmenter:
         precision = ("fp16" if on_gpu else "fp32") if precision == "auto" else precision
         if precision not in PRECISIONS:
             raise SartmError(f"precision '{precision}' is unknown. Known: auto, {', '.join(PRECISIONS)}.")
-        shape = bundle.network
-        config = preset_for_rig(shape.preset, shape.backbone, bundle.rig, shape.lora_rank, shape.changes)
-        self.network = build_network(config, form="inference")
-        try:
-            weights = load_file(directory / WEIGHTS_FILE)
-            self.network.load_state_dict(weights)
-        except RuntimeError as error:
-            raise SartmError(f"{directory / WEIGHTS_FILE}: does not fit bundle.json: {error}") from error
-        self.network.eval().to(self.device, PRECISIONS[precision])
-        # Kelvin and metres are normalised in float32: half precision has 0.25 K at room temperature.
-        self.network.mean, self.network.std = (weights[name].to(self.device) for name in ("mean", "std"))
+        self.network = network_of(bundle, directory)
+        self.network.eval().to(self.device).set_precision(PRECISIONS[precision])
         self.backend = f"torch on {self.device.type}, {precision}"
         self._graphs: dict[tuple[int, ...], _CudaGraph] = {}
         groups = self.network.encoder_groups
@@ -65,9 +67,10 @@ class TorchSegmenter:
         if on_gpu:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.network.fix_size(bundle.size)
-        batch = torch.zeros((len(bundle.rig.names), 3, *bundle.size), dtype=_torch_dtype(bundle.rig.dtype))
+        dtype = torch.uint8 if bundle.rig.dtype == np.uint8 and not float_planes else torch.float32
+        batch = torch.zeros((len(bundle.rig.names), 3, *bundle.size), dtype=dtype)
         self._batch = batch.pin_memory() if on_gpu else batch
-        host = HostSide(bundle, groups.values(), self._batch.numpy())
+        host = HostSide(bundle, groups.values(), self._batch.numpy(), precision)
         self._host, self.prepare, self.finish = host, host.prepare, host.finish
 
     def segment(self, planes: Planes, size: tuple[int, int] | None = None) -> Segmentation:
@@ -100,6 +103,27 @@ class TorchSegmenter:
         return self._head(*features, modality)
 
 
+def network_of(bundle: Bundle, directory: Path) -> Network:
+    """The network of a bundle with weights, in its inference form, on the CPU.
+
+    Raises:
+        SartmError: the bundle holds no weights, or weights of another network.
+    """
+    if not has_weights(bundle):
+        raise SartmError(
+            f"{directory}: holds ONNX graphs alone, and no {WEIGHTS_FILE}. Give the checkpoint or the bundle that they "
+            "were exported from."
+        )
+    shape = bundle.network
+    config = preset_for_rig(shape.preset, shape.backbone, bundle.rig, shape.lora_rank, shape.changes)
+    network = build_network(config, form="inference")
+    try:
+        network.load_state_dict(load_file(directory / WEIGHTS_FILE))
+    except (RuntimeError, SafetensorError) as error:
+        raise SartmError(f"{directory / WEIGHTS_FILE}: does not fit bundle.json: {error}") from error
+    return network
+
+
 class _CudaGraph:
     """One captured pass: fixed addresses, no Python between the kernels.
 
@@ -125,10 +149,6 @@ class _CudaGraph:
         self._modality.copy_(modality, non_blocking=True)
         self._graph.replay()
         return self._answer
-
-
-def _torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
-    return torch.uint8 if dtype == np.uint8 else torch.float32
 
 
 def _device(name: str) -> torch.device:

@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sartm_core.datasets.dataset import TRUTH, DataSet, Frame, read_frame
+from sartm_core.datasets.dataset import TRUTH, DataSet, Frame, read_frame, seen_by
 from sartm_core.datasets.files import is_labelled
+from sartm_core.datasets.lettering import plain_text
 from sartm_core.deploy.bundle import Bundle
 from sartm_core.deploy.torch_segmenter import TorchSegmenter
 from sartm_core.errors import SartmError
@@ -43,6 +44,7 @@ class Features:
 
     def __init__(self, segmenter: TorchSegmenter, data: DataSet, frame: Frame) -> None:
         bundle = segmenter.bundle
+        data = seen_by(data, bundle.rig)
         names = [name for name in common_modalities(bundle.rig, data.rig) if name in frame.modalities]
         planes = read_frame(data, frame, names, bundle.rig.dtype).planes
         mode = shown_fit(bundle)
@@ -81,6 +83,7 @@ def labelled(data: DataSet, split: str, count: int) -> list[Frame]:
     return [frames[index] for index in np.linspace(0, len(frames) - 1, min(count, len(frames))).astype(int)]
 
 
+@plain_text()
 def draw_overlays(segmenter: TorchSegmenter, data: DataSet, frames: Sequence[Frame], out: Path) -> None:
     """Reference image, mask over it, truth over it."""
     figure, axes = _grid(min(len(frames), SHOWN), 3)
@@ -100,6 +103,7 @@ def draw_overlays(segmenter: TorchSegmenter, data: DataSet, frames: Sequence[Fra
     _save(figure, out)
 
 
+@plain_text()
 def draw_features(segmenter: TorchSegmenter, data: DataSet, frames: Sequence[Frame], out: Path) -> None:
     """The first three principal components of each modality's features and of the fused ones, as red, green, blue."""
     names = common_modalities(segmenter.bundle.rig, data.rig)
@@ -115,6 +119,7 @@ def draw_features(segmenter: TorchSegmenter, data: DataSet, frames: Sequence[Fra
     _save(figure, out)
 
 
+@plain_text()
 def draw_tsne(segmenter: TorchSegmenter, data: DataSet, frames: Sequence[Frame], out: Path) -> None:
     """t-SNE of one prototype per class and frame (mean fused feature of the class's pixels), by class and by fault."""
     from sklearn.manifold import TSNE
@@ -161,6 +166,7 @@ def prototype_similarity(segmenter: TorchSegmenter, data: DataSet, frames: Seque
     return similarity
 
 
+@plain_text()
 def draw_similarity(
     matrices: dict[str, NDArray[np.float32]], texts: Tensor | None, class_names: tuple[str, ...], out: Path
 ) -> None:

@@ -87,6 +87,7 @@ class Evaluation:
         modalities: those that data and model share, in the model's order.
         model_modalities: all of the model's.
         protocols: as requested.
+        convention: of `convention.CONVENTIONS`.
         variations: (group, name) -> tally.
         tags: (tag, value) -> tally of the clean variation.
         frame_scores: (sample id, mean IoU) of the clean variation, best first.
@@ -103,6 +104,7 @@ class Evaluation:
     modalities: tuple[str, ...]
     model_modalities: tuple[str, ...]
     protocols: tuple[str, ...]
+    convention: str
     variations: dict[tuple[str, str], Tally]
     tags: dict[tuple[str, str], Tally]
     frame_scores: list[tuple[str, float]]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.datasets.dataset import TRUTH, DataSet, Frame, read_frame
+from sartm_core.datasets.dataset import TRUTH, DataSet, Frame, read_frame, seen_by
 from sartm_core.datasets.files import is_labelled
 from sartm_core.datasets.layouts import open_data
 from sartm_core.deploy import Segmenter
@@ -38,7 +38,7 @@ class Parity:
 
     Attributes:
         agreement: share of the pixels whose class is the same.
-        confidence, routing: largest absolute difference.
+        confidence, routing: largest absolute difference; NaN where an answer was not finite.
         miou, candidate_miou: against the truth; None without labels.
     """
 
@@ -50,10 +50,15 @@ class Parity:
     candidate_miou: float | None
 
     def passes(self, precision: str) -> bool:
-        """Whether it is within `BOUNDS`."""
+        """Whether it is finite and within `BOUNDS`."""
         agreement, loss = BOUNDS[precision]
         lost = 0.0 if self.miou is None or self.candidate_miou is None else self.miou - self.candidate_miou
-        return self.agreement >= agreement and lost <= loss
+        return self.is_finite and self.agreement >= agreement and lost <= loss
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all confidences and weights of both were numbers."""
+        return bool(np.isfinite([self.confidence, self.routing]).all())
 
 
 def frames_of(where: str, rig: Rig, count: int) -> Iterator[Pair]:
@@ -73,7 +78,7 @@ def frames_of(where: str, rig: Rig, count: int) -> Iterator[Pair]:
 
         SimulatedRig(rig, UNSEEN_SEED)  # says at once what it does not serve
         return _simulated(rig, count)
-    data = open_data(Path(where))
+    data = seen_by(open_data(Path(where)), rig)
     shared = common_modalities(rig, data.rig)
     check_inputs(rig, data.rig.only(shared))
     splits = {frame.split for frame in data.frames()}
@@ -122,6 +127,12 @@ def compare(
 
 def check(results: list[Parity], precision: str, consequence: str = "the bundle is not written") -> None:
     """Raises SartmError that names the worst subset, and the consequence, when a bound is broken."""
+    for one in results:
+        if not one.is_finite:
+            raise SartmError(
+                f"parity: with {one.subset} answers in {precision} are not finite: {consequence}. Try another "
+                "precision."
+            )
     failed = [one for one in results if not one.passes(precision)]
     if failed:
         worst = min(failed, key=lambda one: one.agreement)
@@ -143,8 +154,8 @@ class _Sums:
         one, other = reference.segment(planes), candidate.segment(planes)
         self.equal += int((one.mask == other.mask).sum())
         self.pixels += one.mask.size
-        self.confidence = max(self.confidence, float(np.abs(one.confidence - other.confidence).max()))
-        self.routing = max(self.routing, float(np.abs(one.routing - other.routing).max()))
+        self.confidence = _larger(self.confidence, one.confidence - other.confidence)
+        self.routing = _larger(self.routing, one.routing - other.routing)
         if truth is not None and truth.shape == one.mask.shape:
             self.labelled = True
             for confusion, answer in zip(self.confusions, (one, other), strict=True):
@@ -153,6 +164,11 @@ class _Sums:
     def parity(self, subset: str) -> Parity:
         ious = [_mean_iou(confusion) if self.labelled else None for confusion in self.confusions]
         return Parity(subset, self.equal / self.pixels, self.confidence, self.routing, ious[0], ious[1])
+
+
+def _larger(before: float, difference: NDArray[np.float32]) -> float:
+    """The largest absolute difference so far; once NaN, always NaN, which Python's `max` would drop."""
+    return float(np.maximum(before, np.abs(difference).max()))
 
 
 def _confusion(mask: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:

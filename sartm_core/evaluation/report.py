@@ -11,8 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from sartm_core.datasets.lettering import plain_text
+from sartm_core.evaluation.convention import NOTES
 from sartm_core.evaluation.course import by_recording, draw_course
 from sartm_core.evaluation.outcome import WINDOW, Evaluation, Scored
+from sartm_core.evaluation.results import GROUPS
 from sartm_core.files import write_text
 from sartm_core.segmentation import UNLABELLED
 
@@ -21,6 +24,7 @@ COLOURS = ("#d1495b", "#e39b23", "#2a6f97", "#5b8e3e", "#7b4ea3", "#444444", "#0
 HIDDEN_TAGS = {"faulty", WINDOW}
 
 
+@plain_text()
 def write_report(evaluation: Evaluation, figures: dict[str, Any], out: Path) -> None:
     """Writes the page: tables, confusion matrix, best and worst frames, routing weights per condition and over time.
 
@@ -35,12 +39,14 @@ def write_report(evaluation: Evaluation, figures: dict[str, Any], out: Path) -> 
     environment = Environment(loader=loader, undefined=StrictUndefined, autoescape=True)
     page = environment.get_template("report.html.j2").render(
         figures=figures,
+        groups=GROUPS,
         confusion=_confusion(clean.score.confusion.numpy(), e.class_names),
         best=_frames(e, e.best),
         worst=_frames(e, e.worst),
         courses={name: _png(draw_course(part, colours), 100) for name, part in by_recording(e.course).items()},
         colours=colours,
         network=e.network,
+        note=NOTES.get(e.convention),
     )
     write_text(out, page)
 

@@ -16,13 +16,15 @@ from sartm_core.datasets.files import check_view
 from sartm_core.deploy import Segmenter
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap
+from sartm_core.evaluation.convention import ANYSEG, STANDARD, as_anyseg, check_convention
 from sartm_core.evaluation.modalities import common_modalities
 from sartm_core.evaluation.outcome import LIST, WINDOW, Evaluation, Instant, LabelledSet, Scored
+from sartm_core.evaluation.protocols import expand, variations_of
 from sartm_core.evaluation.tally import Tally
-from sartm_core.evaluation.variations import PROTOCOLS, variations
 from sartm_core.files import natural_key
 from sartm_core.rig import Rig
 from sartm_core.segmentation import UNLABELLED
+from sartm_core.sensing.fit import fit_planes
 
 SHOWN_FRAMES = 3
 """Best and worst ones that the report shows."""
@@ -37,25 +39,26 @@ class Scoring:
         rig: the data's; modalities that it shares with the model (name, kind and encoding) are used.
         protocols: of `variations.PROTOCOLS`.
         class_map: the model's classes in terms of the data's; by default they must be the same.
+        convention: of `convention.CONVENTIONS`.
 
     Raises:
-        SartmError: unknown protocol, no common modality, other classes.
+        SartmError: unknown protocol, no common modality, other classes, a convention that is undefined here.
     """
 
     def __init__(
-        self, segmenter: Segmenter, rig: Rig, protocols: Sequence[str] = ("clean",), class_map: ClassMap | None = None
-    ) -> None:
-        unknown = [name for name in protocols if name not in PROTOCOLS]
-        if unknown:
-            raise SartmError(f"protocol '{unknown[0]}' is unknown. Known: {', '.join(PROTOCOLS)}, all.")
-        self._segmenter, self._rig, self._protocols = segmenter, rig, tuple(protocols)
+        self, segmenter: Segmenter, rig: Rig, protocols: Sequence[str] = ("clean",), class_map: ClassMap | None = None,
+        convention: str = STANDARD,
+    ) -> None:  # fmt: skip
+        check_convention(convention, rig, segmenter.bundle.size)
+        self._convention = convention
+        self._segmenter, self._rig, self._protocols = segmenter, rig, expand(protocols)
         model = segmenter.bundle.rig
         self.modalities = common_modalities(model, rig)
         self._table = (class_map or ClassMap.same(model, rig)).table(model, rig)
-        eight_bit = frozenset(name for name in self.modalities if model.modality(name).eight_bit)
-        self._ways = variations(self.modalities, protocols, eight_bit)
+        self._ways = variations_of(self._protocols, [rig.modality(name) for name in self.modalities])
         self._tallies = {(way.group, way.name): self._tally() for way in self._ways}
         self._times: dict[tuple[str, str], list[float]] = {(way.group, way.name): [] for way in self._ways}
+        self._shown_tags = {tag for tag, protocol in _TAG_PROTOCOLS if protocol in self._protocols} | {WINDOW, LIST}
         self._tags: dict[tuple[str, str], Tally] = {}
         self._frame_scores: list[tuple[str, float]] = []
         self._course: list[Instant] = []
@@ -74,13 +77,20 @@ class Scoring:
         if (sample.truth == UNLABELLED).all():
             return
         self._check_view(sample)
+        bundle = self._segmenter.bundle
+        if self._convention == ANYSEG:
+            sample = as_anyseg(sample, bundle.rig, bundle.size)
+        frame = (sample.truth.shape[0], sample.truth.shape[1])
         for number, way in enumerate(self._ways):
             # The noise of a sample is a function of the sample alone, whichever process meets it.
-            shown = way.change(sample.planes, np.random.default_rng([number, *sample.id.encode()]))
+            planes = sample.planes
+            if way.fitted:
+                planes = fit_planes(bundle.rig, planes, frame, bundle.size, bundle.fit)
+            shown = way.change(planes, np.random.default_rng([number, *sample.id.encode()]))
             if not shown:  # the sample has none of the subset's sensors
                 continue
             started = time.perf_counter()
-            answer = self._segmenter.segment(shown, sample.truth.shape)
+            answer = self._segmenter.segment(shown, frame)
             self._times[way.group, way.name].append(time.perf_counter() - started)
             mask = self._table[answer.mask]
             self._tallies[way.group, way.name].add(mask, sample.truth, answer.confidence, answer.routing)
@@ -98,7 +108,8 @@ class Scoring:
         miou = alone.score.mean_iou()
         self._frame_scores.append((sample.id, miou))
         for tag, value in _told(sample.tags).items():
-            self._tags.setdefault((tag, value), self._tally()).add(mask, sample.truth, confidence, routing)
+            if tag in self._shown_tags:
+                self._tags.setdefault((tag, value), self._tally()).add(mask, sample.truth, confidence, routing)
         if sample.moment is not None:
             weights = tuple(float(weight) for weight in routing.mean(axis=0))
             self._course.append(Instant(sample.id, sample.moment, miou, weights))
@@ -119,7 +130,6 @@ class Scoring:
         if not self._frame_scores:
             raise SartmError(f"{data} {split}: no pixel is labelled, so there is nothing to score.")
         bundle = self._segmenter.bundle
-        chosen = {tag for tag, protocol in _TAG_PROTOCOLS if protocol in self._protocols} | {WINDOW, LIST}
         return Evaluation(
             data=data,
             split=split,
@@ -129,8 +139,9 @@ class Scoring:
             modalities=self.modalities,
             model_modalities=bundle.rig.names,
             protocols=self._protocols,
+            convention=self._convention,
             variations=self._tallies,
-            tags={key: self._tags[key] for key in sorted(self._tags, key=_in_order) if key[0] in chosen},
+            tags={key: self._tags[key] for key in sorted(self._tags, key=_in_order)},
             frame_scores=sorted(self._frame_scores, key=lambda entry: (-entry[1], entry[0])),
             best=self._best,
             worst=self._worst,
@@ -179,6 +190,9 @@ def _told(tags: dict[str, str]) -> dict[str, str]:
 @contextmanager
 def process_group() -> Iterator[tuple[int, int]]:
     """Rank of this process and their number; joins them where torchrun started several."""
+    if distributed.is_available() and distributed.is_initialized():  # by a caller, whose matter it is to end it
+        yield distributed.get_rank(), distributed.get_world_size()
+        return
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield 0, 1

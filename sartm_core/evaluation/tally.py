@@ -22,6 +22,7 @@ class Tally:
     """
 
     def __init__(self, classes: int, modalities: int) -> None:
+        self._shape = (classes, modalities)
         # The last column counts predicted classes without a counterpart in the data; never correct.
         self._score = SegmentationScore(classes + 1)
         self._bins = np.zeros((3, BINS), np.int64)  # pixels, correct pixels, sum of confidence
@@ -49,6 +50,15 @@ class Tally:
         self._bins[2] += np.bincount(index, weights=fixed, minlength=BINS).astype(np.int64)
         self._routing += np.round(routing.mean(axis=0) * _FIXED).astype(np.int64)
         self.frames += 1
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """The frames of both: exactly the tally that would have counted them together."""
+        result = Tally(*self._shape)
+        result._score.confusion = self._score.confusion + other._score.confusion
+        result._score.unmapped = self._score.unmapped + other._score.unmapped
+        result._bins, result._routing = self._bins + other._bins, self._routing + other._routing
+        result.frames = self.frames + other.frames
+        return result
 
     def reduce(self) -> None:
         """Sums over all processes."""

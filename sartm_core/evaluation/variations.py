@@ -1,10 +1,11 @@
 """Variations of a frame presented to a model: all sensors, subsets, broken sensors.
 
 Two protocols for missing sensors exist in the literature and are never mixed: DROP, the sensor is absent (what a robot
-sees when a topic dies), and ZERO, it delivers blank images (a dead camera that keeps publishing).
+sees when a topic dies), and ZERO, it delivers blank images (a dead camera that keeps publishing). A third, EMM, is of
+`robustness_benchmark`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -13,9 +14,12 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-Planes = dict[str, NDArray[Any]]
+from sartm_core.errors import SartmError
+from sartm_core.kinds import Modality
 
-PROTOCOLS = ("clean", "subsets", "noise", "conditions", "faults")
+Planes = dict[str, NDArray[Any]]
+Change = Callable[[Planes, Generator], Planes]
+
 GAUSSIAN_SIGMA, UNIFORM_REACH = 50.0, 100.0
 """MLE-SAM's noise test, on the scale 0 to 255."""
 
@@ -25,14 +29,17 @@ class Variation:
     """One variation of the input.
 
     Attributes:
-        group: `clean`, `drop`, `zero` or `noise`.
+        group: `clean`, `drop`, `zero`, `noise`, or a protocol of `robustness_benchmark`.
         name: `rgb+depth` for subsets, `rgb gaussian` for noise.
         change: planes, generator -> planes; modalities it omits are absent.
+        fitted: whether `change` takes the planes at the network's size, where papers add noise, instead of the
+            sensors': resizing would average it away, and differently for each modality.
     """
 
     group: str
     name: str
-    change: Callable[[Planes, Generator], Planes] = field(compare=False)
+    change: Change = field(compare=False)
+    fitted: bool = False
 
 
 def subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -40,67 +47,69 @@ def subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [kept for size in range(1, len(names) + 1) for kept in combinations(names, size)]
 
 
-def variations(names: tuple[str, ...], protocols: Iterable[str], eight_bit: frozenset[str]) -> list[Variation]:
-    """All variations of the chosen protocols; the clean one always comes first.
+def missing(names: tuple[str, ...]) -> list[Variation]:
+    """Every subset but the full one, under DROP and under ZERO."""
+    return [
+        variation
+        for kept in subsets(names)[:-1]
+        for variation in (
+            Variation("drop", "+".join(kept), _drop(frozenset(kept))),
+            Variation("zero", "+".join(kept), _zero(frozenset(kept))),
+        )
+    ]
 
-    Args:
-        names: the modalities that data and model share.
-        protocols: of `PROTOCOLS`.
-        eight_bit: those of them whose values are 0 to 255 (`Modality.eight_bit`): the scale of the noise.
+
+def noisy(modalities: Sequence[Modality]) -> list[Variation]:
+    """Gaussian and uniform noise on one modality at a time.
+
+    Raises:
+        SartmError: see `value_range`.
     """
-    chosen = set(protocols)
-    result = [Variation("clean", "+".join(names), lambda planes, rng: planes)]
-    if "subsets" in chosen:
-        for kept in subsets(names)[:-1]:
-            result.append(Variation("drop", "+".join(kept), _drop(frozenset(kept))))
-            result.append(Variation("zero", "+".join(kept), _zero(frozenset(kept))))
-    if "noise" in chosen:
-        for name in names:
-            result.append(Variation("noise", f"{name} gaussian", _noisy(name, name in eight_bit, _gaussian)))
-            result.append(Variation("noise", f"{name} uniform", _noisy(name, name in eight_bit, _uniform)))
-    return result
+    return [
+        Variation("noise", f"{modality.name} {name}", _noisy(modality, noise), fitted=True)
+        for modality in modalities
+        for name, noise in (("gaussian", _gaussian), ("uniform", _uniform))
+    ]
 
 
-def _drop(kept: frozenset[str]) -> Callable[[Planes, Generator], Planes]:
+def value_range(modality: Modality) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What stands for 0 and 255 of an 8-bit image: float64 [3, 1, 1] each.
+
+    Raises:
+        SartmError: the rig does not state it.
+    """
+    stated = modality.value_range
+    if stated is None:
+        raise SartmError(
+            f"{modality.name}: its planes have no stated scale, so a noise of 50 of 255 has no meaning for it. Add "
+            "full_scale to it in the data's rig file: what 255 stands for in each plane, such as [60, 255, 10] for a "
+            "LiDAR's metres, intensity, and metres of height."
+        )
+    low, high = (np.array(values, np.float64)[:, None, None] for values in stated)
+    return low, high
+
+
+def _drop(kept: frozenset[str]) -> Change:
     return lambda planes, rng: {name: image for name, image in planes.items() if name in kept}
 
 
-def _zero(kept: frozenset[str]) -> Callable[[Planes, Generator], Planes]:
+def _zero(kept: frozenset[str]) -> Change:
     return lambda planes, rng: {name: image if name in kept else np.zeros_like(image) for name, image in planes.items()}
 
 
-def _noisy(target: str, eight_bit: bool, noise: Callable[[tuple[int, ...], Generator], NDArray[np.float64]]) -> Any:
+def _noisy(modality: Modality, noise: Callable[[tuple[int, ...], Generator], NDArray[np.float64]]) -> Change:
+    low, high = value_range(modality)
+
     def change(planes: Planes, rng: Generator) -> Planes:
-        if target not in planes:
+        if modality.name not in planes:
             return planes
-        image = planes[target]
-        return {**planes, target: with_noise(image, noise(image.shape, rng), eight_bit)}
+        image = planes[modality.name]
+        noisy = image + noise(image.shape, rng) * (high - low) / 255
+        if modality.eight_bit:  # an image remains one; ranges and counts have no such bounds
+            noisy = np.clip(noisy, 0, 255).round()
+        return {**planes, modality.name: noisy.astype(image.dtype)}
 
     return change
-
-
-def with_noise(image: NDArray[Any], noise: NDArray[np.float64], eight_bit: bool) -> NDArray[Any]:
-    """Adds noise.
-
-    Args:
-        image: of any numeric dtype, which is preserved.
-        noise: of its shape, on the scale 0 to 255.
-        eight_bit: whether the image is on that scale; otherwise (metres, counts) noise is scaled to the range of the
-            pixels that were measured: of a LiDAR's image, filled below one in a hundred, that of all pixels would be 0.
-    """
-    if eight_bit:
-        return np.clip(image + noise, 0, 255).astype(image.dtype)
-    measured = image[np.isfinite(image) & (image != 0)]
-    if not measured.size:
-        return image
-    low, high = np.percentile(measured, (1, 99))
-    if measured.size < image.size:  # the others are 0
-        low = min(low, 0.0)
-    changed = image + noise * (high - low) / 255
-    if np.issubdtype(image.dtype, np.integer):
-        limits = np.iinfo(image.dtype)
-        changed = np.clip(changed, limits.min, limits.max)
-    return changed.astype(image.dtype)
 
 
 def _gaussian(shape: tuple[int, ...], rng: Generator) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from sartm_core.errors import SartmError
 from sartm_core.kinds.pictures import Picture, range_picture
-from sartm_core.kinds.stream import Camera, Planes
+from sartm_core.kinds.stream import Camera, OfPlanes, Planes
 
 
 class DepthModality(Camera):
@@ -20,6 +20,13 @@ class DepthModality(Camera):
     encoding: Literal["metres", "image"] = "metres"
     metres_per_count: float = Field(0.001, gt=0)
     max_range_m: float = Field(80.0, gt=0)
+
+    @property
+    def value_range(self) -> tuple[OfPlanes, OfPlanes] | None:
+        """Of metres: up to `max_range_m`."""
+        if self.encoding == "image" or self.full_scale is not None:
+            return super().value_range
+        return (0.0, 0.0, 0.0), (self.max_range_m, self.max_range_m, self.max_range_m)
 
     def encode(self, raw: NDArray[Any]) -> Planes:
         """With `metres`: float32 metres, 0 where nothing was measured (REP-118: 0 in 16UC1, NaN or infinite in 32FC1).

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from sartm_core.kinds.enlarged import enlarged
 from sartm_core.kinds.pictures import Picture, event_picture
 from sartm_core.kinds.stream import EVENT_PACKET, IMAGE, Planes, Stream, with_message
 
@@ -19,6 +20,8 @@ class EventModality(Stream):
     encoding: Literal["counts", "image"] = "image"
     window_s: float = Field(0.03, gt=0)
     """Counted are the events of this long before the frame set's stamp."""
+    enlarge: int = Field(1, ge=1)
+    """Each pixel with events covers a square of so many; 2 is what the MUSES SDK's enlargement does."""
     message: Literal[
         "event_camera_msgs/msg/EventPacket",
         "dvs_msgs/msg/EventArray",
@@ -33,7 +36,11 @@ class EventModality(Stream):
 
     @property
     def input_fields(self) -> dict[str, Any]:
-        return super().input_fields | ({"window_s": self.window_s} if self.encoding == "counts" else {})
+        counted = {"window_s": self.window_s} if self.encoding == "counts" else {}
+        return super().input_fields | counted | {"enlarge": self.enlarge}
+
+    def encode(self, raw: NDArray[Any]) -> Planes:
+        return enlarged(super().encode(raw), self.enlarge)
 
     def emptiness(self, raw: NDArray[Any], image: NDArray[Any], planes: Planes) -> None:
         """Never: an event camera that sees no change is silent."""

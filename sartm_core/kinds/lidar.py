@@ -4,9 +4,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from sartm_core.errors import SartmError
+from sartm_core.kinds.enlarged import enlarged
 from sartm_core.kinds.pictures import Picture, point_picture
 from sartm_core.kinds.stream import IMAGE, POINT_CLOUD, Planes, Stream, with_message
 
@@ -19,12 +20,18 @@ class LidarModality(Stream):
 
     kind: Literal["lidar"]
     encoding: Literal["projected", "image"] = "projected"
+    enlarge: int = Field(1, ge=1)
+    """Each point covers a square of so many pixels; 2 is what the MUSES SDK's enlargement does."""
     message: Literal["sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"]
 
     @model_validator(mode="before")
     @classmethod
     def _default_message(cls, fields: Any) -> Any:
         return with_message(fields, POINT_CLOUD if fields.get("encoding") != "image" else IMAGE)
+
+    @property
+    def input_fields(self) -> dict[str, Any]:
+        return super().input_fields | {"enlarge": self.enlarge}
 
     def encode(self, raw: NDArray[Any]) -> Planes:
         """Refuses points [N, C], which look like an image of N x C pixels: they are projected first."""
@@ -33,7 +40,7 @@ class LidarModality(Stream):
                 f"{self.name}: expected an image [H, W, 3] of range, intensity, height, got shape {raw.shape}. Points "
                 "[N, 4] are projected by sartm_core.sensing.encode_frame."
             )
-        return super().encode(raw)
+        return enlarged(super().encode(raw), self.enlarge)
 
     def emptiness(self, raw: NDArray[Any], image: NDArray[Any], planes: Planes) -> str | None:
         """Without a point, or a pixel of a rendered image, in the reference's view."""

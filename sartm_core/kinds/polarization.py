@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.kinds.stream import Camera
+from sartm_core.kinds.stream import Camera, OfPlanes
 
 
 class PolarizationModality(Camera):
@@ -13,6 +13,13 @@ class PolarizationModality(Camera):
 
     kind: Literal["polarization"]
     encoding: Literal["aolp_dolp", "image"] = "aolp_dolp"
+
+    @property
+    def value_range(self) -> tuple[OfPlanes, OfPlanes] | None:
+        """Of sine, cosine and degree: what they can be."""
+        if self.encoding != "aolp_dolp" or self.full_scale is not None:
+            return super().value_range
+        return (-1.0, -1.0, 0.0), (1.0, 1.0, 1.0)
 
     def mirrored(self, planes: NDArray[Any]) -> NDArray[Any]:
         """A mirrored angle of polarisation turns the other way: its sine, the first plane, changes sign."""

@@ -22,8 +22,11 @@ IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedIm
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
 EVENT_PACKET, EVENT_ARRAY = "event_camera_msgs/msg/EventPacket", "dvs_msgs/msg/EventArray"
 
+Positive = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Planes = NDArray[np.uint8] | NDArray[np.float32]
+OfPlanes = tuple[float, float, float]
+"""A number for each of the three planes."""
 
 
 class Stream(Checked):
@@ -69,6 +72,9 @@ class Stream(Checked):
     """Added to the stamps of this stream, to take out a constant delay of its driver."""
     required: bool = False
     """A required modality holds frame sets back; the others may be absent."""
+    full_scale: tuple[Positive, Positive, Positive] | None = None
+    """What 255 of an 8-bit image would stand for in each plane, where planes are ranges or counts: the scale of the
+    papers' noise tests."""
 
     @property
     def delivers_points(self) -> bool:
@@ -84,6 +90,13 @@ class Stream(Checked):
     def eight_bit(self) -> bool:
         """Whether the planes are uint8 without loss; by default where the encoding is `image`."""
         return getattr(self, "encoding", "image") == "image"
+
+    @property
+    def value_range(self) -> tuple[OfPlanes, OfPlanes] | None:
+        """What stands for 0 and for 255 of an 8-bit image in each plane; None where the rig does not state it."""
+        if self.full_scale is not None:
+            return (0.0, 0.0, 0.0), self.full_scale
+        return ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)) if self.eight_bit else None
 
     @property
     def input_fields(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from sartm_core.errors import SartmError
 from sartm_core.kinds.pictures import Picture, grey_picture
-from sartm_core.kinds.stream import Camera, Planes
+from sartm_core.kinds.stream import Camera, OfPlanes, Planes
 
 SCENE_K = (150.0, 1500.0)
 """Medians outside of this are no temperatures of a scene, but another unit."""
@@ -37,6 +37,14 @@ class ThermalModality(Camera):
     @property
     def eight_bit(self) -> bool:
         return self.encoding != "kelvin"
+
+    @property
+    def value_range(self) -> tuple[OfPlanes, OfPlanes] | None:
+        """Of kelvin: `window_k`."""
+        if self.encoding != "kelvin" or self.full_scale is not None:
+            return super().value_range
+        low, high = self.window_k
+        return (low, low, low), (high, high, high)
 
     @property
     def input_fields(self) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def _entries(path: Path) -> list[_Entry]:
 
 
 def _labelmap_entry(line: str) -> _Entry:
-    name, colour, *_ = line.split(":")
+    name, colour, *_ = line.rsplit(":", 3)  # a name may have colons
     return _Entry(name, colour=_colour(colour.split(",")))
 
 

@@ -154,8 +154,11 @@ def _load(name: str) -> tuple[Any, Any]:
 
     processors: Any = AutoImageProcessor
     try:
-        processor = processors.from_pretrained(name)
-        model, loaded = AutoModelForSemanticSegmentation.from_pretrained(name, output_loading_info=True)
+        # A model of the hub may bring code of its own, which transformers would otherwise offer to run.
+        processor = processors.from_pretrained(name, trust_remote_code=False)
+        model, loaded = AutoModelForSemanticSegmentation.from_pretrained(
+            name, output_loading_info=True, trust_remote_code=False
+        )
         absent = sorted(set(loaded["missing_keys"]) & set(dict(model.named_parameters())))
         if absent:
             raise ValueError(f"its weights lack {absent[0]}: trained for something else?")

@@ -1,41 +1,60 @@
 """Writes checkpoints atomically and loads them into networks."""
 
+import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import nn
 
 from sartm_core.checked_yaml import check
 from sartm_core.errors import SartmError
-from sartm_core.files import atomic_path
+from sartm_core.files import atomic_path, sync
 from sartm_core.learning.recipe import Recipe
 from sartm_core.model.contract import Network
 from sartm_core.model.download import CHECKPOINTS, local_path
 from sartm_core.model.mm_sam_adapter import MMSamAdapter
 from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import build_network, preset_for_rig
-from sartm_core.model.sam1_weights import load_sam
+from sartm_core.model.sam1_weights import load_sam, read_tensors
 from sartm_core.model.sam2_weights import load_sam2
 from sartm_core.resources import shipped_weights
 from sartm_core.rig import Rig, rig_from_dict
 
+log = logging.getLogger(__name__)
+
 LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+class InPlace(TorchCheckpointIO):
+    """Writes a checkpoint where it is told to; Lightning's own writes to $TMPDIR first, which may be small."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Raises OSError if the disk is full."""
+        with Path(path).open("wb") as stream:
+            torch.save(checkpoint, stream)
 
 
 class KeepLastAndBest(Callback):
     """Writes `last.ckpt` at every validation and `best.ckpt` when validation improves.
 
+    All of a validation are complete on disk before the first gets its name; `last.ckpt`, from which a run goes on, gets
+    it last. What is interrupted in between is done again by the resumed run.
+
     Args:
         out: the run's folder.
         keep_every: optimiser steps; a validation at a multiple also writes `step_N.ckpt`.
         best_from: optimiser step; validations up to it do not count.
+
+    Attributes:
+        best: mean IoU of `best.ckpt`; -1 if there is none.
     """
 
     def __init__(self, out: Path, keep_every: int | None = None, best_from: int = 0) -> None:
@@ -49,26 +68,40 @@ class KeepLastAndBest(Callback):
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING:  # the final validation after the run, in `train`
             return
-        self.validated_step = self.saved_step = trainer.global_step
+        self.validated_step = trainer.global_step
         miou = float(trainer.callback_metrics.get("val_miou", torch.tensor(0.0)))
         better = miou > self.best and trainer.global_step > self._best_from  # false for NaN
         self.best = miou if better else self.best
-        names = [LAST, *((BEST,) if better else ())]
+        names = [BEST] if better else []
         if self._keep_every and trainer.global_step % self._keep_every == 0:
             names.append(f"step_{trainer.global_step}.ckpt")
-        for name in names:
-            self._save(trainer, self.out / name)
+        self._save(trainer, names)
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        self._save(trainer, self.out / LAST)
+        self.save_last(trainer)
 
-    @staticmethod
-    def _save(trainer: lightning.Trainer, path: Path) -> None:
-        temporary = path.with_name(f".{path.name}.part")
+    def save_last(self, trainer: lightning.Trainer) -> None:
+        """Writes `last.ckpt` alone; every process calls it.
+
+        Raises:
+            SartmError: the disk is full.
+        """
+        self._save(trainer, [])
+
+    def _save(self, trainer: lightning.Trainer, others: list[str]) -> None:
+        """Writes `last.ckpt`, and its copies under other names."""
+        parts = {name: self.out / f".{name}.part" for name in (*others, LAST)}
+        path = self.out / LAST
         try:
-            trainer.save_checkpoint(temporary)  # collective: every process calls it
+            trainer.save_checkpoint(parts[LAST])  # collective: every process calls it
             if trainer.is_global_zero:
-                temporary.replace(path)
+                for name in others:
+                    path = self.out / name
+                    shutil.copyfile(parts[LAST], parts[name])
+                for name, part in parts.items():
+                    path = self.out / name
+                    sync(part)
+                    part.replace(path)
         except OSError as error:
             raise SartmError(
                 f"{path}: cannot be written ({error}). Free some space and continue with --resume; the last complete "
@@ -76,13 +109,20 @@ class KeepLastAndBest(Callback):
             ) from error
         finally:
             if trainer.is_global_zero:
-                temporary.unlink(missing_ok=True)
+                for part in parts.values():
+                    part.unlink(missing_ok=True)
+        self.saved_step = trainer.global_step
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best = state["best"]
+        best = self.out / BEST
+        if best.is_file():  # may be newer than `last.ckpt`
+            content = torch.load(best, map_location="cpu", weights_only=True, mmap=True)
+            self.best = content["callbacks"][self.state_key]["best"]
+        elif state["best"] >= 0:
+            log.warning("%s: is missing; the best of the validations to come takes its place", best)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -187,7 +227,7 @@ def load_initial_weights(network: Network, source: str) -> int:
                 f"initial_weights '{source}': no such weights. Expected nano, one of {', '.join(CHECKPOINTS)}, or the "
                 "path of a .pt, .ckpt or .safetensors file."
             )
-        trained = load_file(file)
+        trained = read_tensors(file, "Write it again with `sartm weights extract`.")
     own, trained = _without_base_layer(network.pretrained_parameters()), _without_base_layer(trained)
     wrong = [name for name, tensor in trained.items() if name not in own or own[name].shape != tensor.shape]
     if wrong or set(own) - set(trained):

@@ -1,4 +1,7 @@
-"""Losses, each normalised over the batch of all processes, so the process count does not matter."""
+"""Losses, each a mean over samples, so that neither processes nor micro-batches matter: all have as many samples.
+
+Only `language_similarity` looks at the batch as a whole: of all processes, but of one micro-batch.
+"""
 
 import math
 
@@ -13,23 +16,37 @@ OHEM_THRESHOLD = -math.log(0.7)
 """Pixels whose class has a probability below 0.7 are hard."""
 
 
-def mean_over_processes(total: Tensor, count: Tensor) -> Tensor:
-    """Total / count over the batch of all processes, scaled so that averaged gradients are those of the result."""
-    if distributed.is_available() and distributed.is_initialized():
-        count = count.clone()
-        distributed.all_reduce(count)
-        total = total * distributed.get_world_size()
-    return total / count.clamp_min(1)
+def shares(sample: Tensor, samples: int) -> Tensor:
+    """What each row counts in the mean over a batch: samples count alike, and so do the rows of a sample.
+
+    Args:
+        sample: int64 [R], the rows' samples.
+        samples: number of samples in the batch.
+
+    Returns:
+        float32 [R]; the sum is 1 where every sample has a row.
+    """
+    return 1.0 / (samples * torch.bincount(sample, minlength=samples)[sample])
 
 
-def ohem_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
+def _mean(losses: Tensor, share: Tensor | None) -> Tensor:
+    return losses.mean() if share is None else (losses * share).sum()
+
+
+def ohem_cross_entropy(
+    logits: Tensor, truth: Tensor, least_pixels: int | None = None, share: Tensor | None = None
+) -> Tensor:
     """Cross-entropy over the hard pixels of each image (online hard example mining, MLE-SAM eq. 13).
 
-    Chosen per image, at least a sixteenth of its valid pixels, so the process count does not matter.
+    Chosen per image, so the process count does not matter. mmsegmentation and its descendants choose among all images
+    of one process and step; with one image in each the two are the same.
 
     Args:
         logits: [B, C, h, w]; resized to the truth.
         truth: int64 [B, H, W]; 255 is ignored.
+        least_pixels: as many of an image's pixels are chosen even if fewer are hard, or all where it has fewer; by
+            default a sixteenth of its valid pixels.
+        share: of each image in the mean, see `shares`; by default all count alike.
 
     Returns:
         Scalar, the mean over images of the mean over the chosen pixels.
@@ -41,14 +58,14 @@ def ohem_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
     images = []
     for image, labelled in zip(losses, valid, strict=True):
         pixels = image[labelled]
-        least = max(len(pixels) // 16, 1)
+        least = max(len(pixels) // 16, 1) if least_pixels is None else min(least_pixels, len(pixels))
         hard = pixels[pixels > OHEM_THRESHOLD]
         if len(pixels) == 0:
             hard = image[:0].sum()[None]
         elif len(hard) < least:
             hard = pixels.topk(least).values
         images.append(hard.mean())
-    return torch.stack(images).mean()
+    return _mean(torch.stack(images), share)
 
 
 def dice(logits: Tensor, truth: Tensor) -> Tensor:
@@ -75,17 +92,21 @@ def dice(logits: Tensor, truth: Tensor) -> Tensor:
     return (((1 - coefficient) * present).sum(dim=1) / present.sum(dim=1).clamp_min(1)).mean()
 
 
-def label_consistency(logits: Tensor, truth: Tensor) -> Tensor:
+def label_consistency(logits: Tensor, truth: Tensor, share: Tensor | None = None) -> Tensor:
     """L_cr of SARTM (eq. 13, in our reading): KL between labels and the distribution that a 1x1 classifier predicts
-    from a feature. For hard labels this is the cross-entropy; mean over the labelled pixels of the batch.
+    from a feature. For hard labels this is the cross-entropy.
 
     Args:
         logits: [B, C, h, w] of the classifier; the truth is resized to them.
         truth: int64 [B, H, W]; 255 is ignored.
+        share: of each image in the mean, see `shares`; by default all count alike.
+
+    Returns:
+        Scalar, the mean over images of the mean over the labelled pixels; an image without labels gives 0.
     """
     small = _at_size(truth, logits.shape[2:])
-    total = F.cross_entropy(logits, small, ignore_index=UNLABELLED, reduction="sum")
-    return mean_over_processes(total, (small != UNLABELLED).sum())
+    total = F.cross_entropy(logits, small, ignore_index=UNLABELLED, reduction="none").flatten(1).sum(dim=1)
+    return _mean(total / (small != UNLABELLED).flatten(1).sum(dim=1).clamp_min(1), share)
 
 
 def language_similarity(features: Tensor, truth: Tensor, texts: Tensor, known: Tensor) -> Tensor:
@@ -134,10 +155,9 @@ def distillation(logits: Tensor, teacher: Tensor) -> Tensor:
     return F.kl_div(student, target, reduction="none", log_target=True).sum(dim=1).mean()
 
 
-def reliability(logits: Tensor, sound: Tensor) -> Tensor:
-    """Binary cross-entropy of `sound` (bool [R]) for the rows' reliability logits [R], mean over all rows."""
-    total = F.binary_cross_entropy_with_logits(logits, sound.float(), reduction="sum")
-    return mean_over_processes(total, torch.tensor(len(logits), device=logits.device))
+def reliability(logits: Tensor, sound: Tensor, share: Tensor) -> Tensor:
+    """Binary cross-entropy of `sound` (bool [R]) for the rows' reliability logits [R]; mean by `shares` [R]."""
+    return _mean(F.binary_cross_entropy_with_logits(logits, sound.float(), reduction="none"), share)
 
 
 def _at_size(truth: Tensor, size: torch.Size) -> Tensor:

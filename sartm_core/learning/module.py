@@ -49,6 +49,12 @@ class SegmentationModule(lightning.LightningModule):
         r = self.recipe
         config = preset_for_rig(r.preset, r.backbone, self.rig, r.lora_rank, r.network)
         self.network = build_network(config)
+        answers_by = getattr(config, "inference", "mask") if getattr(config, "auxiliary", "none") != "none" else "mask"
+        if answers_by != "mask" and not r.losses.auxiliary:
+            raise SartmError(
+                f"losses.auxiliary: 0 leaves the auxiliary head untrained, but network.inference is {answers_by}: its "
+                "scores would be in the answer. Set network.inference to mask, and network.auxiliary to none."
+            )
         if r.losses.per_modality and not self.network.classifies_rows:
             raise SartmError(
                 f"losses.per_modality: {r.preset}'s modalities have no features of the classifier's width. Set it to 0."
@@ -90,7 +96,9 @@ class SegmentationModule(lightning.LightningModule):
             rows, output = self._forward(degraded.planes, degraded.availability)
             second = self._supervised(output, rows, truth, degraded.availability)
             if output.reliability is not None:
-                second["reliability"] = losses.reliability(output.reliability, degraded.sound[degraded.availability])
+                present = degraded.availability
+                share = losses.shares(present.nonzero()[:, 0], len(present))
+                second["reliability"] = losses.reliability(output.reliability, degraded.sound[present], share)
             if passes == "two" and teacher_logits is not None:
                 for teacher in self._teacher:
                     with torch.no_grad():
@@ -125,9 +133,15 @@ class SegmentationModule(lightning.LightningModule):
         self, output: NetworkOutput, rows: Tensor, truth: Tensor, availability: Tensor
     ) -> dict[str, Tensor]:
         weights = self.recipe.losses
-        parts = {"mask": losses.ohem_cross_entropy(output.mask_logits, truth)}
+        least = weights.ohem_least_pixels
+        sample = availability.nonzero()[:, 0]
+        share = losses.shares(sample, len(truth))
+        if output.row_logits is None:
+            parts = {"mask": losses.ohem_cross_entropy(output.mask_logits, truth, least)}
+        else:
+            parts = {"mask": losses.ohem_cross_entropy(output.row_logits, truth[sample], least, share)}
         if output.auxiliary_logits is not None and weights.auxiliary:
-            parts["auxiliary"] = losses.ohem_cross_entropy(output.auxiliary_logits, truth)
+            parts["auxiliary"] = losses.ohem_cross_entropy(output.auxiliary_logits, truth, least)
         if weights.dice:
             parts["dice"] = losses.dice(output.mask_logits, truth)
             if output.auxiliary_logits is not None:
@@ -136,8 +150,7 @@ class SegmentationModule(lightning.LightningModule):
         if weights.consistency:
             parts["consistency"] = losses.label_consistency(self.classifier(fused), truth)
         if weights.per_modality:
-            sample = availability.nonzero()[:, 0]
-            parts["per_modality"] = losses.label_consistency(self.classifier(rows), truth[sample])
+            parts["per_modality"] = losses.label_consistency(self.classifier(rows), truth[sample], share)
         if weights.language and self.texts is not None:
             parts["language"] = losses.language_similarity(fused, truth, self.texts.embeddings, self.texts.known)
         return parts
@@ -193,8 +206,9 @@ class SegmentationModule(lightning.LightningModule):
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
-                decay = self.recipe.weight_decay if parameter.ndim > 1 else 0.0
-                scale = self.network.learning_rate_scale(name.removeprefix("network."), self.recipe.layer_decay)
+                own = name.removeprefix("network.")
+                decay = self.recipe.weight_decay if self.network.has_weight_decay(own, parameter) else 0.0
+                scale = self.network.learning_rate_scale(own, self.recipe.layer_decay)
                 groups.setdefault((scale, decay), []).append(parameter)
         # The schedule gives the rates themselves; a group's own is a share of them.
         optimizer = torch.optim.AdamW(

@@ -3,8 +3,9 @@
 from sartm_core.errors import SartmError
 from sartm_core.learning.recipe import Recipe
 from sartm_core.learning.sampler import Draw
-from sartm_core.learning.sources import Source, fit_planes
+from sartm_core.learning.sources import Source
 from sartm_core.learning.statistics import PlaneStatistics, plane_statistics
+from sartm_core.sensing.fit import fit_planes
 
 SAM_MEAN, SAM_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """Of red, green and blue, 0 to 255, that SAM and SAM2 were trained with: ImageNet's (`pixel_mean` and `pixel_std` of
@@ -31,4 +32,6 @@ def normalisation(recipe: Recipe, training: Source) -> PlaneStatistics:
     for index, modality in enumerate(rig.modalities):
         if recipe.pretrained_statistics and modality.kind == "rgb":
             statistics.mean[index], statistics.std[index] = SAM_MEAN, SAM_STD
+        elif recipe.statistics == "scaled":
+            statistics.mean[index], statistics.std[index] = 0.0, 255.0
     return statistics

@@ -1,37 +1,59 @@
 """Checks before a run, to fail early. All raise SartmError with how to fix it."""
 
 import logging
+import os
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from sartm_core.errors import SartmError
 from sartm_core.learning.checkpoints import LAST, read_checkpoint, recipe_of
 from sartm_core.learning.recipe import Recipe
 from sartm_core.learning.sampler import Draw
 from sartm_core.learning.sources import Source
+from sartm_core.outputs import check_writable
 from sartm_core.segmentation import UNLABELLED
 
 log = logging.getLogger(__name__)
 SANITY_FRAMES = 8
 
+_FREE: dict[str, Any] = {"description": True, "workers": True, "keep_every": True, "data": {"root", "on_unreadable"}}
+"""Fields of a recipe that may change when a run is resumed, in the form that pydantic takes."""
 
-def check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
-    """Creates the folder; refuses to overwrite a run, or to resume one with another recipe."""
-    out.mkdir(parents=True, exist_ok=True)
+
+def check_folder(out: Path, recipe: Recipe, resume: bool | Literal["auto"]) -> bool:
+    """Creates the folder; refuses to overwrite a run, or to resume one with another recipe.
+
+    Returns:
+        Whether there is a run to resume.
+    """
+    check_writable(out)
     last = out / LAST
-    if resume and not last.is_file():
-        raise SartmError(f"{out}: has no {LAST} to resume. Start without --resume.")
-    if resume:
-        before = recipe_of(read_checkpoint(last), last)
-        changed = [name for name in Recipe.model_fields if getattr(before, name) != getattr(recipe, name)]
-        if changed:
-            raise SartmError(
-                f"{last}: was written with another recipe: {changed[0]} was {getattr(before, changed[0])!r}, now it is "
-                f"{getattr(recipe, changed[0])!r}. Resume with the same recipe and options, or start a new run."
-            )
-    elif last.is_file():
+    if not last.is_file():
+        if resume is True:
+            raise SartmError(f"{out}: has no {LAST} to resume. Start without --resume, or with --resume auto.")
+        return False
+    if not resume:
         raise SartmError(f"{out}: already holds a run. Continue with --resume, or choose another --out.")
+    before, now = (one.model_dump(exclude=_FREE) for one in (recipe_of(read_checkpoint(last), last), recipe))
+    changed = [name for name in now if before[name] != now[name]]
+    if changed:
+        name, *more = changed
+        also = f" (also {', '.join(more)})" if more else ""
+        raise SartmError(
+            f"{last}: was written with another recipe: {name} was {before[name]!r}, now it is {now[name]!r}{also}. "
+            "Resume with the same recipe and options, or start a new run. What decides nothing may change: "
+            "description, workers, keep_every, data.root (the same frames in another place) and data.on_unreadable."
+        )
+    return True
+
+
+def is_first_process() -> bool:
+    """Whether this is the process of a run that the others follow: the only one, or the first on the first machine."""
+    machine = os.environ.get("NODE_RANK") or os.environ.get("GROUP_RANK") or "0"
+    return rank_zero_only.rank == 0 and machine == "0"
 
 
 def check_accelerator(name: str) -> None:

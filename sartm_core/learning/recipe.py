@@ -20,12 +20,15 @@ class DataSource(Checked):
 
     Attributes:
         modalities: only these of the rig; the reference must be among them or the first takes its place.
+        enlarge: each LiDAR point and each pixel with events covers a square of so many pixels; 2 as by the MUSES SDK,
+            unless its `projected_to_rgb` is enlarged already.
         on_unreadable: `stop` at a file that cannot be read, or `skip` it with a warning and take the next frame.
     """
 
     root: str | None = None
     simulated: str | None = None
     modalities: tuple[str, ...] | None = None
+    enlarge: int = Field(1, ge=1)
     on_unreadable: Literal["stop", "skip"] = "stop"
 
     @model_validator(mode="after")
@@ -106,9 +109,11 @@ class LossWeights(Checked):
 
     Attributes:
         mask, auxiliary: OHEM cross-entropy of the two heads.
+        ohem_least_pixels: how many pixels of each image OHEM takes at least, in pixels of the stage's size; by default
+            a sixteenth of those that are labelled.
         dice: Dice loss of both heads, the auxiliary one's with its weight.
         consistency: L_cr of SARTM, labels against a 1x1 classifier on the fused feature; its published 10000 belongs to
-            a reduction that is not stated, ours is the mean over labelled pixels.
+            a reduction that is not stated, ours is the mean over the labelled pixels of each image.
         language: L_se of SARTM, self-similarity of class prototypes against that of the texts; published 100.
         per_modality: the same classifier on every modality's own feature.
         reliability: which sensors were corrupted.
@@ -117,6 +122,7 @@ class LossWeights(Checked):
 
     mask: Weight = 1.0
     auxiliary: Weight = 0.5
+    ohem_least_pixels: int | None = Field(None, gt=0)
     dice: Weight = 0.0
     consistency: Weight = 0.0
     language: Weight = 0.0
@@ -148,14 +154,16 @@ class Recipe(Checked):
             checkpoint of sartm.
         start_from: a checkpoint of the same network and rig; all of its weights, experts and heads too, go on learning.
         train_backbone: false freezes SAM2's weights and trains the experts; true is for backbones without pre-training.
-        lora_rank: of the experts; mm_sam_adapter has none.
+        lora_rank: of the experts; mm_sam_adapter has none, of sartm_released each of the three.
         branch_weights: file or folder of a ConvNeXt of transformers, for the branches of mm_sam_adapter.
         layer_decay: each block of the pre-trained backbone learns this much slower than the one behind it.
         train_experts: false leaves the experts at nothing: for pre-training a backbone.
         fit: how a camera's frame comes to a stage's size, in training, validation and the bundle: `stretch`,
-            `letterbox` (padded), `crop` (the middle), or `window`: windows of that size slide over the frame at its own
-            resolution.
+            `letterbox` (padded), `corner` (padded below and on the right), `crop` (the middle), or `window`: windows of
+            that size slide over the frame at its own resolution.
         stride: rows, columns between the windows.
+        warm_up: how the learning rate rises from `warm_up_ratio` of it over the first `warm_up_share` of a stage.
+        decay_from: where the polynomial decay begins: behind the warm-up, or with the stage's start.
         dropout: of the auxiliary head. With 0, one and many processes give the same losses; the masks are drawn per
             process.
         accumulate: micro-batches per optimiser step.
@@ -163,8 +171,9 @@ class Recipe(Checked):
         validate_every: optimiser steps.
         keep_every: optimiser steps; at the validations that fall on a multiple a `step_N.ckpt` is kept besides.
         validation_frames: maximum number; for the simulated rig the total number.
-        statistics: that planes are normalised by: `measured` on the training split, or `pretrained`, for RGB those that
-            SAM and SAM2 were trained with, as their lineages do. By default `pretrained` with their weights.
+        statistics: that planes are normalised by: `measured` on the training split; `pretrained`, for RGB those that
+            SAM and SAM2 were trained with, as their lineages do; or `scaled`, besides that all other planes are divided
+            by 255. By default `pretrained` with their weights.
         statistics_frames: frames that are measured, spread over the training split.
     """
 
@@ -190,6 +199,8 @@ class Recipe(Checked):
     fit: FitMode = "stretch"
     stride: Size | None = None
     weight_decay: Weight = 0.01
+    warm_up: Literal["linear", "exponential"] = "exponential"
+    decay_from: Literal["warm_up", "start"] = "warm_up"
     warm_up_share: float = Field(0.05, ge=0, lt=1)
     warm_up_ratio: float = Field(0.1, gt=0, le=1)
     dropout: float = Field(0.1, ge=0, lt=1)
@@ -200,7 +211,7 @@ class Recipe(Checked):
     validate_every: int = Field(500, gt=0)
     keep_every: int | None = Field(None, gt=0)
     validation_frames: int = Field(200, gt=0)
-    statistics: Literal["pretrained", "measured"] | None = None
+    statistics: Literal["pretrained", "measured", "scaled"] | None = None
     statistics_frames: int = Field(64, gt=0)
 
     @field_validator("preset")
@@ -214,7 +225,7 @@ class Recipe(Checked):
     def pretrained_statistics(self) -> bool:
         """Whether RGB is normalised as SAM's and SAM2's training images were."""
         if self.statistics is not None:
-            return self.statistics == "pretrained"
+            return self.statistics in ("pretrained", "scaled")
         return self.backbone != "nano" and self.initial_weights is not None
 
     @model_validator(mode="after")
@@ -223,7 +234,7 @@ class Recipe(Checked):
             raise ValueError("stride: goes with fit: window, such as [640, 640] for windows of [1024, 1024]")
         if self.stride is not None and any(s > w for s, w in zip(self.stride, self.stages[-1].size, strict=True)):
             raise ValueError(f"stride: expected at most the last stage's size {list(self.stages[-1].size)}: no gaps")
-        if self.statistics == "pretrained" and self.backbone == "nano":
+        if self.statistics == "pretrained" and self.backbone == "nano" and self.preset != "peer":
             raise ValueError("statistics: pretrained are those of SAM's and SAM2's weights; nano has none")
         if self.losses.language and self.texts is None:
             raise ValueError("losses.language needs texts: {file: ...} or texts: {clip: ...}")

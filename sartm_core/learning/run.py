@@ -3,10 +3,11 @@
 import json
 import logging
 import shutil
+import signal
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -22,11 +23,13 @@ from sartm_core.learning import preflight
 from sartm_core.learning.checkpoints import (
     BEST,
     LAST,
+    InPlace,
     KeepLastAndBest,
     load_all_weights,
     load_initial_weights,
     load_network,
 )
+from sartm_core.learning.interruption import StopOnSignal, slurm
 from sartm_core.learning.module import SegmentationModule
 from sartm_core.learning.normalisation import normalisation
 from sartm_core.learning.recipe import DataSource, Recipe
@@ -40,6 +43,7 @@ from sartm_core.learning.sources import (
     collate_validation,
     validation_draws,
 )
+from sartm_core.learning.workers import check_shared_memory, loading_errors
 from sartm_core.model import language
 from sartm_core.model.mm_sam_adapter import MMSamAdapter
 from sartm_core.model.routing import LanguageRouting
@@ -61,7 +65,12 @@ SIMULATED_FRAMES = 1_000_000
 
 
 def train(
-    recipe: Recipe, out: Path, devices: int = 1, nodes: int = 1, resume: bool = False, accelerator: str = "auto"
+    recipe: Recipe,
+    out: Path,
+    devices: int = 1,
+    nodes: int = 1,
+    resume: bool | Literal["auto"] = False,
+    accelerator: str = "auto",
 ) -> dict[str, Any]:
     """Trains; writes `last.ckpt`, `best.ckpt`, `figures.json`, `metrics.csv` and TensorBoard files to `out`.
 
@@ -69,7 +78,7 @@ def train(
         recipe: all there is to know.
         out: folder of the run; one that holds a run needs `resume`.
         devices, nodes: processes on each machine, machines; the recipe's batch is spread over them.
-        resume: goes on from `last.ckpt`, to the bit.
+        resume: goes on from `last.ckpt`, to the bit; `auto`: where there is one.
         accelerator: as Lightning names it.
 
     Returns:
@@ -77,19 +86,24 @@ def train(
 
     Raises:
         SartmError: data, weights or texts are missing or wrong; the loss is not finite; the disk is full.
+        KeyboardInterrupt: Ctrl-C; what was done is kept.
+        SystemExit: another signal of `interruption.SIGNALS`, with the status 128 + its number; likewise.
     """
-    preflight.check_folder(out, recipe, resume)
+    resumed = preflight.check_folder(out, recipe, resume)
     preflight.check_accelerator(accelerator)
     preflight.check_division(recipe, devices * nodes)
     training, validation = open_source(recipe.data, "train"), open_source(recipe.data, "val")
     log.info("data: %s, train %d, val %d", recipe.data.simulated or recipe.data.root, len(training), len(validation))
+    check_shared_memory(recipe, training.rig, nodes)
     preflight.check_sanity(recipe, training, "train")
     preflight.check_sanity(recipe, validation, "val")
     plans = [StagePlan(stage.size, stage.steps(len(training)), stage.batch) for stage in recipe.stages]
     module = _module(recipe, training, [plan.steps for plan in plans])
     keep = KeepLastAndBest(out, recipe.keep_every, best_from=module.clean_steps)
+    progress, stop = _Progress(sum(plan.steps for plan in plans)), StopOnSignal(keep)
     parallel = devices * nodes > 1
     trainer = lightning.Trainer(
+        default_root_dir=out,
         max_epochs=1,
         accelerator=accelerator,
         devices=devices,
@@ -102,23 +116,28 @@ def train(
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         logger=_loggers(out),
-        callbacks=[keep, _Progress(sum(plan.steps for plan in plans))],
+        plugins=[*slurm(), InPlace()],
+        callbacks=[keep, progress, stop],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
         log_every_n_steps=min(10, sum(plan.steps for plan in plans)),
     )
-    data = _Data(recipe, training, validation, plans, _done(out) if resume else 0)
+    data = _Data(recipe, training, validation, plans, _done(out) if resumed else 0)
     started = time.monotonic()
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=str(out / LAST) if resume else None, weights_only=True)
-    except SystemExit:  # what Lightning makes of Ctrl-C
+        with loading_errors():
+            trainer.fit(module, datamodule=data, ckpt_path=str(out / LAST) if resumed else None, weights_only=True)
+    except SystemExit:  # what Lightning makes of an interrupt
         kept = f"--resume goes on from step {keep.saved_step}" if keep.saved_step else "nothing was kept yet"
         log.info("interrupted at step %d; %s", trainer.global_step, kept)
-        raise KeyboardInterrupt from None
+        if stop.received in (None, signal.SIGINT):
+            raise KeyboardInterrupt from None
+        raise SystemExit(128 + stop.received) from None
     if keep.validated_step != trainer.global_step:
-        trainer.validate(module, datamodule=data, verbose=False)
+        with loading_errors():
+            trainer.validate(module, datamodule=data, verbose=False)
     last = float(trainer.callback_metrics["val_miou"])
     if last > keep.best and trainer.is_global_zero:
         with atomic_path(out / BEST) as temporary:
@@ -134,6 +153,17 @@ def train(
         return {}
     write_text(out / "figures.json", json.dumps(figures, indent=2) + "\n")
     return figures
+
+
+def write_untrained(recipe: Recipe, out: Path) -> None:
+    """A checkpoint of a network whose weights are there before training: those that a peer's factory has loaded.
+
+    Raises:
+        SartmError: see `open_source`.
+    """
+    module = _module(recipe, open_source(recipe.data, "train"), [1])
+    with atomic_path(out) as temporary:
+        torch.save({"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}, temporary)
 
 
 def open_source(data: DataSource, split: str) -> Source:
@@ -156,7 +186,16 @@ def open_source(data: DataSource, split: str) -> Source:
 
 
 def _part(rig: Rig, data: DataSource) -> Rig:
-    return rig if data.modalities is None else rig.only(data.modalities)
+    part = rig if data.modalities is None else rig.only(data.modalities)
+    if data.enlarge == 1:
+        return part
+    enlarged = part.enlarged(dict.fromkeys(part.names, data.enlarge))
+    if enlarged.modalities == part.modalities:
+        raise SartmError(
+            f"data.enlarge: {data.enlarge} is for LiDARs and event cameras; {', '.join(part.names)} have none that are "
+            "not enlarged already. Leave it out."
+        )
+    return enlarged
 
 
 def _module(recipe: Recipe, training: Source, steps: list[int]) -> SegmentationModule:
@@ -207,7 +246,7 @@ def _texts(recipe: Recipe, rig: Rig) -> language.TextTeacher | None:
 def _done(out: Path) -> int:
     """Micro-batches that `last.ckpt` has behind it."""
     content = torch.load(out / LAST, map_location="cpu", weights_only=True)
-    return int(content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"])
+    return int(content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["processed"])
 
 
 def _loggers(out: Path) -> list[Logger]:
@@ -233,6 +272,17 @@ class _Data(lightning.LightningDataModule):
         self._recipe, self._plans, self._first = recipe, plans, first
         self._training = TrainingFrames(training, recipe.fit, recipe.augmentation, recipe.seed)
         self._validation = ValidationFrames(validation, recipe.fit)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"frames": len(self._training)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The data may have moved, but their order depends on how many there are."""
+        if state["frames"] != len(self._training):
+            raise SartmError(
+                f"data.root: has {len(self._training)} training frames; the run that is to be resumed had "
+                f"{state['frames']}. Resume it on the same frames, or start a new run."
+            )
 
     def train_dataloader(self) -> DataLoader[Any]:
         assert self.trainer is not None

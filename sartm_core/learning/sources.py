@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sartm_core.datasets.dataset import TRUTH, DataSet, Frame, read_frame
+from sartm_core.datasets.dataset import TRUTH, DataSet, Frame, read_frame, seen_by
 from sartm_core.datasets.files import is_labelled
 from sartm_core.errors import SartmError
 from sartm_core.learning.augmentation import Augmentation, Planes, augment
 from sartm_core.learning.sampler import Draw
 from sartm_core.learning.statistics import representative_frames
 from sartm_core.rig import Rig, Size
-from sartm_core.sensing import Fit, FitMode, encode_frame
+from sartm_core.sensing import FitMode, encode_frame
+from sartm_core.sensing.fit import fit_planes
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class DiskSource:
     """
 
     def __init__(self, data: DataSet, rig: Rig, split: str, on_unreadable: str = "stop") -> None:
-        self.data, self.rig, self._on_unreadable = data, rig, on_unreadable
+        self.data, self.rig, self._on_unreadable = seen_by(data, rig), rig, on_unreadable
         labelled = [frame for frame in data.frames(split) if is_labelled(data.path(frame, TRUTH))]
         if not labelled:
             raise SartmError(
@@ -174,16 +175,6 @@ class ValidationFrames(Dataset[TrainingSample]):
         fitted = fit_planes(self.source.rig, planes, truth.shape, draw.size, self._fit)
         size = truth.shape if self._fit == "window" else draw.size
         return as_sample(self.source.rig, fitted, torch.from_numpy(truth), size, draw.number)
-
-
-def fit_planes(rig: Rig, planes: Planes, frame: Size, network: Size, fit: FitMode) -> Planes:
-    """Each modality's planes at the network's size; with `window` at the frame's, of which windows are cut."""
-    mode: FitMode = "stretch" if fit == "window" else fit
-    size = frame if fit == "window" else network
-    return {
-        name: Fit(mode, array.shape[1:], size).planes(array, sparse=rig.modality(name).sparse)
-        for name, array in planes.items()
-    }
 
 
 def as_sample(rig: Rig, planes: Planes, truth: Tensor, size: Size, number: int) -> TrainingSample:

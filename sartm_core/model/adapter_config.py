@@ -23,11 +23,19 @@ class AdapterConfig:
         adapter: False is the baseline: ViT and head only, other modalities are ignored.
         branch: source of the pyramid: `fused`, all modalities; `auxiliary`, all but the reference; `reference`.
         fusion: `road`, or `add`, a plain mean.
-        symmetric: branches as heavy as the ViT.
+        symmetric: the larger branches of the paper's ablation, ConvNeXt-B.
         extractors: False removes the path from the ViT back to the pyramid.
+        vit_features: what the head's four levels add of the ViT: `last`, its tokens after all blocks, or `quarters`,
+            those after each quarter of the blocks, one level each, the finest first.
+        drop_path: where stochastic depth acts: in the `vit`, or in the `adapter`: its branches and extractors.
+        parameter_groups: what learns slowly, as pre-trained: `vit`, layer by layer, or `vit_and_branches`, where the
+            branches learn as slowly as the ViT's first layer; then weight decay acts on every tensor of a branch, norms
+            and biases included, and on none of the fusion.
     """
 
-    changeable: ClassVar[frozenset[str]] = frozenset({"adapter", "branch", "fusion", "symmetric", "extractors"})
+    changeable: ClassVar[frozenset[str]] = frozenset({
+        "adapter", "branch", "fusion", "symmetric", "extractors", "vit_features", "drop_path", "parameter_groups",
+    })  # fmt: skip
     """What an ablation may change; the rest comes from rig and recipe."""
 
     backbone: str
@@ -39,6 +47,9 @@ class AdapterConfig:
     fusion: Literal["road", "add"] = "road"
     symmetric: bool = False
     extractors: bool = True
+    vit_features: Literal["last", "quarters"] = "last"
+    drop_path: Literal["vit", "adapter"] = "vit"
+    parameter_groups: Literal["vit", "vit_and_branches"] = "vit"
 
     def __post_init__(self) -> None:
         if self.backbone not in VIT_BACKBONES:

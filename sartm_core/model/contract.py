@@ -24,6 +24,7 @@ class NetworkOutput(NamedTuple):
     reliability: float32 [R], logit that the row's sensor is sound, rows in the order of `availability.nonzero()`; None
         where the fusion has no such head.
     fused: the three levels of features that the decoders saw; the last has `Network.width` channels.
+    row_logits: each row's own scores, [R, C, H/4, W/4], where modalities are trained one by one; the loss is of them.
     """
 
     logits: Tensor
@@ -32,6 +33,7 @@ class NetworkOutput(NamedTuple):
     routing: Tensor
     reliability: Tensor | None
     fused: list[Tensor]
+    row_logits: Tensor | None = None
 
 
 class NetworkConfiguration(Protocol):
@@ -58,11 +60,13 @@ class Network(nn.Module, ABC):
         width: channels of the last fused level.
         classifies_rows: whether the last of a row's features has `width` channels, so that the loss per modality can
             classify each modality alone.
+        single_precision: names of the parts that stay float32 in a network of half precision.
     """
 
     config: NetworkConfiguration
     width: int
     classifies_rows: bool = False
+    single_precision: tuple[str, ...] = ()
     mean: Tensor
     std: Tensor
 
@@ -127,6 +131,21 @@ class Network(nn.Module, ABC):
     def merge_experts(self) -> None:
         """Turns the training form into the inference form, in place."""
 
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Turns the weights into another type, for inference.
+
+        What is normalised with (kelvin and metres: half precision has 0.25 K at room temperature) and the parts of
+        `single_precision` stay as they are.
+        """
+        for name, part in self.named_modules():
+            if any(name == kept or name.startswith(f"{kept}.") for kept in self.single_precision):
+                continue
+            for parameter in part.parameters(recurse=False):
+                parameter.data = parameter.data.to(dtype)
+            if part is not self:
+                for own, buffer in part.named_buffers(recurse=False):
+                    setattr(part, own, buffer.to(dtype) if buffer.is_floating_point() else buffer)
+
     def fix_size(self, size: tuple[int, int]) -> None:
         """Makes what depends on the input's size alone a constant, for export."""
 
@@ -137,6 +156,10 @@ class Network(nn.Module, ABC):
     def learning_rate_scale(self, name: str, decay: float) -> float:
         """Share of the learning rate for a parameter, such as layer-wise decay over a pre-trained encoder."""
         return 1.0
+
+    def has_weight_decay(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether weight decay acts on a parameter: on matrices and kernels, not on vectors such as biases."""
+        return parameter.ndim > 1
 
     def forward(self, planes: Tensor, availability: Tensor) -> NetworkOutput:
         """Segments B samples.

@@ -11,7 +11,6 @@ CONVNEXTS: dict[str, tuple[Widths, Widths]] = {
     "nano_wide": ((40, 80, 160, 320), (1, 1, 2, 1)),
     "small": ((96, 192, 384, 768), (3, 3, 27, 3)),
     "base": ((128, 256, 512, 1024), (3, 3, 27, 3)),
-    "xlarge": ((256, 512, 1024, 2048), (3, 3, 27, 3)),
 }
 """Widths and depths of the stages; the nano ones are ours."""
 
@@ -23,16 +22,20 @@ class ConvNext(nn.Module):
 
     Args:
         name: key of `CONVNEXTS`.
+        drop_path: stochastic depth of the last block; increases linearly from 0.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, drop_path: float = 0.0) -> None:
         from transformers import ConvNextBackbone, ConvNextConfig
 
         super().__init__()
         self.widths, depths = CONVNEXTS[name]
         configured: Any = ConvNextConfig
         config = configured(
-            hidden_sizes=list(self.widths), depths=list(depths), out_features=["stage1", "stage2", "stage3", "stage4"]
+            hidden_sizes=list(self.widths),
+            depths=list(depths),
+            drop_path_rate=drop_path,
+            out_features=["stage1", "stage2", "stage3", "stage4"],
         )
         self.body = ConvNextBackbone(config)
 

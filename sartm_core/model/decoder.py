@@ -46,13 +46,22 @@ class ClassTokenDecoder(nn.Module):
 
     def forward(self, ffp: Tensor, ifp: Tensor, sfm: Tensor) -> Tensor:
         """[B, D/8, 4h, 4w], [B, D/4, 2h, 2w], [B, D, h, w] -> [B, C, 4h, 4w]"""
+        tokens, memory = self.attended(self.class_tokens.weight, sfm)
+        return self.masks(tokens, memory, ffp, ifp)
+
+    def attended(self, tokens: Tensor, sfm: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens [N, D] and SFM [B, D, h, w] after they have attended to each other: [B, N, D], [B, D, h, w]."""
         batch, width, height_16, width_16 = sfm.shape
-        position = self.position((height_16, width_16)).expand(batch, -1, -1, -1)
-        tokens = self.class_tokens.weight.expand(batch, -1, -1)  # [B, C, D]
-        tokens, memory = self.transformer(sfm + self.dense_embedding[:, None, None], position, tokens)
+        position = self.position((height_16, width_16)).to(sfm.dtype).expand(batch, -1, -1, -1)
+        tokens, memory = self.transformer(
+            sfm + self.dense_embedding[:, None, None], position, tokens.expand(batch, -1, -1)
+        )
+        return tokens, memory.transpose(1, 2).reshape(batch, width, height_16, width_16)
+
+    def masks(self, tokens: Tensor, memory: Tensor, ffp: Tensor, ifp: Tensor) -> Tensor:
+        """Attended class tokens [B, C, D] and SFM -> [B, C, 4h, 4w]"""
         upscale_1, norm, activation, upscale_2, activation_2 = self.output_upscaling
-        x = memory.transpose(1, 2).reshape(batch, width, height_16, width_16)
-        x = activation(norm(upscale_1(x) + ifp))
+        x = activation(norm(upscale_1(memory) + ifp))
         x = activation_2(upscale_2(x) + ffp)  # [B, D/8, 4h, 4w]
         return torch.einsum("bcd,bdhw->bchw", self._kernels(tokens), x)
 

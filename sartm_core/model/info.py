@@ -30,9 +30,10 @@ def describe(config: NetworkConfiguration, size: tuple[int, int]) -> dict[str, A
         **network.parameter_table(),
     }
     frozen: dict[str, int] = {}
-    for name, parameter in network.pretrained_parameters().items():
-        part = ".".join(name.split(".")[: 2 if name.startswith("decoder") else 1])
-        frozen[part] = frozen.get(part, 0) + parameter.numel()
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            part = ".".join(name.split(".")[: 2 if name.startswith("decoder") else 1])
+            frozen[part] = frozen.get(part, 0) + parameter.numel()
     _make_countable(network)
     encoder = _gflop(network, size, present=[0], decode=False)
     whole = [_gflop(network, size, range(count), decode=True) for count in range(1, len(config.modalities) + 1)]

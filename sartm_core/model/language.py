@@ -78,7 +78,7 @@ def from_clip(model: str, class_names: tuple[str, ...], prompt: str = "{}") -> T
     from transformers import AutoTokenizer, CLIPTextModelWithProjection
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         text_model = CLIPTextModelWithProjection.from_pretrained(model)  # in evaluation mode
     except (OSError, ValueError) as error:
         raise SartmError(

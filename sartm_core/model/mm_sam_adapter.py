@@ -20,10 +20,13 @@ from sartm_core.model.vit_adapter import ViTAdapter
 
 BRANCHES = {"large": "small", "base": "small", "nano": "nano"}
 """The ViT -> its lightweight branch: ConvNeXt-S, as published."""
-HEAVY_BRANCHES = {"large": "xlarge", "base": "base", "nano": "nano_wide"}
+HEAVY_BRANCHES = {"large": "base", "base": "base", "nano": "nano_wide"}
 """The ablation with branches as heavy as the ViT."""
 HEAD_WIDTHS = {"large": 512, "base": 512, "nano": 64}
-DROP_PATHS = {"large": 0.3, "base": 0.1, "nano": 0.0}
+DROP_PATHS = {"vit": (0.3, 0.0, 0.0), "adapter": (0.0, 0.4, 0.3)}
+"""`AdapterConfig.drop_path` -> the rates of ViT, branches and extractors, for ViT-L."""
+DROP_SHARES = {"large": 1.0, "base": 1 / 3, "nano": 0.0}
+"""The ViT -> its share of these rates; below ViT-L ours."""
 
 
 class MMSamAdapter(Network):
@@ -42,19 +45,23 @@ class MMSamAdapter(Network):
         shape = VITS[config.backbone]
         self.width = shape.width
         attention = "sdpa" if form == "training" else "eager"
-        self.vit = SamVit(shape, attention, DROP_PATHS[config.backbone])
+        in_vit, in_branches, in_extractors = (
+            rate * DROP_SHARES[config.backbone] for rate in DROP_PATHS[config.drop_path]
+        )
+        self.vit = SamVit(shape, attention, in_vit)
         self.absent = nn.Parameter(torch.zeros(shape.width))
         """Replaces the tokens of an absent reference."""
         head_levels: tuple[int, ...] = (shape.width,)
         if config.adapter:
             branch = (HEAVY_BRANCHES if config.symmetric else BRANCHES)[config.backbone]
             self.widths = widths = CONVNEXTS[branch][0]
-            self.branches = nn.ModuleDict({config.modalities[index]: ConvNext(branch) for index in config.used})
+            used = (config.modalities[index] for index in config.used)
+            self.branches = nn.ModuleDict({name: ConvNext(branch, in_branches) for name in used})
             self.fusions = nn.ModuleList(RoadFusion(c) if config.fusion == "road" else AddFusion() for c in widths)
             self.lifts = nn.ModuleList(nn.Conv2d(channels, shape.width, kernel_size=1) for channels in widths)
             self.level_embedding = nn.Parameter(torch.zeros(3, shape.width))
             nn.init.trunc_normal_(self.level_embedding, std=0.02)
-            self.adapter = ViTAdapter(shape.width, shape.heads, extractors=config.extractors)
+            self.adapter = ViTAdapter(shape.width, shape.heads, extractors=config.extractors, drop_path=in_extractors)
             self.finest = nn.ConvTranspose2d(shape.width, shape.width, kernel_size=2, stride=2)
             self.norms = nn.ModuleList(nn.GroupNorm(1, shape.width) for _ in widths)
             head_levels = (shape.width,) * 4
@@ -83,16 +90,29 @@ class MMSamAdapter(Network):
     def learning_rate_scale(self, name: str, decay: float) -> float:
         """Layer-wise decay: a block's rate is `decay` times that of the next one; new parts have the full rate.
 
+        With `parameter_groups` of `vit_and_branches` the branches are in layer 0, with the ViT's patch embedding.
+
         Args:
             name: of a parameter.
             decay: published 0.9.
         """
-        if not name.startswith("vit."):
-            return 1.0
         parts = name.split(".")
-        depth = self.vit.shape.depth
-        layer = int(parts[2]) + 1 if parts[1] == "layers" else 0
-        return float(decay ** (depth + 1 - layer))
+        if parts[0] != "vit" and not self._is_slow_branch(parts[0]):
+            return 1.0
+        layer = int(parts[2]) + 1 if parts[:2] == ["vit", "layers"] else 0
+        return float(decay ** (self.vit.shape.depth + 1 - layer))
+
+    def has_weight_decay(self, name: str, parameter: nn.Parameter) -> bool:
+        """See `AdapterConfig.parameter_groups`."""
+        part = name.split(".")[0]
+        if self._is_slow_branch(part):
+            return True
+        if part == "fusions" and self.config.parameter_groups == "vit_and_branches":
+            return False
+        return super().has_weight_decay(name, parameter)
+
+    def _is_slow_branch(self, part: str) -> bool:
+        return part == "branches" and self.config.parameter_groups == "vit_and_branches"
 
     def encode(self, planes: Tensor, modality: Tensor) -> list[Tensor]:
         """Features of each row.
@@ -144,8 +164,9 @@ class MMSamAdapter(Network):
             return NetworkOutput(scores, scores, None, routing, None, [x, x, x])
         fused, weights = self._fused(features[:-1], sample, modality, availability)
         embedded = [level + e[:, None, None] for level, e in zip(fused[1:], self.level_embedding, strict=True)]
-        x, pyramid = self.adapter(self.vit, positioned, embedded)
-        levels = self._levels(fused[0], pyramid, x.permute(0, 3, 1, 2))
+        after, pyramid = self.adapter(self.vit, positioned, embedded)
+        seen = after if self.config.vit_features == "quarters" else [after[-1]] * 4
+        levels = self._levels(fused[0], pyramid, [x.permute(0, 3, 1, 2) for x in seen])
         logits = self.head(*levels)
         return NetworkOutput(logits, logits, None, weights, None, levels[:3])
 
@@ -177,12 +198,12 @@ class MMSamAdapter(Network):
         stacked = torch.stack(weights, dim=1)
         return fused, torch.stack([stacked[:, 0], stacked[:, 1], (stacked[:, 2] + stacked[:, 3]) / 2], dim=1)
 
-    def _levels(self, fine: Tensor, pyramid: list[Tensor], x: Tensor) -> list[Tensor]:
-        """Strides 4, 8, 16, 32: the pyramid after all interactions, and the ViT's features at every size."""
+    def _levels(self, fine: Tensor, pyramid: list[Tensor], vit: list[Tensor]) -> list[Tensor]:
+        """Strides 4, 8, 16, 32: the pyramid after all interactions, and to each the ViT's features [B, D, h, w]."""
         levels = [fine + self.finest(pyramid[0]), *pyramid]
         return [
             norm(level + F.interpolate(x, size=level.shape[2:], mode="bilinear", align_corners=False))
-            for norm, level in zip(self.norms, levels, strict=True)
+            for norm, level, x in zip(self.norms, levels, vit, strict=True)
         ]
 
     def _alone(self, availability: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ HEAD_WIDTH = 256
 def _fusion(config: NetworkConfig, channels: tuple[int, int, int]) -> nn.Module:
     if config.fusion == "reliability":
         return ReliabilityRouting(channels)
-    if config.fusion in ("mean", "early"):
+    if config.fusion in ("mean", "early", "logits", "masks"):
         return MeanRouting()
     if config.fusion == "language":
         return LanguageRouting(channels, config.text_width)
@@ -59,6 +59,7 @@ class MultiModalNetwork(Network):
 
     config: NetworkConfig
     classifies_rows = True
+    single_precision = ("routing", "decoder.position")
     is_sparse: Tensor
 
     def __init__(self, config: NetworkConfig, form: str = "training") -> None:
@@ -179,13 +180,15 @@ class MultiModalNetwork(Network):
     def pyramid(self, images: Tensor) -> list[Tensor]:
         """FFP, IFP, SFM of normalised images."""
         fine, middle, coarse = self.encoder(images)["backbone_fpn"]
-        return [self.conv_s0(fine), self.conv_s1(middle), coarse]
+        # SAM2's neck enlarges, and therefore adds, in float32, whatever its weights are.
+        return [self.conv_s0(fine), self.conv_s1(middle), coarse.to(self.conv_s0.weight.dtype)]
 
     def decode(self, features: list[Tensor], sample: Tensor, modality: Tensor, availability: Tensor) -> NetworkOutput:
         """Routes, fuses and decodes the rows' features; arguments as in `ReliabilityRouting`."""
         if self.meeting is not None:  # at the semantic level alone, as the paper says
             features = [*features[:2], self.meeting(features[2], sample, modality, availability)]
-        routing, reliability = self.routing(features, sample, modality, availability)
+        single = [level.float() for level in features]  # sums over whole images are compared
+        routing, reliability = self.routing(single, sample, modality, availability)
         fused = [weighted_sum(level, routing[:, index], sample, modality) for index, level in enumerate(features)]
         return self.answer(fused, routing, reliability)
 

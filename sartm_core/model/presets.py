@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, 
 
 from sartm_core.errors import SartmError
 from sartm_core.model.adapter_config import AdapterConfig
+from sartm_core.model.peer_config import PeerConfig
 from sartm_core.rig import Rig
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ class NetworkConfig:
         adapts_patches: whether experts adapt the patch embedding too (ours), or q and v alone, as in the papers.
         rectification: whether partners meet the reference in FRM and FFM (SARTM).
         fusion: `reliability` (ours), `mean`, `mean_top_k` or `top_k` (MLE-SAM's F-bar and F-hat, or F-hat alone),
-            `language` (SARTM's F-bar and F-hat), `early` (channels of one image, before the encoder).
+            `language` (SARTM's F-bar and F-hat), `early` (channels of one image, before the encoder), `logits` (SARTM
+            as released: each modality is decoded on its own, the mean of their mask logits), `masks` (SAM-LoRA: the
+            same with the usual decoder, and each is trained on its own).
         top_k: of `mean_top_k` and `top_k`.
         text_width: of the text embeddings that `language` is guided by.
         hypernetworks: one `shared` by all class tokens, or one `per_class` as in the papers.
@@ -56,7 +59,7 @@ class NetworkConfig:
     experts: Literal["modality", "shared"]
     adapts_patches: bool
     rectification: bool
-    fusion: Literal["reliability", "mean", "mean_top_k", "top_k", "language", "early"]
+    fusion: Literal["reliability", "mean", "mean_top_k", "top_k", "language", "early", "logits", "masks"]
     top_k: int
     text_width: int
     hypernetworks: Literal["shared", "per_class"]
@@ -82,6 +85,16 @@ class NetworkConfig:
             raise SartmError("network.half_size: early fusion has one image; all its modalities are of full size.")
         if self.fusion == "early" and self.adapts_patches:
             raise SartmError("network.adapts_patches: early fusion has a patch embedding of its own; set it to false.")
+        alone = (self.rectification, self.hypernetworks, self.auxiliary) == (False, "per_class", "none")
+        if self.fusion == "logits" and not alone:
+            raise SartmError(
+                "network.fusion: logits is SAM2's own decoder on each modality; set rectification to false, "
+                "hypernetworks to per_class and auxiliary to none."
+            )
+        if self.fusion == "masks" and (self.rectification or self.auxiliary != "none"):
+            raise SartmError(
+                "network.fusion: masks decodes each modality alone; set rectification to false, auxiliary to none."
+            )
         if self.auxiliary == "none" and self.inference != "mask":
             raise SartmError(f"network: inference '{self.inference}' needs an auxiliary head; set inference to 'mask'.")
 
@@ -89,8 +102,11 @@ class NetworkConfig:
         """The network with random weights; `form`: see `MultiModalNetwork`."""
         from sartm_core.model.early_fusion import EarlyFusionNetwork
         from sartm_core.model.network import MultiModalNetwork
+        from sartm_core.model.sartm_released import SartmReleased
+        from sartm_core.model.separate import SeparateModalities
 
-        return EarlyFusionNetwork(self, form) if self.fusion == "early" else MultiModalNetwork(self, form)
+        special = {"early": EarlyFusionNetwork, "logits": SartmReleased, "masks": SeparateModalities}
+        return special.get(self.fusion, MultiModalNetwork)(self, form)
 
 
 def any_sensor(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
@@ -145,8 +161,22 @@ def mean_fusion(backbone: str, modalities: tuple[str, ...], classes: int, lora_r
 
 
 def sam_lora(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
-    """The papers' baseline: one LoRA for all modalities, their plain mean."""
+    """MLE-SAM's baseline (appendix): a LoRA per modality, each trained on its own, their masks averaged."""
+    return replace(mean_fusion(backbone, modalities, classes, lora_rank), fusion="masks")
+
+
+def shared_lora(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
+    """A baseline of ours: one LoRA for all modalities, their plain mean."""
     return replace(mean_fusion(backbone, modalities, classes, lora_rank), experts="shared")
+
+
+def sartm_released(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
+    """SARTM's code (wahaha-debug/SARTM @5327908): three LoRAs of that rank for all modalities, whose outputs are added.
+
+    They are one of three times the rank; see `model.sartm_released`.
+    """
+    base = shared_lora(backbone, modalities, classes, 3 * lora_rank)
+    return replace(base, fusion="logits", hypernetworks="per_class")
 
 
 def early_fusion(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> NetworkConfig:
@@ -159,14 +189,29 @@ def mm_sam_adapter(backbone: str, modalities: tuple[str, ...], classes: int, lor
     return AdapterConfig(backbone=backbone, modalities=modalities, reference=modalities[0], classes=classes)
 
 
+def mm_sam_adapter_released(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> AdapterConfig:
+    """MM SAM-adapter where its code differs from the paper (iacopo97/Multimodal-SAM-Adapter @58ea0b8)."""
+    base = mm_sam_adapter(backbone, modalities, classes, lora_rank)
+    return replace(base, vit_features="quarters", drop_path="adapter", parameter_groups="vit_and_branches")
+
+
+def peer(backbone: str, modalities: tuple[str, ...], classes: int, lora_rank: int) -> PeerConfig:
+    """A network from outside sartm; see `model.peer`."""
+    return PeerConfig(modalities=modalities, classes=classes)
+
+
 PRESETS: "dict[str, Callable[[str, tuple[str, ...], int, int], NetworkConfiguration]]" = {
     "any_sensor": any_sensor,
     "sartm": sartm,
+    "sartm_released": sartm_released,
     "mle_sam": mle_sam,
     "mean_fusion": mean_fusion,
     "sam_lora": sam_lora,
+    "shared_lora": shared_lora,
     "early_fusion": early_fusion,
+    "peer": peer,
     "mm_sam_adapter": mm_sam_adapter,
+    "mm_sam_adapter_released": mm_sam_adapter_released,
 }
 """Name -> backbone, modalities, number of classes, LoRA rank -> configuration. The only list of presets."""
 

@@ -26,7 +26,7 @@ class MeanRouting(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """As `ReliabilityRouting.forward`, without a reliability."""
         weights = availability / availability.sum(dim=1, keepdim=True)
-        return weights.to(features[0])[:, None].expand(-1, len(features), -1), None
+        return weights.to(features[0].device)[:, None].expand(-1, len(features), -1), None
 
 
 class TopKRouting(nn.Module):

@@ -64,7 +64,7 @@ def load_sam(network: MMSamAdapter, path: Path) -> LoadReport:
         raise SartmError(f"{path}: does not fit backbone {network.config.backbone}: {name}. Is it of another size?")
     network.vit.load_state_dict(own | filled)
     prefixed = tuple(f"vit.{name}" for name in filled)
-    return LoadReport(prefixed, (), tuple(left_out), tuple(unexpected))
+    return LoadReport(prefixed, tuple(left_out), tuple(unexpected))
 
 
 def load_branches(network: MMSamAdapter, path: Path) -> int:

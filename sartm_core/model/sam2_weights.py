@@ -1,5 +1,6 @@
 """Loads SAM2's official checkpoints (`sam2_hiera_*.pt`, `sam2.1_hiera_*.pt`) into our network."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,15 @@ _RENAMED = {
     "sam_mask_decoder.output_upscaling.": "decoder.output_upscaling.",
     "sam_mask_decoder.conv_s0.": "conv_s0.",
     "sam_mask_decoder.conv_s1.": "conv_s1.",
+    "sam_mask_decoder.iou_token.": "decoder.iou_token.",
+    "sam_mask_decoder.obj_score_token.": "decoder.obj_score_token.",
+    "sam_mask_decoder.pred_obj_score_head.": "decoder.object_score.",
     "sam_prompt_encoder.pe_layer.": "decoder.position.",
+    "sam_prompt_encoder.not_a_point_embed.": "decoder.no_point.",
 }
 _NO_MASK, _NO_MEMORY = "sam_prompt_encoder.no_mask_embed.weight", "no_mem_embed"
+_DENSE = "decoder.dense_embedding"
+"""Ours, made of these two."""
 
 _LEFT_OUT = (
     "memory_", "mask_downsample.", "maskmem_tpos_enc", "no_mem_", "no_obj_", "obj_ptr_", "sam_prompt_encoder.",
@@ -27,7 +34,7 @@ _LEFT_OUT = (
 )  # fmt: skip
 """SAM2's parts for prompts, video and instance masks, which a semantic network does not need."""
 
-_SIZES = {(96, 12): "tiny", (96, 16): "small", (112, 24): "base_plus", (144, 48): "large"}
+_SIZES = {(32, 7): "nano", (96, 12): "tiny", (96, 16): "small", (112, 24): "base_plus", (144, 48): "large"}
 """Width of the first stage and number of blocks -> our name for the size."""
 
 
@@ -36,14 +43,12 @@ class LoadReport:
     """Result of loading a checkpoint.
 
     Attributes:
-        matched: our parameters and buffers that were loaded.
-        missing: our pre-trained parameters that the file lacks.
+        matched: our parameters and buffers that were loaded: all that SAM2 has.
         left_out: entries of the file for parts of SAM2 that we do not have.
         unexpected: entries of the file that SAM2 is not known to have.
     """
 
     matched: tuple[str, ...]
-    missing: tuple[str, ...]
     left_out: tuple[str, ...]
     unexpected: tuple[str, ...]
 
@@ -56,10 +61,13 @@ def load_sam2(network: MultiModalNetwork, path: Path) -> LoadReport:
         path: an official checkpoint, `{"model": state dict}`; read with weights_only.
 
     Raises:
-        SartmError: no such file, not a SAM2 checkpoint, or one of another size.
+        SartmError: no such file, not a SAM2 checkpoint, one of another size, or one that lacks something: what is not
+            loaded would stay random, and frozen.
     """
     official = _read(path)
-    _check_size(official, network.config.backbone, path)
+    backbone = network.config.backbone
+    if (found := size_of(official, path)) != backbone:
+        raise SartmError(f"{path}: is of size {found}, the network's backbone is {backbone}. Set backbone: {found}.")
     own = network.state_dict()
     filled: dict[str, Tensor] = {}
     left_out: list[str] = []
@@ -71,13 +79,37 @@ def load_sam2(network: MultiModalNetwork, path: Path) -> LoadReport:
         elif name not in (_NO_MASK, _NO_MEMORY):
             (left_out if name.startswith(_LEFT_OUT) else unexpected).append(name)
     if _NO_MASK in official and _NO_MEMORY in official:
-        filled["decoder.dense_embedding"] = official[_NO_MASK].flatten() + official[_NO_MEMORY].flatten()
+        dense = official[_NO_MASK].flatten()
+        if network.config.fusion != "logits":  # SARTM's code skips what SAM2 adds to an image without memory
+            dense = dense + official[_NO_MEMORY].flatten()
+        filled[_DENSE] = dense
     for name, tensor in filled.items():
         if own[name].shape != tensor.shape:
             raise SartmError(f"{path}: {name}: expected shape {tuple(own[name].shape)}, got {tuple(tensor.shape)}.")
+    _check_complete(path, official, own, filled, unexpected)
     network.load_state_dict(own | filled)
-    missing = [name for name in network.pretrained_parameters() if name not in filled]
-    return LoadReport(tuple(filled), tuple(missing), tuple(left_out), tuple(unexpected))
+    return LoadReport(tuple(filled), tuple(left_out), tuple(unexpected))
+
+
+def _check_complete(
+    path: Path, official: dict[str, Tensor], own: dict[str, Tensor], filled: dict[str, Tensor], unexpected: list[str]
+) -> None:
+    missing = [name for name in (_NO_MASK, _NO_MEMORY) if name not in official and _DENSE not in filled]
+    ours = (name for name in own if name.startswith(tuple(_RENAMED.values())) and "lora_" not in name)
+    missing += dict.fromkeys(_official(name) for name in ours if name not in filled)
+    if missing:
+        odd = f" It holds {len(unexpected)} that SAM2 has not, such as {unexpected[0]}." if unexpected else ""
+        raise SartmError(
+            f"{path}: lacks {len(missing)} tensors of SAM2, which would stay random:\n  " + "\n  ".join(missing) + "\n"
+            f"Give a whole checkpoint: with the mask decoder too, and a LoRA merged (peft's merge_and_unload).{odd}"
+        )
+
+
+def _official(name: str) -> str:
+    """SAM2's name of a parameter or buffer of ours."""
+    name = re.sub(r"\.qkv\.[qkv]\.", ".qkv.", name.replace(".base_layer.", "."))
+    old, new = next((old, new) for old, new in _RENAMED.items() if name.startswith(new))
+    return old + name.removeprefix(new)
 
 
 def _targets(name: str, tensor: Tensor, own: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -109,11 +141,14 @@ def _read(path: Path) -> dict[str, Tensor]:
     return content["model"]
 
 
-def _check_size(official: dict[str, Tensor], backbone: str, path: Path) -> None:
+def size_of(official: dict[str, Tensor], path: Path) -> str:
+    """Our name for the size of the image encoder in SAM2's tensors.
+
+    Raises:
+        SartmError: there is no image encoder.
+    """
     patch = official.get("image_encoder.trunk.patch_embed.proj.weight")
     if patch is None:
         raise SartmError(f"{path}: has no SAM2 image encoder (image_encoder.trunk.patch_embed.proj.weight).")
     blocks = len({name.split(".")[3] for name in official if name.startswith("image_encoder.trunk.blocks.")})
-    found = _SIZES.get((patch.shape[0], blocks), f"unknown ({patch.shape[0]} wide, {blocks} blocks)")
-    if found != backbone:
-        raise SartmError(f"{path}: is of size {found}, the network's backbone is {backbone}. Set backbone: {found}.")
+    return _SIZES.get((patch.shape[0], blocks), f"unknown ({patch.shape[0]} wide, {blocks} blocks)")

@@ -99,7 +99,20 @@ class SamVit(nn.Module):
             y = self.layers[index](x)
             rate = self._drop_rates[index]
             if self.training and rate:  # the whole block's contribution, per sample
-                kept = (torch.rand(len(x), 1, 1, 1, device=x.device) >= rate).to(x.dtype) / (1 - rate)
-                y = x + (y - x) * kept
+                y = x + (y - x) * kept_paths(x, rate)
             x = y
         return x
+
+
+def kept_paths(x: Tensor, rate: float) -> Tensor:
+    """Stochastic depth (arXiv 1603.09382): what the update of each sample is multiplied by.
+
+    Args:
+        x: [B, ...], what is updated.
+        rate: of the updates that are dropped.
+
+    Returns:
+        [B, 1, ...] with as many dimensions as x: 0, or 1 / (1 - rate), so that the mean stays.
+    """
+    kept = torch.rand(len(x), *(1,) * (x.ndim - 1), device=x.device) >= rate
+    return kept.to(x.dtype) / (1 - rate)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sartm_core.model.sam_vit import SamVit
+from sartm_core.model.sam_vit import SamVit, kept_paths
 
 POINTS = 4
 GATE = 1e-6
@@ -112,10 +112,12 @@ class Extractor(nn.Module):
 
     Args:
         width, heads: of the ViT.
+        drop_path: stochastic depth of the feed-forward layer.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, drop_path: float = 0.0) -> None:
         super().__init__()
+        self._drop_path = drop_path
         self.attention = DeformableAttention(width, heads, levels=1)
         self.feed_forward = ConvolutionalFeedForward(width)
 
@@ -124,7 +126,10 @@ class Extractor(nn.Module):
     ) -> Tensor:
         """[B, V, D] -> [B, V, D]"""
         pyramid = pyramid + self.attention(pyramid, places, tokens, [token_shape])
-        return pyramid + self.feed_forward(pyramid, shapes)
+        update = self.feed_forward(pyramid, shapes)
+        if self.training and self._drop_path:
+            update = update * kept_paths(pyramid, self._drop_path)
+        return pyramid + update
 
 
 class ViTAdapter(nn.Module):
@@ -134,14 +139,16 @@ class ViTAdapter(nn.Module):
         width, heads: of the ViT.
         parts: number of parts the blocks are split into.
         extractors: False leaves the pyramid unchanged (ablation of the path back).
+        drop_path: stochastic depth of the extractors.
     """
 
-    def __init__(self, width: int, heads: int, parts: int = 4, extractors: bool = True) -> None:
+    def __init__(self, width: int, heads: int, parts: int = 4, extractors: bool = True, drop_path: float = 0.0) -> None:
         super().__init__()
         self.injectors = nn.ModuleList(Injector(width, heads, levels=3) for _ in range(parts))
-        self.extractors = nn.ModuleList(Extractor(width, heads) for _ in range(parts + 2 if extractors else 0))
+        count = parts + 2 if extractors else 0
+        self.extractors = nn.ModuleList(Extractor(width, heads, drop_path) for _ in range(count))
 
-    def forward(self, vit: SamVit, tokens: Tensor, levels: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, vit: SamVit, tokens: Tensor, levels: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Runs all blocks.
 
         Args:
@@ -150,7 +157,7 @@ class ViTAdapter(nn.Module):
             levels: the pyramid at strides 8, 16, 32, [B, D, h_i, w_i].
 
         Returns:
-            The tokens [B, h, w, D], and the pyramid.
+            The tokens after each part, [B, h, w, D] each, and the pyramid.
         """
         batch, height, width, channels = tokens.shape
         shapes: Shapes = [(level.shape[2], level.shape[3]) for level in levels]
@@ -159,6 +166,7 @@ class ViTAdapter(nn.Module):
         pyramid_places = places_of(shapes).to(tokens)
         parts = len(self.injectors)
         bounds = [round(part * vit.shape.depth / parts) for part in range(parts + 1)]
+        after = []
         for index, injector in enumerate(self.injectors):
             flat = injector(tokens.reshape(batch, -1, channels), token_places, pyramid, shapes)
             tokens = vit.run(flat.reshape(batch, height, width, channels), bounds[index], bounds[index + 1])
@@ -166,7 +174,8 @@ class ViTAdapter(nn.Module):
             for extractor in mine:
                 flat = tokens.reshape(batch, -1, channels)
                 pyramid = extractor(pyramid, pyramid_places, shapes, flat, (height, width))
-        return tokens, split_levels(pyramid, shapes)
+            after.append(tokens)
+        return after, split_levels(pyramid, shapes)
 
 
 def places_of(shapes: Shapes) -> Tensor:

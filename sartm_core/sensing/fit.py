@@ -3,6 +3,7 @@
 One convention of pixel centres holds everywhere: pixel i of n covers (i, i + 1) of the axis, its centre is i + 0.5.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,10 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sartm_core.rig import Rig, Size
 from sartm_core.segmentation import SCORE_STRIDE, UNLABELLED
 from sartm_core.sensing.scores import Axis, segment_scores
 
-FitMode = Literal["stretch", "letterbox", "crop", "window"]
+FitMode = Literal["stretch", "letterbox", "corner", "crop", "window"]
 """`window` has no `Fit`: see `sensing.windows`."""
 
 AVERAGE_FROM = 1.5
@@ -58,11 +60,11 @@ def resize_labels(labels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 class Fit:
     """How images of one camera size are brought to the network and masks are brought back.
 
-    `stretch` scales both sides on their own; `letterbox` keeps the aspect and pads with 0; `crop` keeps the aspect
-    and cuts the longer side, whose cut pixels return as unlabelled.
+    `stretch` scales both sides on their own; `letterbox` keeps the aspect and pads with 0; `corner` does so too, with
+    the frame at the top left; `crop` keeps the aspect and cuts the longer side, whose cut pixels return as unlabelled.
 
     Attributes:
-        mode: one of the three.
+        mode: one of the four.
         camera: height, width of the sensor's image.
         network: height, width of the network's input.
     """
@@ -136,10 +138,29 @@ class Fit:
         if self.mode == "stretch":
             return (0, 0, camera_height, camera_width), (0, 0, height, width)
         scales = height / camera_height, width / camera_width
-        if self.mode == "letterbox":
+        if self.mode in ("letterbox", "corner"):
             inner = round(camera_height * min(scales)), round(camera_width * min(scales))
-            at = (height - inner[0]) // 2, (width - inner[1]) // 2
+            at = (0, 0) if self.mode == "corner" else ((height - inner[0]) // 2, (width - inner[1]) // 2)
             return (0, 0, camera_height, camera_width), (*at, *inner)
         seen = min(camera_height, round(height / max(scales))), min(camera_width, round(width / max(scales)))
         at = (camera_height - seen[0]) // 2, (camera_width - seen[1]) // 2
         return (*at, *seen), (0, 0, height, width)
+
+
+def fit_planes(
+    rig: Rig, planes: Mapping[str, NDArray[Any]], frame: Size, network: Size, fit: FitMode
+) -> dict[str, NDArray[Any]]:
+    """Each modality's planes at the network's size; with `window` at the frame's, of which windows are cut.
+
+    Args:
+        rig: says which are sparse.
+        planes: modality -> [3, H, W].
+        frame, network: height, width of the reference's image, of the network's input.
+        fit: the recipe's or the bundle's.
+    """
+    mode: FitMode = "stretch" if fit == "window" else fit
+    size = frame if fit == "window" else network
+    return {
+        name: Fit(mode, array.shape[1:], size).planes(array, sparse=rig.modality(name).sparse)
+        for name, array in planes.items()
+    }

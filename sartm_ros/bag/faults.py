@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartm_core.errors import SartmError
-from sartm_core.evaluation.variations import with_noise
 
 Kind = Literal["drop", "delay", "noise"]
 
@@ -104,8 +103,32 @@ class BagFaults:
         """The image with its noise, which depends on modality and stamp alone."""
         for fault in self._active("noise", name, at_s):
             rng = np.random.default_rng([stamp_ns, *name.encode()])
-            image = with_noise(image, rng.normal(0, fault.amount, image.shape), eight_bit=image.dtype == np.uint8)
+            image = _with_noise(image, rng.normal(0, fault.amount, image.shape), eight_bit=image.dtype == np.uint8)
         return image
 
     def _active(self, kind: Kind, name: str, at_s: float) -> list[BagFault]:
         return [f for f in self._faults if (f.kind, f.modality) == (kind, name) and f.start_s <= at_s < f.end_s]
+
+
+def _with_noise(image: NDArray[Any], noise: NDArray[np.float64], eight_bit: bool) -> NDArray[Any]:
+    """Adds noise; an image that measures nothing stays as it is.
+
+    Args:
+        image: of any numeric dtype, which is preserved.
+        noise: of its shape, on the scale 0 to 255.
+        eight_bit: whether the image is on that scale; otherwise (metres, counts) noise is scaled to the range of the
+            pixels that were measured: of a LiDAR's image, filled below one in a hundred, that of all pixels would be 0.
+    """
+    if eight_bit:
+        return np.clip(image + noise, 0, 255).astype(image.dtype)
+    measured = image[np.isfinite(image) & (image != 0)]
+    if not measured.size:
+        return image
+    low, high = np.percentile(measured, (1, 99))
+    if measured.size < image.size:  # the others are 0
+        low = min(low, 0.0)
+    changed = image + noise * (high - low) / 255
+    if np.issubdtype(image.dtype, np.integer):
+        limits = np.iinfo(image.dtype)
+        changed = np.clip(changed, limits.min, limits.max)
+    return changed.astype(image.dtype)

@@ -18,7 +18,7 @@ from sartm_core.kinds.stream import EVENT_ARRAY
 from sartm_core.rig import Rig
 from sartm_core.sensing import reason_of
 from sartm_ros.bag.faults import BagFaults
-from sartm_ros.bag.order import Sorter, header_of
+from sartm_ros.bag.order import Sorter, header_of, representable
 from sartm_ros.bag.reader import Bag, Recorded
 from sartm_ros.bag.recorded_calibration import RecordedCalibration
 from sartm_ros.bag.rig_topics import check_topics, topics_without_messages
@@ -27,8 +27,9 @@ from sartm_ros.decoding.event_arrays import event_array
 from sartm_ros.decoding.images import raw_array
 from sartm_ros.explanations import NO_STAMP, explain_mismatch
 from sartm_ros.frame_sets import FrameSet, FrameSetProcessor
+from sartm_ros.strays import LEAP_NS
 from sartm_ros.streams import NS_PER_S, Stream
-from sartm_ros.synchronizer import RESET_AFTER_NS, Synchronizer
+from sartm_ros.synchronizer import Synchronizer
 
 SORTED_NS = NS_PER_S // 2
 """Window of the recording within which messages are sorted by stamp."""
@@ -220,7 +221,7 @@ class Replay:
             self._count_fault(name, str(error))
             return
         matched = stamp + self._offsets_ns.get(name, 0)  # on the clock of the sets
-        if matched < self._newest.get(name, matched) - RESET_AFTER_NS:
+        if matched < self._newest.get(name, matched) - LEAP_NS:
             yield from self._drained()  # time jumped back: what came before must not mix with what follows
             self._newest.clear()
             self._now_ns = 0
@@ -316,7 +317,7 @@ class Replay:
 
     def _stamp_of(self, message: Recorded) -> int:
         stamp, _ = header_of(message.data)  # fails on a damaged one, whichever stamp is used
-        return message.time_ns if self._options.stamps == "recorded" else stamp
+        return representable(message.time_ns) if self._options.stamps == "recorded" else stamp
 
     def _seconds(self, stamp_ns: int) -> float:
         """Since the first message; an older one recorded later counts as that moment."""

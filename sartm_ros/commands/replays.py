@@ -130,17 +130,18 @@ def bag_evaluate(
         from sartm_core.commands.opening import open_model
         from sartm_core.errors import SartmError
         from sartm_core.evaluation.class_map import load_class_map
-        from sartm_core.evaluation.variations import PROTOCOLS
+        from sartm_core.evaluation.protocols import expand, need_float_planes
+        from sartm_core.outputs import check_writable
         from sartm_core.rig import load_rig
         from sartm_ros.bag.evaluate import BagEvaluation, evaluate_bags
         from sartm_ros.bag.replay import ReplayOptions
 
-        asked = list(protocol or ["clean"])
-        if "conditions" in asked and tags_topic is None:
+        asked = expand(protocol or ["clean"])
+        if "conditions" in (protocol or ()) and tags_topic is None:
             raise SartmError("--protocol conditions: needs --tags-topic, the topic with the condition at each time.")
         options = ReplayOptions(_stamps(stamps), truth_topic, truth_tolerance, tags_topic)
         how = BagEvaluation(
-            protocols=PROTOCOLS if "all" in asked else tuple(asked),
+            protocols=asked,
             labels=labels,
             label_tolerance_s=truth_tolerance,
             window_s=window,
@@ -149,8 +150,13 @@ def bag_evaluate(
             definitions=msgs,
         )
         mapping = None if classes is None else load_class_map(classes)
+        if out is not None:
+            check_writable(out)
         first = os.environ.get("RANK", "0") == "0"
-        with open_model(bundle, device=device) as segmenter, stderr.status("scoring") as status:
+        with (
+            open_model(bundle, device=device, float_planes=need_float_planes(asked)) as segmenter,
+            stderr.status("scoring") as status,
+        ):
             chosen = segmenter.bundle.rig if rig is None else load_rig(rig)
             evaluation, figures = evaluate_bags(
                 segmenter, chosen, bags, how, mapping,

@@ -92,14 +92,14 @@ def test_the_report_says_what_was_reached(study: Any, data: Path, checkpoint: Pa
         passes=8,
         search_passes=4,
         seed=0,
-        entrants=("any_sensor", "mle_sam", "sam_lora"),
+        entrants=("any_sensor", "mle_sam", "shared_lora"),
         ablations=("as it is", "clean frames only"),
         when="2026-11-27, 2 CPU cores",
     )
     report.write_report(tmp_path, {"any_sensor": figures, "mle_sam": rival}, {"as it is": figures}, settings)
     text = (tmp_path / "report.md").read_text()
     assert "| mle_sam | 3e-3 | 1e-3, 3e-3 |" in text
-    assert 'Not run: sam_lora, the ablation "clean frames only".' in text
+    assert 'Not run: shared_lora, the ablation "clean frames only".' in text
     assert "Ablations of any_sensor: 4 passes" in text
     assert (tmp_path / "report.html").read_text().count('src="data:image/png;base64,') == 5
     for picture in ("subsets.png", "conditions.png", "cost.png", "routing.png", "faults.png"):

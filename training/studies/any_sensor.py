@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from report import AS_IT_IS, HALF_SIZE, Settings, write_report
 from scores import score
 
 from sartm_core.files import write_text
+from sartm_core.model.peer_config import source_of, trust
 
 HERE = Path(__file__).resolve().parent
 RECIPE = HERE / "any_sensor.yaml"
@@ -51,7 +52,7 @@ ENTRANTS = {
     "any_sensor": ("preset=any_sensor", *SUBSETS, "losses.reliability=0.5"),
     "mean_fusion_subsets": ("preset=mean_fusion", *SUBSETS),
     "mle_sam": ("preset=mle_sam",),
-    "sam_lora": ("preset=sam_lora",),
+    "shared_lora": ("preset=shared_lora",),
     "early_fusion": ("preset=early_fusion", *FROM_SCRATCH),
 }
 """Changes to the shared recipe. The papers' networks train as published, on complete, uncorrupted frames;
@@ -91,33 +92,43 @@ def main() -> None:
         default=list(LEARNING_RATES),
         help="learning rates to try; a single one needs no search",
     )
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="NAME=MODULE:FACTORY",
+        help="a network of others; see docs/extending.md",
+    )
     parser.add_argument("--no-ablations", action="store_true")
     given = parser.parse_args()
     out = given.out.resolve()
+    peers = dict(one.split("=", 1) for one in given.peer)
+    entrants = [*given.only, *peers]
     render(out / "data", SIZE, given.limit, given.workers)
-    study = Study(out, given.samples, given.seed, tuple(given.rates))
+    study = Study(out, given.samples, given.seed, tuple(given.rates), peers)
     ablations = [] if given.no_ablations or "any_sensor" not in given.only else list(ABLATIONS)
     with ThreadPoolExecutor(given.workers) as pool:
         if len(study.rates) > 1:
-            searches = [(name, rate) for name in given.only for rate in study.rates]
+            searches = [(name, rate) for name in entrants for rate in study.rates]
             list(pool.map(lambda one: study.search(*one), searches))
-        list(pool.map(study.final, given.only))
+        list(pool.map(study.final, entrants))
         list(pool.map(study.ablation, ablations))
     with ProcessPoolExecutor(given.workers) as pool:
-        runs = [study.run(name) for name in given.only]
-        figures = dict(zip(given.only, pool.map(partial(scores_of, out / "data"), runs), strict=True))
+        runs = [study.run(name) for name in entrants]
+        figures = dict(zip(entrants, pool.map(partial(scores_of, out / "data", peers=peers), runs), strict=True))
         runs = [study.ablation_run(name) for name in ablations]
         ablated = dict(
             zip(ablations, pool.map(partial(scores_of, out / "data", limit=ABLATION_FRAMES), runs), strict=True)
         )
     settings = Settings(
-        rates={name: study.best_rate(name) for name in given.only},
-        tried=dict.fromkeys(given.only, study.rates),
+        rates={name: study.best_rate(name) for name in entrants},
+        tried=dict.fromkeys(entrants, study.rates),
         passes=study.passes,
         search_passes=study.passes // SEARCH_SHARE,
         seed=study.seed,
-        entrants=tuple(ENTRANTS),
+        entrants=(*ENTRANTS, *peers),
         ablations=tuple(ABLATIONS),
+        sources={name: source_of(peer) for name, peer in peers.items()},
         when=f"{date.today()}, {os.cpu_count()} CPU cores",
     )
     write_report(out / "report", figures, ablated, settings)
@@ -125,16 +136,19 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Study:
-    """Attributes: out, its folder; passes, network passes in a final run; seed of the final runs; rates to try."""
+    """Attributes: out, its folder; passes, network passes in a final run; seed of the final runs; rates to try;
+    peers, name -> `module:factory`.
+    """
 
     out: Path
     passes: int
     seed: int
     rates: tuple[str, ...] = LEARNING_RATES
+    peers: dict[str, str] = field(default_factory=dict)
 
     def search(self, name: str, rate: str) -> float:
         """Trains with a learning rate on the smaller budget; returns mean IoU on validation."""
-        return self._train(ENTRANTS[name], rate, self.passes // SEARCH_SHARE, 0, self.out / "search" / f"{name}_{rate}")
+        return self._train_entrant(name, rate, self.passes // SEARCH_SHARE, 0, self.out / "search" / f"{name}_{rate}")
 
     def best_rate(self, name: str) -> str:
         """The best of the rates on validation."""
@@ -142,7 +156,7 @@ class Study:
 
     def final(self, name: str) -> float:
         """Trains with the best learning rate on the whole budget; returns mean IoU on validation."""
-        return self._train(ENTRANTS[name], self.best_rate(name), self.passes, self.seed, self.run(name))
+        return self._train_entrant(name, self.best_rate(name), self.passes, self.seed, self.run(name))
 
     def run(self, name: str) -> Path:
         """Folder of the final run."""
@@ -159,7 +173,13 @@ class Study:
         """Folder of an ablation's run."""
         return self.out / "ablations" / re.sub(r"\W+", "_", name)
 
-    def _train(self, changes: tuple[str, ...], rate: str, passes: int, seed: int, run: Path) -> float:
+    def _train_entrant(self, name: str, rate: str, passes: int, seed: int, run: Path) -> float:
+        peer = ("--peer", self.peers[name]) if name in self.peers else ()
+        return self._train(ENTRANTS.get(name, ()), rate, passes, seed, run, peer)
+
+    def _train(
+        self, changes: tuple[str, ...], rate: str, passes: int, seed: int, run: Path, more: tuple[str, ...] = ()
+    ) -> float:
         figures = run / "figures.json"
         if not figures.is_file():
             changes = (
@@ -172,7 +192,7 @@ class Study:
             )
             command = [sys.executable, str(HERE.parent / "train.py"), str(RECIPE), "--out", str(run)]
             command += [part for change in changes for part in ("--set", change)]
-            command += ["--accelerator", "cpu", *(["--resume"] if (run / "last.ckpt").is_file() else [])]
+            command += [*more, "--accelerator", "cpu", *(["--resume"] if (run / "last.ckpt").is_file() else [])]
             run.mkdir(parents=True, exist_ok=True)
             one_core = {**os.environ, "OMP_NUM_THREADS": "1"}
             with (run / "log.txt").open("a") as log:
@@ -181,10 +201,12 @@ class Study:
         return _best_miou(figures)
 
 
-def scores_of(data: Path, run: Path, limit: int | None = None) -> dict[str, Any]:
+def scores_of(data: Path, run: Path, limit: int | None = None, peers: dict[str, str] | None = None) -> dict[str, Any]:
     """Scores the best checkpoint on the test frames; cached in `scores.json`."""
     path = run / "scores.json"
     if not path.is_file():
+        for peer in (peers or {}).values():
+            trust(peer)
         torch.set_num_threads(1)
         write_text(path, json.dumps(score(run / "best.ckpt", data, limit), indent=1) + "\n")
     content: dict[str, Any] = json.loads(path.read_text())

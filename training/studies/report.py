@@ -3,7 +3,7 @@
 import base64
 import html
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Settings:
         seed: of the final runs.
         entrants, ablations: of the whole study, run or not.
         when: date and machine.
+        sources: repository and commit of networks of others, by their names.
     """
 
     rates: dict[str, str]
@@ -53,6 +54,7 @@ class Settings:
     entrants: tuple[str, ...]
     ablations: tuple[str, ...]
     when: str
+    sources: dict[str, str] = field(default_factory=dict)
 
 
 def write_report(folder: Path, figures: Figures, ablations: Figures, settings: Settings) -> None:
@@ -178,7 +180,9 @@ def _head(settings: Settings, figures: Figures, ablations: Figures) -> str:
         f"128x160, seed {settings.seed}, the learning rate that was best on validation of those tried "
         f"({settings.search_passes} passes each). DROP: mean over all 31 subsets, other sensors absent; ZERO: blank "
         "images in their place. Corrupted: test frames with a fault, all sensors in use. GFLOP: of the whole network "
-        "at 448x640 with all sensors." + (f" Not run: {', '.join(missing)}." if missing else "")
+        "at 448x640 with all sensors."
+        + "".join(f" {name}: {source}, absent sensors as zeros." for name, source in settings.sources.items())
+        + (f" Not run: {', '.join(missing)}." if missing else "")
     )
 
 

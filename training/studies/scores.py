@@ -14,7 +14,8 @@ from torch import Tensor
 from sartm_core.datasets.dataset import Frame, read_frame
 from sartm_core.datasets.frame_folder import FrameFolder
 from sartm_core.evaluation.metrics import SegmentationScore
-from sartm_core.evaluation.variations import Planes, subsets, variations
+from sartm_core.evaluation.variations import Planes, subsets
+from sartm_core.evaluation.variations import noisy as noisy_variations
 from sartm_core.learning.checkpoints import load_network
 from sartm_core.model.contract import Network
 from sartm_core.model.info import describe
@@ -80,9 +81,7 @@ def score(checkpoint: Path, data: Path, limit: int | None = None) -> dict[str, A
 
 def _score_sound(network: Network, rig: Rig, folder: FrameFolder, frame: Frame, board: "_Board") -> None:
     planes, truth = _planes(rig, folder, frame), _truth(folder, frame)
-    eight_bit = frozenset(m.name for m in rig.modalities if m.eight_bit)
-    all_variations = variations(rig.names, ("subsets", "noise"), eight_bit)
-    noisy = [variation for variation in all_variations if variation.group == "noise"]
+    noisy = noisy_variations(folder.rig.only(rig.names).modalities)
     rng = np.random.default_rng([7, *frame.id.encode()])
     names = list(rig.names)
     rows = [(index, planes[name]) for index, name in enumerate(names)]

@@ -12,8 +12,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from sartm_core.cli import app
+from sartm_core.datasets.dataset import read_frame, seen_by
 from sartm_core.datasets.layouts import open_data
 from sartm_core.errors import SartmError
+from sartm_core.learning.checkpoints import load_network
+from sartm_core.learning.recipe import DataSource
+from sartm_core.learning.run import open_source
 
 LESS_ONE = np.array([255, *range(254), 255], np.uint8)
 FACTS = {  # modalities; frames of train, val, test in the miniature; published frames; first value that is no label
@@ -274,6 +278,29 @@ def test_one_epoch_and_every_protocol(written, name, tmp_path) -> None:
     assert len(figures["conditions"]) == tagged
 
 
+SMALL = [
+    "backbone=nano", "initial_weights=null", "branch_weights=null", "precision=32-true", "workers=0", "accumulate=1",
+    "stages=[{size: [32, 64], epochs: 1, batch: 2, learning_rate: 0.001}]", "statistics_frames=2",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "split"), [("deliver", "test"), ("fmb", "test"), ("muses", "val")])
+def test_mm_sam_adapters_recipes(written, name, split, tmp_path) -> None:
+    """As they are, but for the size of images and network: data, augmentation, losses, normalisation, fit."""
+    recipe = Path(__file__).parents[3] / f"training/recipes/mm_sam_adapter_{name}.yaml"
+    changes = [*SMALL, *(["stride=[32, 64]"] if name == "muses" else [])]
+    command = ["train", str(recipe), "--data", str(written[name][0]), "--out", str(tmp_path), "--accelerator", "cpu"]
+    command += [part for change in changes for part in ("--set", change)]
+    assert (result := CliRunner().invoke(app, command)).exit_code == 0, result.output
+    best, root = str(tmp_path / "best.ckpt"), str(written[name][0])
+    _, rig, trained = load_network(Path(best))
+    assert trained.preset == "mm_sam_adapter_released"
+    assert [getattr(modality, "enlarge", 1) for modality in rig.modalities] == [1, 2 if name == "muses" else 1]
+    command = ["evaluate", best, "--data", root, "--split", split, "--limit", "1"]
+    assert (result := CliRunner().invoke(app, command)).exit_code == 0, result.output
+
+
 @pytest.mark.parametrize("name", FACTS)
 def test_a_label_beyond_the_classes_is_named(copied, name) -> None:
     data, value = open_data(copied(name)), FACTS[name][3]
@@ -300,8 +327,8 @@ def test_the_validation_set_is_fixed(copied, name, held_out) -> None:
     assert [frame.id[-len(held_out[0]) :] for frame in val] == held_out
     assert not {frame.id for frame in train} & {frame.id for frame in val}
     for frame in train[:5]:
-        path = data.path(frame, "rgb")
-        path.rename(path.with_name(f"new_{path.name}"))
+        for path in [data.path(frame, what) for what in (*frame.modalities, "truth")]:
+            path.rename(path.with_name(f"new_{path.name}"))
     assert [frame.id for frame in data.frames("val") if "new" not in frame.id] == [frame.id for frame in val]
     assert [frame.id for frame in data.frames("train") if "new" not in frame.id] == [frame.id for frame in train[5:]]
 
@@ -312,12 +339,24 @@ def test_mfnet_as_repacked_for_rgbx(copied) -> None:
     save(root / "rgb/00001D.jpg", np.full((16, 16, 3), (200, 60, 20), np.uint8))
     save(root / "ther/00001D.jpg", np.full((16, 16), 90, np.uint8))
     data = open_data(root)
-    (frame,) = data.frames("train")
+    frame = next(frame for frame in data.frames("train") if frame.id == "00001D")
     np.testing.assert_allclose(data.image(frame, "rgb"), np.full((16, 16, 3), (200, 60, 20)), atol=3)
     np.testing.assert_allclose(data.image(frame, "thermal"), np.full((16, 16), 90), atol=3)
     (root / "ther/00001D.jpg").unlink()
     with pytest.raises(SartmError, match="ther/00001D"):
         data.image(frame, "thermal")
+
+
+def test_data_are_read_as_the_model_sees_them(written) -> None:
+    data = open_data(written["muses"][0])
+    frame = data.frames("train")[0]
+    model = data.rig.only(("rgb", "lidar")).enlarged({"rgb": 2, "lidar": 2})
+    plain, seen = read_frame(data, frame).planes, read_frame(seen_by(data, model), frame).planes
+    assert [name for name in plain if not np.array_equal(plain[name], seen[name])] == ["lidar"]
+    assert (seen["lidar"][0] > 0).sum() > (plain["lidar"][0] > 0).sum()
+    assert seen_by(data, data.rig) is data
+    with pytest.raises(SartmError, match=r"data\.enlarge: 2 is for LiDARs and event cameras; rgb, thermal have none"):
+        open_source(DataSource(root=str(written["fmb"][0]), enlarge=2), "train")
 
 
 @pytest.fixture

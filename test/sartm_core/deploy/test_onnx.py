@@ -28,7 +28,6 @@ from sartm_core.evaluation.parity import Parity, check, compare, frames_of
 from sartm_core.evaluation.variations import subsets
 from sartm_core.files import sha256
 from sartm_core.learning.export import describe, write_onnx
-from sartm_core.resources import resolve_bundle
 from sartm_core.rig import Rig, load_rig
 from sartm_core.segmentation import UNLABELLED
 
@@ -184,14 +183,15 @@ def test_answers_are_not_overwritten_by_the_next(graphs: Path, rig: Rig) -> None
 
 @pytest.fixture(scope="module")
 def trained() -> Any:
-    return load_segmenter("any_sensor_simrig5")
+    return load_segmenter("any_sensor_simrig5", "torch", "cpu")
 
 
 def exported(trained: Any, folder: Path, precision: Any, opset: int) -> Path:
     """The shipped model's graphs."""
     folder.mkdir()
     rig, size = trained.bundle.rig, trained.bundle.size
-    graphs = write_onnx(load_segmenter("any_sensor_simrig5").network, size, rig.dtype, opset, precision, folder)  # type: ignore[attr-defined]
+    network = load_segmenter("any_sensor_simrig5", "torch", "cpu").network  # type: ignore[attr-defined]
+    graphs = write_onnx(network, size, rig.dtype, opset, precision, folder)
     files = {path.name: sha256(path) for path in folder.iterdir()}
     describe(folder, trained.bundle.model_copy(update={"graphs": graphs, "files": files}))
     return folder
@@ -342,11 +342,11 @@ class TestBrokenBundles:
 
 
 class TestBackends:
-    def test_weights_are_not_for_onnx_nor_graphs_for_torch(self, graphs: Path) -> None:
+    def test_weights_are_not_for_onnx_nor_graphs_for_torch(self, graphs: Path, weights: Path) -> None:
         with pytest.raises(SartmError, match=r"holds ONNX graphs, which backend 'torch' does not run.*--to torch"):
             load_segmenter(graphs, backend="torch")
         with pytest.raises(SartmError, match=r"holds weights, which backend 'onnx' does not run.*--to onnx"):
-            load_segmenter(resolve_bundle("any_sensor_simrig5"), backend="onnx")
+            load_segmenter(weights, backend="onnx")
 
     def test_without_onnxruntime_it_says_what_to_install(self, graphs: Path, monkeypatch) -> None:
         monkeypatch.setitem(sys.modules, "onnxruntime", None)

@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 from onnx import parser as onnx_parser
 from typer.testing import CliRunner
+from untrained import untrained_bundle
 
 from sartm_core.cli import app
 from sartm_core.deploy import choose_backend, cuda, load_segmenter
@@ -36,6 +37,7 @@ from sartm_core.deploy.tensorrt_segmenter import TensorRtSegmenter, graph_shapes
 from sartm_core.errors import SartmError
 from sartm_core.files import sha256
 from sartm_core.learning.export import describe
+from sartm_core.rig import load_rig
 
 HELPERS = Path(__file__).parents[2] / "helpers"
 ENCODER_FILE = "encoder.onnx"
@@ -760,10 +762,11 @@ class TestCommand:
         assert result.exit_code == 1
         assert "no NVIDIA GPU responds" in result.output
 
-    def test_a_bundle_without_graphs_is_refused(self, trt: Any) -> None:
-        result = CliRunner().invoke(app, ["engine", "build", "any_sensor_simrig5"])
+    def test_a_bundle_without_graphs_is_refused(self, trt: Any, tmp_path: Path) -> None:
+        weights = untrained_bundle(tmp_path / "weights", load_rig("sim").only(["rgb"]))
+        result = CliRunner().invoke(app, ["engine", "build", str(weights)])
         assert result.exit_code == 1
-        assert "holds weights, not graphs. Export the checkpoint again with --to onnx" in result.output
+        assert "holds weights, not graphs. Run `sartm export" in result.output
 
 
 class TestChoice:

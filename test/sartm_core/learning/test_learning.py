@@ -3,19 +3,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from sartm_core.cli import app
 from sartm_core.deploy import load_segmenter
 from sartm_core.errors import SartmError
 from sartm_core.learning.corruption import CORRUPTIONS, Degraded, degrade
 from sartm_core.learning.export import export
 from sartm_core.learning.losses import dice, distillation, label_consistency, language_similarity, ohem_cross_entropy
+from sartm_core.learning.module import SegmentationModule
 from sartm_core.learning.overrides import read_recipe
 from sartm_core.learning.run import train
 from sartm_core.learning.sampler import Draw, RunSampler, StagePlan
 from sartm_core.learning.schedule import stage_factors
 from sartm_core.learning.sources import SimulatedSource
 from sartm_core.learning.statistics import plane_statistics
-from sartm_core.rig import Rig
+from sartm_core.rig import Rig, load_rig
 
 RECIPES = Path(__file__).parents[3] / "training" / "recipes"
 
@@ -41,6 +44,32 @@ def test_ohem_against_numpy(rng: np.random.Generator, sharpness: float) -> None:
     truth[:, :3] = 255
     got = ohem_cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth))
     assert float(got) == pytest.approx(numpy_ohem(logits, truth), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scale", "least", "expected"),
+    [(0.5, 1, 0.1381375), (0.5, 67, 0.1155118), (0.5, 500, 0.0807393), (2.0, 200, 0.6910498), (2.0, 500, 0.4258350)],
+)
+def test_ohem_with_a_number_of_pixels_is_mmsegmentations(scale: float, least: int, expected: float) -> None:
+    """Losses of OhemCrossEntropy(min_kept=least) of iacopo97/Multimodal-SAM-Adapter @58ea0b8 for one image.
+
+    Of its 1,080 labelled pixels none is hard with the scale 0.5, and 230 are with 2.
+    """
+    places = np.arange(4 * 30 * 40)
+    logits = torch.from_numpy((scale * np.sin(places * 0.37 + np.cos(places * 1.7))).reshape(1, 4, 30, 40))
+    truth = torch.from_numpy((np.arange(1200) * 7 % 4).reshape(1, 30, 40))
+    logits.scatter_add_(1, truth[:, None], torch.full((1, 1, 30, 40), 4.0, dtype=logits.dtype))
+    truth[:, :3] = 255
+    assert float(ohem_cross_entropy(logits, truth, least)) == pytest.approx(expected, rel=1e-5)
+    twice = ohem_cross_entropy(logits.repeat(2, 1, 1, 1), truth.repeat(2, 1, 1), least)
+    assert float(twice) == pytest.approx(expected, rel=1e-5)
+
+
+def test_ohem_takes_all_of_a_smaller_image() -> None:
+    truth = torch.randint(0, 3, (1, 8, 8), generator=torch.Generator().manual_seed(0))
+    logits = 9.0 * torch.nn.functional.one_hot(truth, 3).permute(0, 3, 1, 2) + torch.linspace(0, 1, 8)
+    every = torch.nn.functional.cross_entropy(logits, truth)
+    assert float(ohem_cross_entropy(logits, truth, 100_000)) == pytest.approx(float(every))
 
 
 def test_ohem_of_an_image_without_labels_is_zero_and_differentiable() -> None:
@@ -180,6 +209,44 @@ def test_consistency_is_the_cross_entropy_of_labelled_pixels(rng: np.random.Gene
     assert float(label_consistency(logits, truth)) == pytest.approx(float(wanted))
 
 
+@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
+@pytest.mark.parametrize("preset", ["any_sensor", "sam_lora"])
+def test_micro_batches_have_the_gradient_of_the_whole_batch(preset: str, sim_rig: Rig) -> None:
+    """Frames that are labelled in part, and lack sensors."""
+    losses = "losses={auxiliary: 0.5, dice: 1, consistency: 1, per_modality: 1, reliability: 0.5}"
+    changes = [
+        f"preset={preset}", losses, "dropout=0", "initial_weights=null", "start_from=null", "data={simulated: sim}",
+        "robustness={passes: degraded, corruptions: [noise]}", "lora_rank=2", "backbone=nano",
+    ]  # fmt: skip
+    if preset == "sam_lora":
+        changes[1] = "losses={per_modality: 1}"
+    recipe = read_recipe(RECIPES / "any_sensor_simrig5.yaml", changes)
+    generator = torch.Generator().manual_seed(3)
+    truth = torch.randint(0, 14, (8, 32, 64), generator=generator)
+    for index in range(8):
+        truth[index, 4 * index :] = 255  # the first has no label
+    availability = torch.rand(8, 3, generator=generator) < 0.6
+    availability[:, 0] = True
+    batch = {
+        "planes": torch.randint(0, 256, (8, 3, 3, 32, 64), generator=generator),
+        "truth": truth,
+        "availability": availability,
+        "number": torch.arange(8),
+    }
+    torch.manual_seed(0)
+    module = SegmentationModule(sim_rig.model_dump(mode="json"), recipe.model_dump(mode="json"), [1])
+    module.network.set_statistics(torch.full((3, 3), 127.0), torch.full((3, 3), 60.0))
+    gradients = []
+    for pieces in (1, 2, 8):
+        module.zero_grad()
+        for number in range(pieces):
+            part = {name: values.chunk(pieces)[number] for name, values in batch.items()}
+            (module.training_step(part, number) / pieces).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None]))
+    for gradient in gradients[1:]:
+        assert float((gradient - gradients[0]).norm() / gradients[0].norm()) < 1e-5
+
+
 def test_distillation_is_zero_for_the_teacher_itself_and_does_not_teach_the_teacher() -> None:
     student, teacher = torch.randn(2, 3, 4, 4, requires_grad=True), torch.randn(2, 3, 4, 4, requires_grad=True)
     loss = distillation(student, teacher)
@@ -230,6 +297,40 @@ def test_the_learning_rate_warms_up_and_falls_in_every_stage() -> None:
     assert rate(1400) == 0.0
 
 
+def test_the_linear_warm_up_is_that_of_delivers_code() -> None:
+    """Rates of `warmuppolylr` run for 1,000 iterations, 100 of them warm-up (jamycheung/DELIVER @4981c16)."""
+    stage = "{size: [64, 96], samples: 8000, batch: 8, learning_rate: 6.0e-5}"
+    recipe = read_recipe(RECIPES / "mle_sam_deliver.yaml", [f"stages=[{stage}]"])
+    rate = stage_factors(recipe, [1000])
+    theirs = {
+        0: 6e-06, 1: 6.54e-06, 37: 2.598e-05, 99: 5.946e-05, 100: 6e-05,
+        101: 5.993999666530785e-05, 550: 3.21532038760888e-05, 999: 1.3162336572231615e-07,
+    }  # fmt: skip
+    assert {step: rate(step) for step in theirs} == pytest.approx(theirs, rel=1e-6)
+
+
+def test_mmcvs_decay_begins_with_the_run() -> None:
+    """mmcv 1.x: PolyLrUpdaterHook, power 0.9, times warmup='exp', which it multiplies with the regular rate."""
+    stage = "{size: [1024, 1024], samples: 8000, batch: 8, learning_rate: 2.0e-4}"
+    recipe = read_recipe(RECIPES / "mm_sam_adapter_deliver.yaml", [f"stages=[{stage}]"])
+    rate = stage_factors(recipe, [1000])
+    assert rate(0) == pytest.approx(2e-5)
+    assert rate(50) == pytest.approx(2e-4 * 0.95**0.9 * 0.1**0.5)
+    assert rate(100) == pytest.approx(2e-4 * 0.9**0.9)
+    assert rate(999) == pytest.approx(2e-4 * 0.001**0.9)
+
+
+def test_an_untrained_head_does_not_answer() -> None:
+    overrides = ["losses.auxiliary=0", "backbone=nano", "initial_weights=null"]
+    recipe = read_recipe(RECIPES / "mle_sam_deliver.yaml", overrides)
+    rig = load_rig("deliver").model_dump(mode="json")
+    with pytest.raises(SartmError, match=r"losses\.auxiliary: 0 leaves .* network\.inference is mean.*none"):
+        SegmentationModule(rig, recipe.model_dump(mode="json"), [10])
+    headless = ["network.auxiliary=none", "network.inference=mask"]
+    recipe = read_recipe(RECIPES / "mle_sam_deliver.yaml", [*overrides, *headless])
+    assert SegmentationModule(rig, recipe.model_dump(mode="json"), [10]).network.auxiliary is None
+
+
 class TestSimulatedSource:
     def test_draws_are_repeatable_and_splits_share_nothing(self, sim_rig: Rig) -> None:
         draw = Draw(2, 2, (64, 96))
@@ -251,6 +352,19 @@ class TestSimulatedSource:
 def test_sizes_that_the_encoder_cannot_take_are_refused() -> None:
     with pytest.raises(SartmError, match=r"stages.0.size: expected sides that are multiples of 32"):
         read_recipe(RECIPES / "any_sensor_simrig5.yaml", ["stages.0.size=[130, 160]"])
+
+
+def test_paths_are_taken_as_they_are(tmp_path: Path) -> None:
+    """YAML would read `run #2` as `run`, and 2024 as a number."""
+    recipe = RECIPES / "any_sensor_simrig5.yaml"
+    assert read_recipe(recipe, ["start_from=old #2/best.ckpt"]).start_from == "old #2/best.ckpt"
+    assert read_recipe(recipe, ["start_from='old'"]).start_from == "old"
+    for name in ("run #2", "2024", "null", "a: b", "[x]"):
+        assert read_recipe(recipe, None, {"data.root": name}).data.root == name
+        command = ["train", str(recipe), "--data", name, "--out", str(tmp_path / "out")]
+        assert f": {name}: no such folder" in CliRunner().invoke(app, command).output
+    with pytest.raises(SartmError, match=r"--set name\.x\.y=1: the recipe has no field 'name\.x\.y'"):
+        read_recipe(recipe, ["name.x.y=1"])
 
 
 def test_a_recipes_faults_are_named(tmp_path: Path) -> None:

@@ -108,6 +108,14 @@ def test_a_sensor_that_no_frame_has_is_refused() -> None:
         normalisation(recipe(), source)
 
 
+def test_scaled_divides_all_but_rgb_by_255() -> None:
+    """MM SAM-adapter on DELIVER and FMB: RGB by ImageNet's figures, the others as x / 255."""
+    frames = [Frame(split="train", id="a", modalities=("rgb", "thermal"), tags={"condition": "fog"})]
+    measured = normalisation(recipe(statistics="scaled"), Source(rig_of("rgb", "thermal"), frames))
+    assert measured.mean.tolist() == [pytest.approx([123.675, 116.28, 103.53]), [0, 0, 0]]
+    assert measured.std.tolist() == [pytest.approx([58.395, 57.12, 57.375]), [255, 255, 255]]
+
+
 def test_nano_has_no_pretrained_statistics() -> None:
     with pytest.raises(ValueError, match="nano has none"):
         recipe(backbone="nano", statistics="pretrained")

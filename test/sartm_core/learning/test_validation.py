@@ -36,7 +36,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("fit", ["stretch", "letterbox", "crop", "window"])
+@pytest.mark.parametrize("fit", ["stretch", "letterbox", "corner", "crop", "window"])
 def test_validation_and_evaluation_agree(frames: Path, tmp_path: Path, fit: str) -> None:
     changes = [
         f"data.root={frames}", f"fit={fit}", "workers=0", "validate_every=2", "robustness.passes=clean",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -77,6 +78,11 @@ def test_its_graphs_answer_as_it_does(tmp_path: Path) -> None:
     head = onnxruntime.InferenceSession(tmp_path / "head.onnx")
     mask, _, routing = head.run(None, {"normalised": normalised, **rows})
     assert (mask == expected.numpy()).mean() > 0.999
+    # TensorRT's Cast makes uint8 of float and half alone (NvInfer.h, DataType::kUINT8).
+    graph = onnx.shape_inference.infer_shapes(onnx.load(tmp_path / "head.onnx")).graph
+    kinds = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
+    (cast,) = (node for node in graph.node if node.output[0] == "mask")
+    assert (cast.op_type, kinds[cast.input[0]]) == ("Cast", onnx.TensorProto.FLOAT)
     np.testing.assert_allclose(routing[0], [1 / 3, 0, 1 / 3, 1 / 3, 0], atol=1e-6)
 
 

@@ -2,12 +2,16 @@
 
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
+from sartm_core.cli import app
 from sartm_core.errors import SartmError
+from sartm_core.learning.checkpoints import load_initial_weights
 from sartm_core.model.backbone import OFFICIAL
 from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import any_sensor
@@ -59,7 +63,6 @@ def test_the_loaded_encoder_equals_sam2s_bit_for_bit(size: str, inputs: list[tup
     model = official_model(size)
     network = ours(size)
     report = load_sam2(network, save(model, tmp_path / "sam2.pt"))
-    assert report.missing == ()
     assert report.unexpected == ()
     network.experts.rows = torch.tensor([1, 0])
     with torch.no_grad():
@@ -98,21 +101,56 @@ def test_the_first_generation_loads_as_well(tmp_path: Path) -> None:
     model = official_model("tiny", "sam2")
     network = ours("tiny")
     report = load_sam2(network, save(model, tmp_path / "sam2_hiera_tiny.pt"))
-    assert (report.missing, report.unexpected) == ((), ())
+    assert report.unexpected == ()
     network.experts.rows = torch.tensor([0])
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         assert torch.equal(network.encoder(images)["vision_features"], model.image_encoder(images)["vision_features"])
 
 
-def test_what_is_missing_or_unknown_is_reported(tiny: tuple[nn.Module, Path], tmp_path: Path) -> None:
-    state = dict(tiny[0].state_dict())
-    del state["image_encoder.neck.convs.0.conv.bias"]
-    state["something_new.weight"] = torch.zeros(1)
-    torch.save({"model": state}, tmp_path / "odd.pt")
-    report = load_sam2(ours("tiny"), tmp_path / "odd.pt")
-    assert report.missing == ("encoder.neck.convs.0.conv.bias",)
-    assert report.unexpected == ("something_new.weight",)
+def test_what_is_unknown_is_reported(tiny: tuple[nn.Module, Path], tmp_path: Path) -> None:
+    torch.save({"model": {**tiny[0].state_dict(), "something_new.weight": torch.zeros(1)}}, tmp_path / "odd.pt")
+    assert load_sam2(ours("tiny"), tmp_path / "odd.pt").unexpected == ("something_new.weight",)
+
+
+def encoder_alone(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in state.items() if name.startswith("image_encoder.")}
+
+
+def as_peft_saves_it(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.replace("attn.qkv.", "attn.qkv.base_layer."): tensor for name, tensor in state.items()}
+
+
+def without_one(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in state.items() if name != "image_encoder.neck.convs.0.conv.bias"}
+
+
+@pytest.mark.parametrize(
+    ("harm", "count", "named"),
+    [
+        (encoder_alone, 95, "sam_mask_decoder.transformer.layers.0.self_attn.q_proj.weight"),
+        (as_peft_saves_it, 24, "image_encoder.trunk.blocks.11.attn.qkv.bias"),  # a weight and a bias of 12 blocks
+        (without_one, 1, "image_encoder.neck.convs.0.conv.bias"),
+    ],
+)
+def test_what_is_missing_is_listed_by_the_check_and_by_a_run(
+    tiny: tuple[nn.Module, Path], tmp_path: Path, harm: Any, count: int, named: str
+) -> None:
+    """What is not loaded would stay random, and a run would freeze it."""
+    state = tiny[0].state_dict()
+    kept = harm(state)
+    torch.save({"model": kept}, tmp_path / "part.pt")
+    network = ours("tiny")
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(SartmError, match=rf"part.pt: lacks {count} tensors of SAM2, (?s:.*)\n  {named}\n") as caught:
+        load_initial_weights(network, str(tmp_path / "part.pt"))
+    listed = [line.strip() for line in str(caught.value).splitlines() if line.startswith("  ")]
+    assert len(listed) == len({*listed}) == count
+    assert {*listed} <= {*state} - {*kept}
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    checked = CliRunner().invoke(app, ["weights", "check", str(tmp_path / "part.pt"), "--backbone", "tiny"])
+    assert checked.exit_code == 1
+    assert f"lacks {count} tensors of SAM2," in checked.output
 
 
 def test_experts_keep_what_they_have_learned(tiny: tuple[nn.Module, Path]) -> None:

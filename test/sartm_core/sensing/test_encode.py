@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sartm_core.deploy.bundle import check_inputs
 from sartm_core.errors import SartmError
 from sartm_core.rig import Modality, rig_from_dict
 from sartm_core.sensing import encode
@@ -148,3 +149,48 @@ class TestFit:
         rows = np.flatnonzero(fitted[0].any(axis=1))
         assert len(rows) == round(100 * 320 / 300)
         assert (rows[0] + rows[-1]) / 2 == pytest.approx(127.5, abs=1)
+
+
+class TestEnlarged:
+    """Images that `load_lidar_projection` and `load_event_camera_projection` of timbroed/MUSES @ad09c1b enlarge."""
+
+    def test_lidar_as_by_the_sdk(self) -> None:
+        points = np.zeros((4, 5, 3), np.float32)  # range, intensity, height, of four points of which two pairs meet
+        points[0, 1], points[1, 2], points[3, 4], points[3, 3] = (10, 40, -1.5), (20, 30, 2), (5, 7, -0.5), (8, 9, 0.25)
+        planes = encode(modality("lidar", enlarge=2), points)
+        assert planes.dtype == np.float32
+        np.testing.assert_allclose(
+            planes,
+            [
+                [[0, 10, 10, 0, 0], [0, 10, 20, 20, 0], [0, 0, 20, 20, 0], [0, 0, 0, 8, 8]],
+                [[0, 40, 40, 0, 0], [0, 40, 40, 30, 0], [0, 0, 30, 30, 0], [0, 0, 0, 9, 9]],
+                [[0, -1.5, -1.5, 0, 0], [0, -1.5, 2, 2, 0], [0, 0, 2, 2, 0], [0, 0, 0, 0.25, 0.25]],
+            ],
+        )
+
+    @pytest.mark.parametrize("kind", [np.float32, np.uint8])
+    def test_events_as_by_the_sdk(self, kind: type) -> None:
+        counts = np.zeros((4, 5, 3), kind)
+        counts[0, 1, 0], counts[1, 2, :2], counts[3, 4, 1] = 3, (1, 2), 5
+        encoding = "image" if kind is np.uint8 else "counts"
+        planes = encode(modality("event", encoding=encoding, enlarge=2), counts)
+        assert planes.dtype == kind
+        assert planes[0].tolist() == [[0, 3, 3, 0, 0], [0, 3, 3, 1, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 0]]
+        assert planes[1].tolist() == [[0, 0, 0, 0, 0], [0, 0, 2, 2, 0], [0, 0, 2, 2, 0], [0, 0, 0, 0, 5]]
+
+    def test_a_model_serves_only_points_as_large_as_its_own(self) -> None:
+        small, large = (
+            rig_from_dict(
+                {
+                    "name": name,
+                    "reference": "lidar",
+                    "modalities": {"lidar": {"kind": "lidar", "size": [4, 6], "topic": "/t", "enlarge": pixels}},
+                    "classes": [{"name": "a", "color": [0, 0, 0]}],
+                },
+                name,
+            )
+            for name, pixels in (("robot", 1), ("trained", 2))
+        )
+        with pytest.raises(SartmError, match=r"trained with enlarge '2', the rig file says '1'. Set enlarge: 2"):
+            check_inputs(large, small)
+        check_inputs(large, small.enlarged({"lidar": 2}))

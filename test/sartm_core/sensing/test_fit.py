@@ -56,7 +56,7 @@ def test_dense_planes_are_interpolated_and_averaged_where_they_shrink(rng: np.ra
     assert np.allclose(resize_planes(image, (24, 32), sparse=False), mean, atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["stretch", "letterbox", "crop"])
+@pytest.mark.parametrize("mode", ["stretch", "letterbox", "corner", "crop"])
 @pytest.mark.parametrize("camera", [(480, 640), (100, 333), (301, 97), (64, 96), (50, 40)])
 def test_scores_are_interpolated_before_the_argmax(
     mode: Any, camera: tuple[int, int], rng: np.random.Generator
@@ -83,6 +83,18 @@ def test_scores_are_interpolated_before_the_argmax(
     outside[seen] = False
     assert (mask[outside] == 255).all()
     assert (confidence[outside] == 0).all()
+
+
+def test_corner_only_pads_below_and_on_the_right(rng: np.random.Generator) -> None:
+    """Where the longer side fits, as in code derived from DELIVER's: pixels stay what and where they are."""
+    image = rng.integers(0, 256, (3, 36, 64)).astype(np.uint8)
+    fit = Fit("corner", (36, 64), (64, 64))
+    assert np.array_equal(fit.planes(image, sparse=False), np.pad(image, ((0, 0), (0, 28), (0, 0))))
+    mask = rng.integers(0, 9, (64, 64)).astype(np.uint8)
+    assert np.array_equal(fit.mask_back(mask), mask[:36])
+    tall = Fit("corner", (64, 36), (32, 32)).planes(np.full((3, 64, 36), 9, np.uint8), sparse=False)
+    assert tall[:, :, :18].all()
+    assert not tall[:, :, 18:].any()
 
 
 class TestWindows:
