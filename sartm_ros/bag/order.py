@@ -19,7 +19,7 @@ def header_of(data: bytes) -> tuple[int, str]:
     """Stamp (nanoseconds) and frame_id of a message in CDR that begins with a std_msgs/Header; the rest is not decoded.
 
     Raises:
-        SartmError: too short for a header, or in another encoding than CDR.
+        SartmError: too short for a header, in another encoding than CDR, or a stamp that ROS's Time cannot hold.
     """
     if len(data) < _HEADER_BYTES:
         raise SartmError(f"a message of {len(data)} bytes is too short for a header.")
@@ -27,7 +27,20 @@ def header_of(data: bytes) -> tuple[int, str]:
     if order is None:
         raise SartmError(f"a message is not in CDR: it begins with {data[:4].hex(' ')}, expected 00 00 or 00 01.")
     seconds, nanoseconds, length = struct.unpack_from(f"{order}iII", data, 4)
+    if nanoseconds >= NS_PER_S:
+        raise SartmError(f"a message's stamp has {nanoseconds} nanoseconds, expected less than {NS_PER_S}.")
     return seconds * NS_PER_S + nanoseconds, data[16 : 16 + max(length - 1, 0)].decode(errors="replace")
+
+
+def representable(stamp_ns: int) -> int:
+    """A stamp (nanoseconds), unchanged.
+
+    Raises:
+        SartmError: ROS's Time cannot hold it: its seconds are an int32.
+    """
+    if not -(1 << 31) <= stamp_ns // NS_PER_S < 1 << 31:
+        raise SartmError(f"a message's time, {stamp_ns} ns, is beyond what a ROS stamp can hold.")
+    return stamp_ns
 
 
 class Sorter(Generic[ItemT]):

@@ -7,23 +7,15 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from sartm_core.errors import SartmError
+from sartm_ros.bag.compression import COMPRESSED_SUFFIX, decompressed, plain_file, scratch_folder
 from sartm_ros.bag.mcap_extras import Extra, extras_of
 from sartm_ros.bag.salvage import Salvaged
 from sartm_ros.bag.sources import Source, Topics, open_source
 from sartm_ros.bag.spans import JUMP_NS, jump_remark, longest, spans_of
-from sartm_ros.bag.storage_files import (
-    COMPRESSED_SUFFIX,
-    decompressed,
-    plain_file,
-    recording_name,
-    storage_files,
-    unlike_metadata,
-    why_unclean,
-)
+from sartm_ros.bag.storage_files import recording_name, storage_files, unlike_metadata, why_unclean
 from sartm_ros.bag.topics import CDR, UNKNOWN_TYPE, FoundTopic, Recorded, merged, remarks_on
 from sartm_ros.bag.types import Definitions, read_definitions, typestore_of
 
@@ -88,8 +80,16 @@ class Bag:
             heapq.merge(*found, key=lambda message: message.time_ns) if self._overlap else itertools.chain(*found)
         )
         for message in in_order:
-            data = decompressed(message.data)
+            try:
+                data = decompressed(message.data)
+            except SartmError as error:
+                self._lose(f"{self.path}: of {message.topic} not all messages are read ({error}).")
+                continue
             yield message if data is message.data else message._replace(data=data)
+
+    def _lose(self, loss: str) -> None:
+        if loss not in self.losses:
+            self.losses.append(loss)
 
     def extras(self) -> Iterator[Extra]:
         """The attachments and metadata records of its MCAPs."""
@@ -133,8 +133,8 @@ def open_bag(path: Path, definitions: Path | None = None) -> Iterator[Bag]:
     given = {} if definitions is None else read_definitions(definitions)
     files = storage_files(path)
     compressed = any(file.suffix == COMPRESSED_SUFFIX for file in files)
-    with TemporaryDirectory() if compressed else nullcontext("") as folder, ExitStack() as opened:
-        sources, losses = _open(path, files, Path(folder))
+    with scratch_folder() if compressed else nullcontext(path) as folder, ExitStack() as opened:
+        sources, losses = _open(path, files, folder)
         for source in sources:
             opened.callback(source.close)
         yield Bag(path, files, sources, losses, given)
@@ -154,7 +154,7 @@ def _open(path: Path, files: list[Path], scratch: Path) -> tuple[list[Source], l
     sources: list[Source] = []
     salvaged: list[str] = []
     for file in files:
-        source, unclean = open_source(plain_file(file, scratch), file, losses)
+        source, unclean = open_source(plain_file(file, scratch, losses), file, losses)
         reason = reason or unclean
         salvaged += source.losses if isinstance(source, Salvaged) else []
         sources.append(source)

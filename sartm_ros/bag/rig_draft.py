@@ -64,8 +64,8 @@ def draft_rig(
     calibrated = _calibratable(bag, chosen, classes)
     reference = chosen[0]
     lines = [
-        f"# Drafted from {bag.name}: {survey.seconds:.1f} s of recording. Review it, then run:",
-        f"#   sartm rig check <this file> --bag {bag.name}",
+        f"# Drafted from {_one_line(bag.name)}: {survey.seconds:.1f} s of recording. Review it, then run:",
+        f"#   sartm rig check <this file> --bag {_one_line(bag.name)}",
         f"name: {_text(name)}",
         f"reference: {reference.name}   # masks have this camera's geometry; the others are aligned to it",
         "modalities:",
@@ -76,7 +76,8 @@ def draft_rig(
     used = {one.topic.topic for one in chosen}
     for topic in survey.sensors():
         if topic.topic not in used:
-            lines.append(f"  # {topic.topic} ({topic.message_type}) could be {' or '.join(topic.kinds)}.")
+            found = f"{topic.topic} ({topic.message_type}) could be {' or '.join(topic.kinds)}."
+            lines.append(f"  # {_one_line(found)}")
     slowest = max((1 / one.topic.rate_hz for one in chosen if one.topic.rate_hz), default=0.1)
     stale_s = max(0.5, math.ceil(30 * slowest) / 10)
     lines += [
@@ -88,7 +89,7 @@ def draft_rig(
     ]
     text = "\n".join(lines) + "\n"
     check(yaml.safe_load(text), Rig, "the drafted rig file")
-    return text, remarks
+    return text, [_one_line(remark) for remark in remarks]
 
 
 def suggested_tolerance_s(topic: TopicSurvey) -> float:
@@ -215,7 +216,7 @@ def _modality_lines(one: _Chosen, reference: _Chosen, calibrated: bool, remarks:
     if one.camera_info is not None:
         fields.append(("camera_info", _text(one.camera_info), ""))
     if one.choice.over is not None:
-        fields.append((f"# chosen over {one.choice.over.topic}", one.choice.reason, ""))
+        fields.append((f"# chosen over {_one_line(one.choice.over.topic)}", one.choice.reason, ""))
     encoding = _encoding(one)
     if encoding is not None:
         fields.append(("encoding", encoding, ""))
@@ -283,8 +284,13 @@ def _encoding(one: _Chosen) -> str | None:
 
 
 def _line(key: str, value: str, comment: str) -> str:
-    line = f"    {key}: {value}"
+    line, comment = f"    {key}: {value}", _one_line(comment)
     return f"{line:<44} # {comment}" if comment else line
+
+
+def _one_line(text: str) -> str:
+    """What a recording says, for a comment: a line feed in it would begin a field of the rig file."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _text(value: str) -> str:

@@ -19,6 +19,7 @@ from mcap.records import Channel, Chunk, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 from rosbags.interfaces import MessageDefinition
 
+from sartm_ros.bag.compression import plain_chunk
 from sartm_ros.bag.topics import NO_DEFINITION, FoundTopic, Recorded, definition_of, found_topic, offered_qos
 
 LARGEST_RECORD = 1 << 30
@@ -68,9 +69,12 @@ Kinds = dict[tuple[str, str], FoundTopic]
 
 
 def is_suspicious(path: Path) -> bool:
-    """Whether a .db3 ends within a page or in one of zeros; SQLite reads what is missing as zeros."""
+    """Whether a .db3 ends within a page or in one of zeros (SQLite reads what is missing as zeros), or is computed."""
     if path.suffix != ".db3":
         return False
+    with _sqlite(path) as database, suppress(sqlite3.DatabaseError):
+        if _computed(database):
+            return True
     page = _page_size(path)
     with path.open("rb") as stream:
         stream.seek(max(path.stat().st_size - page, 0))
@@ -134,7 +138,7 @@ def mcap_records(path: Path, losses: list[str], chunks: bool = True) -> Iterator
                 if not isinstance(record, Chunk):
                     found = [record]
                 else:
-                    found = breakup_chunk(record, validate_crc=True) if chunks else []
+                    found = breakup_chunk(plain_chunk(record), validate_crc=True) if chunks else []
             except Exception as error:  # the library raises whatever its decoders raise
                 if record is None or stream.tell() == size:
                     losses.append(f"{path.name}: is truncated: no complete record follows byte {begin} of {size}.")
@@ -147,7 +151,7 @@ def mcap_records(path: Path, losses: list[str], chunks: bool = True) -> Iterator
 
 def _sqlite_messages(path: Path, kinds: Kinds, losses: list[str]) -> Iterator[Recorded]:
     last = None
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+    with _sqlite(path) as database:
         # Lets SQLite open a file shorter than its header says.
         database.execute("PRAGMA writable_schema=ON")
         try:
@@ -166,7 +170,25 @@ def _sqlite_messages(path: Path, kinds: Kinds, losses: list[str]) -> Iterator[Re
         yield last
 
 
+def _sqlite(path: Path) -> closing[sqlite3.Connection]:
+    return closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True))
+
+
+def _computed(database: sqlite3.Connection) -> str:
+    """What is computed when it is read, such as a view, of which a few bytes can go on for ever; "" for nothing."""
+    tables = database.execute(
+        "SELECT name, type, rootpage FROM sqlite_master WHERE type IN ('view', 'table')"
+    ).fetchall()
+    for name, kind, page in tables:
+        hidden = database.execute("SELECT 1 FROM pragma_table_xinfo(?) WHERE hidden > 0", (name,)).fetchone()
+        if kind == "view" or not page or hidden:
+            return str(name)
+    return ""
+
+
 def _sqlite_rows(database: sqlite3.Connection, end: float, kinds: Kinds) -> Iterator[Recorded]:
+    if computed := _computed(database):
+        raise sqlite3.DatabaseError(f"{computed} is computed, not stored; no recorder writes that")
     definitions = _sqlite_definitions(database)
     names = {}
     query = "SELECT id, name, type, serialization_format, offered_qos_profiles FROM topics"

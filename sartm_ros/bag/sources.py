@@ -1,18 +1,23 @@
 """One storage file as a source of messages: through its index, or, where that is missing or wrong, from the beginning.
 
-`rosbags` reads what rosbag2 writes; the `mcap` library whole MCAPs that `rosbags` refuses, without rosbag2's profile or
-with JSON, protobuf and the like beside CDR; `salvage` what remains of damaged files.
+`rosbags` reads SQLite; an MCAP's chunks are read here, since `rosbags` and `mcap` decompress whatever a file asks for;
+`salvage` reads what remains of damaged files.
 """
 
-from collections.abc import Callable, Collection, Iterator
+import heapq
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
+from mcap.data_stream import ReadDataStream
 from mcap.reader import make_reader
+from mcap.records import Chunk, ChunkIndex, Message
+from mcap.stream_reader import breakup_chunk
 from rosbags.rosbag2 import Reader
 
 from sartm_core.errors import SartmError
+from sartm_ros.bag.compression import LARGEST_CONTENT, plain_chunk
 from sartm_ros.bag.salvage import Salvaged, is_suspicious, mcap_topic
 from sartm_ros.bag.storage_files import unmerged
 from sartm_ros.bag.topics import FoundTopic, Recorded, found_topic, merged
@@ -20,6 +25,11 @@ from sartm_ros.bag.topics import FoundTopic, Recorded, found_topic, merged
 _MCAP_MAGIC = b"\x89MCAP0\r\n"
 _NO_SCHEMA = "__schemaless__"
 """The library's name for it."""
+
+_RECORD_HEAD_BYTES = 9
+"""Of an MCAP's records: opcode and length."""
+MOST_HELD = 2 * LARGEST_CONTENT
+"""Bytes of messages held at a time, where chunks overlap in time."""
 
 Topics = dict[tuple[str, str], FoundTopic]
 """By name and message type: a topic may have messages of two types."""
@@ -120,15 +130,14 @@ def open_source(path: Path, original: Path, losses: list[str]) -> tuple[Source, 
         The source, and why the file seems not to have been closed properly; "" where it was.
     """
     reason = ""
-    attempts = [_through_rosbags, _through_mcap] if path.suffix == ".mcap" else [_through_rosbags]
+    attempt = _through_index if path.suffix == ".mcap" else _through_rosbags
     if not (unmerged(original) or is_suspicious(path)):
-        for attempt in attempts:
-            try:
-                source = attempt(path)
-                source.losses = losses
-                return source, ""
-            except Exception as error:  # the libraries raise whatever their parsers raise
-                reason = reason or str(error) or type(error).__name__
+        try:
+            source = attempt(path)
+            source.losses = losses
+            return source, ""
+        except Exception as error:  # the libraries raise whatever their parsers raise
+            reason = str(error) or type(error).__name__
     salvaged = Salvaged(path)
     return salvaged, "" if not salvaged.losses and _has_end(path) else reason
 
@@ -169,7 +178,7 @@ def _through_rosbags(path: Path) -> Indexed:
     return Indexed(path, topics, (reader.start_time, reader.end_time - 1), read, reader.close)
 
 
-def _through_mcap(path: Path) -> Indexed:
+def _through_index(path: Path) -> Indexed:
     with path.open("rb") as stream:
         summary = make_reader(stream).get_summary()
     if summary is None or summary.statistics is None or not summary.chunk_indexes:
@@ -183,13 +192,39 @@ def _through_mcap(path: Path) -> Indexed:
         raise SartmError("its index does not name all topics")
 
     def read(wanted: Collection[str]) -> Iterator[Recorded]:
+        names = {one.id: one.topic for one in summary.channels.values() if one.topic in wanted}
         with path.open("rb") as stream:
-            for _, channel, message in make_reader(stream, validate_crcs=True).iter_messages(topics=list(wanted)):
-                kind = kinds[channel.id].message_type
-                yield Recorded(channel.topic, message.log_time, message.data, kind)
+            for message in _in_order(stream, summary.chunk_indexes, names):
+                number = message.channel_id
+                yield Recorded(names[number], message.log_time, message.data, kinds[number].message_type)
 
     statistics = summary.statistics
     return Indexed(path, topics, (statistics.message_start_time, statistics.message_end_time), read)
+
+
+def _in_order(stream: BinaryIO, chunks: Iterable[ChunkIndex], channels: Collection[int]) -> Iterator[Message]:
+    """The messages of some channels by the time of recording; at one time, as they were written."""
+    waiting: list[tuple[int, int, int, ChunkIndex | Message]] = [  # time, offset of the chunk, number in it
+        (one.message_start_time, one.chunk_start_offset, -1, one)
+        for one in chunks
+        if not one.message_index_offsets or not one.message_index_offsets.keys().isdisjoint(channels)
+    ]
+    heapq.heapify(waiting)
+    held = 0
+    while waiting:
+        _, offset, _, item = heapq.heappop(waiting)
+        if isinstance(item, Message):
+            held -= len(item.data)
+            yield item
+            continue
+        stream.seek(offset + _RECORD_HEAD_BYTES)
+        chunk = plain_chunk(Chunk.read(ReadDataStream(stream)))
+        for number, record in enumerate(breakup_chunk(chunk, validate_crc=True)):
+            if isinstance(record, Message) and record.channel_id in channels:
+                heapq.heappush(waiting, (record.log_time, offset, number, record))
+                held += len(record.data)
+        if held > MOST_HELD:
+            raise SartmError("too many of its chunks overlap in time")
 
 
 def _add(topics: Topics, topic: str, kind: FoundTopic, count: int) -> None:

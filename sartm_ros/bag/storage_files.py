@@ -1,22 +1,18 @@
-"""The files of a recording: which they are, what metadata.yaml says of them, their content decompressed."""
+"""The files of a recording: which they are, and what metadata.yaml says of them."""
 
 import shlex
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
 
-import yaml
-import zstandard
-
+from sartm_core.checked_yaml import load_yaml
 from sartm_core.errors import SartmError
 from sartm_core.files import natural_key
+from sartm_ros.bag.compression import COMPRESSED_SUFFIX, uncompressed_name
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
-COMPRESSED_SUFFIX = ".zstd"
 _ROS1_SUFFIXES = (".bag", ".bag.active")
 _ROS1_MAGIC = b"#ROSBAG V"
-_COMPRESSED_MARK = b"\x28\xb5\x2f\xfd"
-"""The magic number of zstd; CDR begins with a zero."""
 
 
 def storage_files(path: Path) -> list[Path]:
@@ -30,16 +26,11 @@ def storage_files(path: Path) -> list[Path]:
     here = [path] if path.is_file() else [file for file in path.iterdir() if file.is_file()]
     # A file that also exists uncompressed was being compressed when the recorder ended.
     names = {file.name for file in here}
-    here = [file for file in here if file.suffix != COMPRESSED_SUFFIX or _uncompressed(file) not in names]
-    files = [file for file in here if _uncompressed(file).endswith(STORAGE_SUFFIXES)]
+    here = [file for file in here if file.suffix != COMPRESSED_SUFFIX or uncompressed_name(file) not in names]
+    files = [file for file in here if uncompressed_name(file).endswith(STORAGE_SUFFIXES)]
     if not files:
         raise SartmError(_what_else(path, here))
     return sorted(files, key=lambda file: (natural_key(file.name), file.name))
-
-
-def _uncompressed(file: PurePath) -> str:
-    """Its name without that of its compression."""
-    return file.name.removesuffix(COMPRESSED_SUFFIX)
 
 
 def recording_name(path: Path) -> str:
@@ -100,8 +91,8 @@ def described(path: Path) -> dict[str, Any] | None:
 
 def _description(path: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load((path / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+        found = load_yaml(path / "metadata.yaml").get("rosbag2_bagfile_information")
+    except SartmError:
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -109,15 +100,17 @@ def _description(path: Path) -> dict[str, Any]:
 def custom_data(path: Path) -> dict[str, str]:
     """What the recorder's user noted in metadata.yaml."""
     found = _description(path).get("custom_data") if path.is_dir() else None
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {str(key): str(value) for key, value in found.items() if not isinstance(value, dict | list)}
 
 
 def unlike_metadata(path: Path, files: list[Path]) -> list[str]:
     """A line for each storage file that metadata.yaml names and that is not there, or the other way round."""
     if not path.is_dir() or (content := described(path)) is None:
         return []
-    named = {_uncompressed(PurePath(str(name))) for name in content["relative_file_paths"]}
-    here = {_uncompressed(file) for file in files}
+    named = {uncompressed_name(PurePath(str(name))) for name in content["relative_file_paths"]}
+    here = {uncompressed_name(file) for file in files}
     return [
         *(f"{path.name}: metadata.yaml names {name}, which is missing." for name in sorted(named - here)),
         *(f"{path.name}: {name} is read, though metadata.yaml does not name it." for name in sorted(here - named)),
@@ -138,22 +131,3 @@ def unmerged(file: Path) -> bool:
     """Whether messages are still in SQLite's write-ahead log, which rosbags does not read."""
     logs = [one.with_name(f"{one.name}-wal") for one in (file, file.resolve())]  # beside a link, or its target
     return any(log.exists() and log.stat().st_size > 0 for log in logs)
-
-
-def plain_file(path: Path, scratch: Path) -> Path:
-    """The file itself, or the content of a compressed one in `scratch`, as far as it can be decompressed."""
-    if path.suffix != COMPRESSED_SUFFIX:
-        return path
-    plain = scratch / _uncompressed(path)
-    if not plain.exists():
-        with path.open("rb") as source, plain.open("wb") as target, suppress(zstandard.ZstdError):
-            zstandard.ZstdDecompressor().copy_stream(source, target)
-    return plain
-
-
-def decompressed(data: bytes) -> bytes:
-    """A message decompressed, where the recorder compressed each; only metadata.yaml says so, if it exists."""
-    if data.startswith(_COMPRESSED_MARK):
-        with suppress(zstandard.ZstdError):
-            return zstandard.ZstdDecompressor().decompress(data)
-    return data

@@ -19,7 +19,7 @@ class TagTimes:
         """
         try:
             content = json.loads(message.data)
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             content = None
         content = content if isinstance(content, dict) else {}
         tags = {key: value for key, value in content.items() if isinstance(value, str)}

@@ -1,5 +1,6 @@
 """Which topic of a recording serves as which modality: what the user says first, then the best topic of each kind."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -7,6 +8,8 @@ from sartm_core.errors import SartmError
 from sartm_ros.bag.sensor_kinds import KINDS_IN_ORDER, possible_kinds
 from sartm_ros.bag.topic_traits import Candidate, Scene, Trait, camera_of, is_of_a_depth_camera, traits_of
 from sartm_ros.bag.unread_types import unread
+
+_TOPIC = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,12 @@ def check_wishes(wishes: Wishes, candidates: list[Candidate], types: Mapping[str
             )
 
 
+def _why_unusable(one: Candidate) -> str:
+    if not _TOPIC.fullmatch(one.topic):
+        return "its name is not that of a topic of ROS 2"
+    return f"its first message cannot be read: {one.fault}" if one.fault else ""
+
+
 def choose(candidates: list[Candidate], wishes: Wishes = ANY) -> Selection:
     """The best topic of each kind.
 
@@ -124,8 +133,8 @@ def choose(candidates: list[Candidate], wishes: Wishes = ANY) -> Selection:
         candidates: the recording's topics with a sensor's messages.
         wishes: checked by `check_wishes`.
     """
-    usable = [one for one in candidates if not one.fault]
-    left_out = {one.topic: f"its first message cannot be read: {one.fault}" for one in candidates if one.fault}
+    left_out = {one.topic: _why_unusable(one) for one in candidates if _why_unusable(one)}
+    usable = [one for one in candidates if one.topic not in left_out]
     fixed = _fixed(usable, wishes)
     choices = {kind: Choice(kind, one) for kind, one in fixed.items()}
     named = {one.topic for one in fixed.values()}

@@ -27,8 +27,11 @@ _IDL_RULER = "=" * 80 + "\n"
 _DIRECTIVE = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 """`#include "std_msgs/msg/Header.idl"`: for a preprocessor, which the library has not; the included follows in its own
 section."""
-_UNREADABLE = (TypesysError, ValueError, IndexError, SyntaxError)
-"""Raised by the library for a definition that it cannot parse, or turn into a Python class."""
+LARGEST_DEFINITION = 1 << 17
+"""Characters; ROS's own have 4,300 at most, with all that they use and no comments. Parsing can take their square."""
+_NOT_CODE = re.compile(r'"(?:[^"\\]|\\.)*"|/\*.*?\*/|//[^\n]*', re.DOTALL)
+_GROWING = re.compile(r"\*|<<(?!\s*\d{1,2}\b)")
+"""In a constant of IDL; the library computes `1 << 40000000000` and squares of squares to the last digit."""
 
 Definitions = dict[str, Any]
 """Message type -> its parse tree, as `rosbags` has it."""
@@ -64,7 +67,7 @@ def read_definitions(folder: Path) -> Definitions:
         name = f"{path.resolve().parent.parent.name}/msg/{path.stem}"
         try:
             definitions |= _usable(get_types_from_msg(path.read_text(encoding="utf-8-sig"), name))
-        except _UNREADABLE as error:
+        except Exception as error:  # the library raises whatever its parsers raise
             raise SartmError(f"{path}: is not a message definition ({_brief(error)}).") from error
     return definitions
 
@@ -85,7 +88,7 @@ def typestore_of(embedded: Iterable[tuple[str, MessageDefinition]], given: Defin
         recorded.append(message_type)
         try:
             definitions |= _parsed(message_type, definition)
-        except _UNREADABLE as error:
+        except Exception as error:
             remarks.append(f"its definition of {message_type} cannot be read ({_brief(error)}).")
     missing: dict[str, str] = {}
     while incomplete := _incomplete(definitions):
@@ -118,17 +121,22 @@ def _element(kind: Any) -> Any:
 
 def _brief(error: Exception) -> str:
     """The parser's errors quote the whole definition; the offending line suffices."""
-    lines = str(error).splitlines()
-    return f"cannot parse: {lines[3]}" if len(lines) > 3 else str(error)
+    lines = (str(error) or type(error).__name__).splitlines()
+    return f"cannot parse: {lines[3]}" if len(lines) > 3 else " ".join(lines)
 
 
 def _parsed(message_type: str, definition: MessageDefinition) -> Definitions:
     text = definition.data.replace("\r\n", "\n")
+    if len(text) > LARGEST_DEFINITION:
+        raise TypesysError(f"it has {len(text)} characters, expected at most {LARGEST_DEFINITION}")
     if definition.format == MessageDefinitionFormat.MSG:
         return _usable(get_types_from_msg(text, message_type))
     if definition.format != MessageDefinitionFormat.IDL:
         return {}
     trees: Definitions = {}
+    for statement in _NOT_CODE.sub("", text).split(";"):
+        if "const" in statement and _GROWING.search(statement):
+            raise TypesysError(f"a constant is computed: {' '.join(statement.split())[-60:]}")
     for section in _idl_sections(text):
         trees |= get_types_from_idl(section)
     return _usable(trees)

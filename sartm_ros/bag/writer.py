@@ -1,8 +1,6 @@
 """Writes rosbag2 recordings, through `rosbags`."""
 
-import os
-import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -12,9 +10,11 @@ from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLi
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys.store import Typestore
 
-from sartm_core.errors import SartmError
+from sartm_core.outputs import Draft, check_replaceable
 from sartm_ros.bag.mcap_extras import Extra, add_extras
 from sartm_ros.bag.types import TYPESTORE
+
+_METADATA = "metadata.yaml"
 
 
 class BagWriter:
@@ -23,18 +23,19 @@ class BagWriter:
     Args:
         path: a rosbag2 folder (`out/demo` will hold `demo.mcap` and `metadata.yaml`), or the name of a single `.mcap`.
         replace: whether an existing bag may be replaced.
+        beside: names of the files that are added to `folder`, and replaced with the bag.
 
     Raises:
-        SartmError: something exists there that must not be replaced.
+        SartmError: something exists there that must not be replaced, or another process is writing this bag.
     """
 
-    def __init__(self, path: Path, replace: bool = False) -> None:
+    def __init__(self, path: Path, replace: bool = False, beside: Collection[str] = ()) -> None:
         self.path, self._replace = path, replace
         self._single = path.suffix == ".mcap"
+        self._own = {path.name} if self._single else {f"{path.resolve().name}.mcap", _METADATA, *beside}
         self._check_free()
-        self._parent = path.with_name(f".{path.name}.part")
-        shutil.rmtree(self._parent, ignore_errors=True)
-        self.folder = self._parent / path.stem if self._single else self._parent / path.name
+        self._draft = Draft(path)
+        self.folder = self._draft.folder / path.stem if self._single else self._draft.content
         """Where the bag is written until complete; more files may be added here."""
         self._writer = Writer(self.folder, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
@@ -95,25 +96,20 @@ class BagWriter:
             SartmError: something was created there meanwhile; the bag stays in `folder`.
         """
         self.finish_file()
-        self._check_free()
-        if self._single:
-            os.replace(self.folder / self.path.name, self.path)
-            shutil.rmtree(self._parent)
-            return
-        shutil.rmtree(self.path, ignore_errors=True)
-        self.folder.rename(self.path)
-        self._parent.rmdir()
+        self._draft.publish(self._check_free(), self.folder / self.path.name if self._single else self.folder)
 
-    def _check_free(self) -> None:
-        is_bag = self.path.is_file() if self._single else (self.path / "metadata.yaml").is_file()
-        if self.path.exists() and not (self._replace and is_bag):
-            raise SartmError(f"{self.path}: already exists and is not overwritten. Remove it, or choose another name.")
+    def _check_free(self) -> Collection[str]:
+        """Returns the names of the files that may be replaced."""
+        is_bag = self.path.is_file() if self._single else (self.path / _METADATA).is_file()
+        own = self._own if self._replace and is_bag else ()
+        check_replaceable(self.path, own)
+        return own
 
     def _finish_or_remove(self) -> None:
         try:
             self.finish_file()
         except BaseException:  # such as a full disk
-            shutil.rmtree(self._parent, ignore_errors=True)
+            self._draft.discard()
             raise
 
     def __enter__(self) -> "BagWriter":
@@ -128,7 +124,7 @@ class BagWriter:
             return
         with suppress(Exception):  # even this fails on a full disk
             self._writer.abort()
-        shutil.rmtree(self._parent, ignore_errors=True)
+        self._draft.discard()
 
 
 def _qos(latched: bool) -> Qos:

@@ -27,6 +27,7 @@ from sartm_sim.simulation.scenario import Scenario
 START_TIMEOUT_S = 60.0
 NODE = "/perception"
 LABELS_TOPIC = f"{NODE}/labels"
+LOGS = NODE_LOG, SIMULATOR_LOG = "perception.log", "simulator.log"
 
 Say = Callable[[str], None]
 Progress = Callable[[float, int], None]
@@ -57,7 +58,7 @@ def record_drive(
         recorder = _recorder(node, writer, rig)
         say("Starting the perception node: loads the model, warms up.")
         arguments = ["--ros-args", "-p", f"rig:={rig.name}"]
-        with _process("sartm_ros.node", arguments, environment, writer.folder / "perception.log") as perception:
+        with _process("sartm_ros.node", arguments, environment, writer.folder / NODE_LOG) as perception:
             _spin_until(node, perception, lambda: recorder.counts[LABELS_TOPIC] > 0, "the perception node's labels")
             phases = "; ".join(phase.name for phase in scenario.phases)
             say(f"Driving {scenario.seconds:.0f} s at {rate_hz:g} Hz: {phases}.")
@@ -69,7 +70,7 @@ def record_drive(
             )
             arguments = ["--ros-args", *(part for setting in settings for part in ("-p", setting))]
             with _process(
-                "sartm_sim.simulator_node", arguments, environment, writer.folder / "simulator.log"
+                "sartm_sim.simulator_node", arguments, environment, writer.folder / SIMULATOR_LOG
             ) as simulator:
                 while simulator.running():
                     perception.check()
@@ -113,10 +114,13 @@ class _Process:
 
 @contextlib.contextmanager
 def _process(module: str, arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[_Process]:
-    """One of sartm's modules in a process of its own, interrupted at the end of the block."""
+    """One of sartm's modules in a process of its own: interrupted at the end of the block, ended with this process."""
     with log.open("wb") as stream:
         popen = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments], env=environment, stdout=stream, stderr=subprocess.STDOUT
+            [sys.executable, "-m", "sartm_sim.demo.child", str(os.getpid()), module, *arguments],
+            env=environment,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
         )
         try:
             yield _Process(module, popen, log)

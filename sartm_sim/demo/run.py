@@ -14,12 +14,13 @@ from sartm_core.resources import resolve_bundle
 from sartm_core.rig import Rig, load_rig
 from sartm_ros.bag.writer import BagWriter
 from sartm_sim.demo.analysis import read_drive, read_samples, summarise
-from sartm_sim.demo.live import record_drive
+from sartm_sim.demo.live import LOGS, record_drive
 from sartm_sim.demo.pictures import contact_sheet
 from sartm_sim.demo.report import write_report
 from sartm_sim.simulation.scenario import load_scenario
 
 BUNDLE = "any_sensor_simrig5"
+SUMMARY, PICTURES, REPORT = "summary.json", "contact_sheet.png", "report.html"
 
 
 def run_demo(out: Path, scenario_name: str, rate_hz: float, console: Console) -> dict[str, Any]:
@@ -39,7 +40,8 @@ def run_demo(out: Path, scenario_name: str, rate_hz: float, console: Console) ->
     """
     rig, scenario = load_rig("sim"), load_scenario(scenario_name)
     bundle = read_bundle(resolve_bundle(BUNDLE))
-    with BagWriter(out, replace=True) as writer:
+    is_demo = (out / SUMMARY).is_file()
+    with BagWriter(out, replace=is_demo, beside=(SUMMARY, PICTURES, REPORT, *LOGS)) as writer:
         with _progress(console) as bar:
             task = bar.add_task("driving", total=scenario.seconds, masks=0)
 
@@ -51,10 +53,10 @@ def run_demo(out: Path, scenario_name: str, rate_hz: float, console: Console) ->
         console.print("Comparing masks with the truth, drawing the report.")
         drive = read_drive(writer.folder, rig)
         summary = summarise(drive, rig, rate_hz)
-        write_text(writer.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-        pictures = writer.folder / "contact_sheet.png"
+        write_text(writer.folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        pictures = writer.folder / PICTURES
         contact_sheet(drive, read_samples(writer.folder, rig, drive), summary, rig, pictures)
-        write_report(drive, summary, rig, bundle.name, pictures, writer.folder / "report.html")
+        write_report(drive, summary, rig, bundle.name, pictures, writer.folder / REPORT)
     return summary
 
 

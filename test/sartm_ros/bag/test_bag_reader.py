@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,24 @@ class TestWriter:
             assert read(path).messages, "until the new one is complete"
         assert read(path).messages == []
         assert list(tmp_path.iterdir()) == [path]
+
+    @pytest.mark.parametrize("name", ["bag", "bag.mcap"])
+    def test_nor_by_two_at_once(self, tmp_path: Path, name: str) -> None:
+        with BagWriter(tmp_path / name) as first:
+            first.add_topic("/a", STRING)
+            first.write("/a", T0, MESSAGES[0].data)
+            with pytest.raises(SartmError, match=f"{name}: process {os.getpid()} is writing it"):
+                BagWriter(tmp_path / name)
+        assert [message.data for message in read(tmp_path / name).messages] == [MESSAGES[0].data]
+
+    def test_files_of_others_in_the_folder_are_kept(self, tmp_path: Path) -> None:
+        for _ in range(2):
+            with BagWriter(tmp_path / "bag", replace=True, beside=("figures.json",)) as writer:
+                writer.add_topic("/a", STRING)
+                (writer.folder / "figures.json").touch()
+        (tmp_path / "bag" / "bag_1.mcap").touch()  # a split, by another recorder
+        with pytest.raises(SartmError, match=r"bag: already exists .* since it holds bag_1.mcap"):
+            BagWriter(tmp_path / "bag", replace=True, beside=("figures.json",))
 
     @pytest.mark.parametrize("name", ["bag", "bag.mcap"])
     @pytest.mark.parametrize("replace", [True, False])

@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from sartm_core.errors import SartmError
 from sartm_ros.bag.reader import read_messages
+from sartm_ros.bag.writer import BagWriter
 
 
 @pytest.mark.slow
@@ -39,5 +42,17 @@ def test_the_demo_leaves_its_report_and_tells_the_truth(tmp_path: Path) -> None:
     assert "http" not in report.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     ).replace("https://matplotlib.org", "")  # nothing is fetched
-    # A second demo replaces the first.
     assert not list(tmp_path.glob(".demo*"))
+
+
+def test_a_recording_of_something_else_is_not_replaced(tmp_path: Path) -> None:
+    from sartm_sim.demo.run import run_demo
+
+    with BagWriter(tmp_path / "drive") as writer:
+        writer.add_topic("/a", "std_msgs/msg/String")
+    with pytest.raises(SartmError, match="drive: already exists and is not overwritten"):
+        run_demo(tmp_path / "drive", "short", 4.0, Console())
+    (tmp_path / "drive" / "summary.json").touch()  # as the demo leaves it
+    (tmp_path / "drive" / "notes.txt").touch()
+    with pytest.raises(SartmError, match="since it holds notes.txt"):
+        run_demo(tmp_path / "drive", "short", 4.0, Console())
