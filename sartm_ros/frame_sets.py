@@ -9,9 +9,14 @@ from numpy.typing import NDArray
 from sartm_core.kinds import EventModality, Planes
 from sartm_core.rig import Rig
 from sartm_core.sensing import encode_frame, reason_of
+from sartm_ros.decoding.compressed_images import LARGEST_PIXELS
 from sartm_ros.decoding.event_streams import EventStream
 from sartm_ros.decoding.images import raw_array
 from sartm_ros.decoding.point_clouds import cloud_points
+
+LEAST_PIXELS, MOST_ENLARGED = 2**23, 8
+"""A compressed image may have so many pixels (4K), or be so many times as high and as wide as the rig file says: what a
+few kilobytes can hold beyond that would stop the node for seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +165,10 @@ class FrameSetProcessor:
         if name in self._event_streams:
             return self._event_streams[name].until(stamp_ns)
         message = load(message)
-        return cloud_points(message) if hasattr(message, "point_step") else raw_array(message)
+        if hasattr(message, "point_step"):
+            return cloud_points(message)
+        height, width = self.rig.modality(name).size
+        return raw_array(message, max(min(LARGEST_PIXELS, height * width * MOST_ENLARGED**2), LEAST_PIXELS))
 
     def _frame_id(self, names: Collection[str]) -> str:
         """The reference's; until it is known that of its CameraInfo, then that of a sensor in the set."""

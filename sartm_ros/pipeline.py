@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sartm_core.deploy import Segmenter
 from sartm_core.deploy.bundle import check_serves
+from sartm_core.errors import SartmError
 from sartm_core.kinds import Planes
 from sartm_core.rig import Rig
 from sartm_core.segmentation import Segmentation
@@ -59,7 +60,11 @@ class Pipeline:
         self.processor = FrameSetProcessor(self.configured_rig, self.segmenter.bundle.rig)
 
     def run(self, stamp_ns: int, messages: Mapping[str, Any], **options: Any) -> Result:
-        """Segments one set; never raises for a message that is broken. `options`: of `FrameSetProcessor.process`."""
+        """Segments one set; `options`: of `FrameSetProcessor.process`. A message that is broken never raises.
+
+        Raises:
+            SartmError: see `segment`.
+        """
         started = time.perf_counter()
         frames = self.processor.process(stamp_ns, messages, **options)
         prepared = time.perf_counter()
@@ -68,11 +73,24 @@ class Pipeline:
         return Result(frames, segmentation, prepared - started, finished - prepared)
 
     def segment(self, planes: dict[str, Planes]) -> Segmentation | None:
-        """Segments planes at the size of the reference, the last one that was seen; None where there are no planes."""
+        """Segments planes at the size of the reference, the last one that was seen; None where there are no planes.
+
+        Raises:
+            SartmError: the network's answer holds numbers that are not finite; its mask would mean nothing.
+        """
         reference = self.configured_rig.reference
         if reference in planes:
             self._reference_size = planes[reference].shape[1:]
-        return self.segmenter.segment(planes, self._reference_size) if planes else None
+        if not planes:
+            return None
+        segmentation = self.segmenter.segment(planes, self._reference_size)
+        if not np.isfinite(segmentation.confidence.sum() + segmentation.routing.sum()):
+            raise SartmError(
+                f"the answer of {self.segmenter.backend} is not finite (NaN or infinity): no mask. If it is so for all "
+                "frames, the weights are damaged, or too large for half precision: try device cpu, or `sartm export "
+                "--precision fp32`."
+            )
+        return segmentation
 
     def backdrop(self, planes: dict[str, Planes]) -> NDArray[np.uint8] | None:
         """What an overlay is drawn on: the first 8-bit modality that is present, uint8 [H, W, 3] of the mask's size."""

@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from sartm_ros.strays import LEAP_NS, Held, Strays
+
 NS_PER_S = 1_000_000_000
 QUEUE_LENGTH = 30
 """Messages kept per stream; one second at 30 Hz."""
 RECENT = 50
 """Sets over which it is counted in how many a stream was missing."""
+SETS_TO_JUDGE = 10
+"""A stream that none of the last sets has matches no more, whatever it did before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class StreamQueue:
     last_arrival_ns: int | None = None
     gaps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=2))
     periods_ns: deque[int] = field(default_factory=lambda: deque(maxlen=2))
+    strays: Strays = field(default_factory=Strays)
     used: set[int] = field(default_factory=set)
     """Stamps of messages in the queue that were in a set already."""
     skew_ns: int | None = None
@@ -57,12 +62,47 @@ class StreamQueue:
     """Of each of the last sets, whether it was missing there."""
     late_ns: deque[int] = field(default_factory=lambda: deque(maxlen=RECENT))
     """Of each of its last messages, how long it came after the set it belonged to; 0 for one in time."""
-    received_before: int = 0
-    matched_before: int = 0
+    received_at_match: int = 0
+    """How many had been received when one last matched."""
     received: int = 0
     matched: int = 0
     unmatched: int = 0
     refused: int = 0
+    strayed: int = 0
+    """Of the refused ones, those with stamps of another clock than the others'."""
+    repeated: int = 0
+    """Of the refused ones, those with a stamp that was there before."""
+
+    def repeats(self, stamp_ns: int) -> bool:
+        """Whether it is the stamp of a message before; the newest one may no longer be in the queue."""
+        if stamp_ns == self.newest_ns or any(stamp_ns == one.stamp_ns for one in self.strays.held):
+            return True
+        return self.newest_ns is not None and stamp_ns < self.newest_ns and stamp_ns in self.stamps
+
+    def leap_ns(self, stamp_ns: int, now_ns: int) -> int:
+        """How far a stamp lies from where this stream's next one may be, negative: back; 0 if it may be the next."""
+        if self.newest_ns is None or self.last_arrival_ns is None:
+            return 0
+        ahead_ns = stamp_ns - self.newest_ns
+        expected_ns = max(now_ns - self.last_arrival_ns, 0) + max(LEAP_NS, 2 * (self.period_ns() or 0))
+        return 0 if -LEAP_NS <= ahead_ns <= expected_ns else ahead_ns
+
+    def hold(self, one: Held, leap_ns: int) -> None:
+        """Keeps back a message that leaps."""
+        self._refuse_strays(self.strays.hold(one, leap_ns))
+
+    def settle(self) -> None:
+        """A message goes on as before: those that leapt are refused."""
+        self._refuse_strays(self.strays.drop())
+
+    def is_near(self, stamp_ns: int) -> bool:
+        """Whether its newest stamps, followed yet or not, are of the same clock as one of another stream."""
+        own = self.newest_ns is not None and abs(stamp_ns - self.newest_ns) <= LEAP_NS
+        return own or self.strays.near(stamp_ns)
+
+    def _refuse_strays(self, count: int) -> None:
+        self.refused += count
+        self.strayed += count
 
     def note_arrival(self, stamp_ns: int, now_ns: int) -> None:
         """Takes the pace of stamps and arrivals."""
@@ -84,6 +124,7 @@ class StreamQueue:
         """Returns the message at an index and removes all older ones: sets are emitted in stamp order."""
         if index > 0:
             self.drop_before(self.stamps[index])
+        self.received_at_match = self.received
         if self.stamps[0] not in self.used:
             self.used.add(self.stamps[0])
             self.matched += 1
@@ -115,8 +156,10 @@ class StreamQueue:
         """The smaller of the last two periods: a message may have been lost in the other. None before the second."""
         return min(self.periods_ns, default=None)
 
-    def never_matched(self) -> bool:
-        return self.matched == self.matched_before
+    def unmatched_since(self) -> int:
+        """How many messages have come since one last matched; 0 unless the last sets lack it."""
+        lately = list(self.missed)[-SETS_TO_JUDGE:]
+        return self.received - self.received_at_match if lately and all(lately) else 0
 
     def lateness_ns(self) -> int | None:
         """By how much its messages come after their sets; None unless most of the last ones did."""
@@ -131,22 +174,27 @@ class StreamQueue:
             "matched": self.matched,
             "unmatched": self.unmatched,
             "refused": self.refused,
+            "strayed": self.strayed,
+            "repeated": self.repeated,
+            "stray_s": self.strays.leap_ns / NS_PER_S if self.strayed else None,
             "skew_ms": None if self.skew_ns is None else self.skew_ns / 1e6,
             "late_ms": None if lateness_ns is None else lateness_ns / 1e6,
             "missed": sum(self.missed),
-            "never_matched": self.received - self.received_before if self.never_matched() else 0,
+            "never_matched": self.unmatched_since(),
+            "holds_back": self.is_required() and bool(self.missed) and self.missed[-1],
         }
 
     def start_again(self) -> None:
         """Forgets what was counted to judge its offset: it is another one now."""
         self.clear()
-        self.skew_ns, self.received_before, self.matched_before = None, self.received, self.matched
+        self.skew_ns, self.received_at_match = None, self.received
 
     def is_required(self) -> bool:
         return self.stream.required and self.stream.enabled
 
     def clear(self) -> None:
         self.unmatched += len(self.stamps) - len(self.used)
+        self.settle()
         for kept in (self.stamps, self.messages, self.used, self.gaps_ns, self.periods_ns, self.missed, self.late_ns):
             kept.clear()
         self.newest_ns = self.last_arrival_ns = None

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
+from sartm_ros.strays import CONVINCING, LEAP_NS, Held
 from sartm_ros.streams import NS_PER_S, QUEUE_LENGTH, RECENT, Stream, StreamQueue
 
 SLOW_PERIODS = 2.5
@@ -24,8 +25,6 @@ YOUNG_NS = 2 * NS_PER_S
 """How long sets wait (up to max_wait each) for a stream that has sent only one or two messages."""
 HALF_PERIOD = 0.55
 """The nearest stamp of a regular stream is at most half a period away; with jitter a little more."""
-RESET_AFTER_NS = NS_PER_S
-"""A stamp this far behind its stream's newest one means that time jumped back (a looping bag)."""
 
 OnSet = Callable[[int, dict[str, Any]], None]
 
@@ -75,7 +74,9 @@ class Synchronizer:
     def add(self, name: str, stamp_ns: int, message: Any, now_ns: int) -> None:
         """Adds one message and delivers the sets it completes.
 
-        Messages with a zero or repeated stamp are refused and counted.
+        Messages with a zero or repeated stamp are refused and counted, and so are those with a stamp of another clock
+        than the others of their stream. Such ones are kept back until it is clear that neither time nor the stream's
+        clock jumped: a sensor whose stamps cannot be trusted costs the others nothing.
         """
         with self._lock:
             if self._accept(self._queues[name], stamp_ns, message, now_ns):
@@ -121,10 +122,12 @@ class Synchronizer:
     def statistics(self) -> dict[str, Any]:
         """The anchor, the counters (sets, incomplete, held_back, late, resets, handovers), and per-stream figures.
 
-        `streams`: received, matched, unmatched, refused; `missed`: how many of the last sets, at most 50, lack it;
+        `streams`: received, matched, unmatched, refused; of those `strayed`, of another clock (see `add`), `stray_s`
+        away, and `repeated`, with an old stamp; `missed`: how many of the last sets, at most 50, lack it;
         `skew_ms`: the stamp of the message nearest to the last set minus the set's stamp (None before the first set);
         `late_ms`: how long after the set they belong to its messages arrive, if most of the last ones do;
-        `never_matched`: messages since its offset or `enabled` flag last changed, if none of them matched.
+        `never_matched`: messages since one of them last matched, or since its offset or `enabled` flag last changed, if
+        the last sets lack it; `holds_back`: whether the last set was not emitted for want of it.
         """
         with self._lock:
             streams = {name: queue.statistics() for name, queue in self._queues.items()}
@@ -144,24 +147,63 @@ class Synchronizer:
                     self._delivering = False
 
     def _accept(self, queue: StreamQueue, stamp_ns: int, message: Any, now_ns: int) -> bool:
+        """Whether sets may be complete now."""
         queue.received += 1
         stamp = stamp_ns + round(queue.stream.offset_s * NS_PER_S)
-        newest = queue.newest_ns
-        repeated = newest is not None and stamp <= newest and stamp in queue.stamps
-        if stamp_ns <= 0 or repeated or not queue.stream.enabled:
+        repeats = queue.repeats(stamp)
+        if stamp_ns <= 0 or repeats or not queue.stream.enabled:
             queue.refused += 1
+            queue.repeated += repeats
             return False
-        if newest is not None and stamp < newest - RESET_AFTER_NS:
-            self._reset()
+        leap_ns = queue.leap_ns(stamp, now_ns)
+        if leap_ns == 0:
+            queue.settle()
+            self._take_in(queue, Held(now_ns, stamp, message), now_ns)
+            return True
+        queue.hold(Held(now_ns, stamp, message), leap_ns)
+        followed = self._followed(queue, now_ns)
+        self._follow(followed, now_ns)
+        return bool(followed)
+
+    def _followed(self, queue: StreamQueue, now_ns: int) -> list[StreamQueue]:
+        """The streams whose leaps are not one sensor's fault, now that one of them leapt.
+
+        Most of the others leapt to the same time, or were there already; or the stream keeps to its new time.
+        """
+        stamp = queue.strays.held[-1].stamp_ns
+        others = [
+            other
+            for other in self._queues.values()
+            if other is not queue and other.stream.enabled and (other.strays.held or self._live(other, now_ns))
+        ]
+        agreeing = [other for other in others if other.is_near(stamp)]
+        if 2 * len(agreeing) > len(others):
+            return [queue, *(other for other in agreeing if other.strays.near(stamp))]
+        return [queue] if queue.strays.doubt >= CONVINCING else []
+
+    def _follow(self, queues: list[StreamQueue], now_ns: int) -> None:
+        released = [(one, queue) for queue in queues for one in queue.strays.release()]
+        for queue in queues:
+            begin_ns = min(one.stamp_ns for one, of in released if of is queue)
+            if queue.newest_ns is None or begin_ns > queue.newest_ns:
+                continue
+            if queue.stream.name == self._anchor:
+                self._start_again(begin_ns)
+            queue.clear()
+        for one, queue in sorted(released, key=lambda pair: pair[0].arrival_ns):
+            self._take_in(queue, one, now_ns)
+
+    def _take_in(self, queue: StreamQueue, one: Held, now_ns: int) -> None:
+        stamp = one.stamp_ns
         if self._started_ns is None:
             self._started_ns = now_ns
         if not self._live(queue, now_ns):
             queue.missed.clear()  # while it was silent it could not be in a set
             queue.late_ns.clear()
-        queue.note_arrival(stamp, now_ns)
+        queue.note_arrival(stamp, one.arrival_ns)
         if queue.stream.name == self._anchor and len(queue.stamps) == QUEUE_LENGTH and self._waiting:
             self._take(self._waiting.popleft()[0], now_ns)  # emit early rather than lose it
-        queue.insert(stamp, message)
+        queue.insert(stamp, one.message)
         if queue.stream.name != self._anchor:
             queue.late_ns.append(self._late_ns(queue, stamp, now_ns))
         self._choose_anchor(now_ns)
@@ -169,12 +211,13 @@ class Synchronizer:
             if self._last_output_ns is not None and stamp <= self._last_output_ns:
                 self._counts["late"] += 1
             elif stamp >= queue.stamps[0]:  # otherwise the queue was full of newer messages
-                bisect.insort(self._waiting, (stamp, now_ns))
-        return True
+                bisect.insort(self._waiting, (stamp, one.arrival_ns))
 
-    def _reset(self) -> None:
+    def _start_again(self, stamp_ns: int) -> None:
+        """The anchor's time jumped back to this stamp: what is left from later must not be matched again."""
         for queue in self._queues.values():
-            queue.clear()
+            if queue.newest_ns is not None and queue.newest_ns > stamp_ns + LEAP_NS:
+                queue.clear()
         self._waiting.clear()
         self._emitted.clear()
         self._anchor = self._first_anchor

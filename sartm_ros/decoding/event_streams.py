@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.errors import SartmError
+from sartm_core.errors import SartmError, shown
 from sartm_core.kinds import EventModality
 from sartm_core.sensing.event_formats import decode_libcaer, decode_mono
 from sartm_core.sensing.events import Events, count_cells, event_cells
@@ -23,6 +23,8 @@ TOLERATED = 0.01
 """Share of a packet that may be damaged: words that its format does not define, events outside of the sensor."""
 MARK_NS = 10_000_000
 """Drivers send up to 1000 packets per second; at most one per this interval is offered to the synchroniser."""
+LARGEST_PACKET = 2**21
+"""Bytes of a packet, a million words of EVT 3.0: one of them may stand for twelve events."""
 LONGEST_LOSS = 100_000
 """A sequence number that leaps further is another driver's, not a loss."""
 
@@ -78,11 +80,13 @@ class EventStream:
             Whether to match the last of them with other sensors; at most one packet per `MARK_NS`.
 
         Raises:
-            SartmError: a size that differs from the rig file's, an unsupported encoding, or data that are damaged or in
-                another encoding than the message says. The packets from there on are not used.
+            SartmError: a packet that is too long, a size that differs from the rig file's, an unsupported encoding, or
+                data that are damaged or in another encoding than the message says. The packets from there on are not
+                used.
         """
         for packet in packets:
             self._check_size(packet)
+            _check_length(packet)
             self._count_lost(packet)
         behind = self._behind(stamps_ns)
         self.skipped += behind
@@ -210,14 +214,23 @@ def _parts(packets: Sequence[Any]) -> Iterator[slice]:
         yield slice(begin, len(packets))
 
 
+def _check_length(packet: Any) -> None:
+    """Raises SartmError for a packet that would take seconds and gigabytes; not for EventArray, which spells out."""
+    if hasattr(packet, "encoding") and len(packet.events) > LARGEST_PACKET:
+        raise SartmError(
+            f"event packet of {len(packet.events):,} bytes: at most {LARGEST_PACKET:,} are accepted. Let the driver "
+            "send packets more often (metavision_driver: event_message_time_threshold)."
+        )
+
+
 def _decoded_alone(packet: Any, stamp_ns: int) -> tuple[NDArray[np.int64], Events]:
     """When each event was, nanoseconds, and the events of a packet that needs no memory of those before."""
     if not hasattr(packet, "encoding"):
         return packet.times_ns, packet.events
     if packet.encoding not in _STATELESS:
         raise SartmError(
-            f"event packet with encoding '{packet.encoding}': expected evt3, {' or '.join(_STATELESS)}. Change it "
-            "in the driver, or run event_camera_renderer and set encoding: image in the rig file."
+            f"event packet with encoding '{shown(packet.encoding)}': expected evt3, {' or '.join(_STATELESS)}. Change "
+            "it in the driver, or run event_camera_renderer and set encoding: image in the rig file."
         )
     events = _STATELESS[packet.encoding](packet.events, int(packet.time_base))
     return stamp_ns + (events.t - events.t[:1]) * 1000, events

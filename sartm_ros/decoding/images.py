@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.errors import SartmError
-from sartm_ros.decoding.compressed_images import decode
+from sartm_core.errors import SartmError, shown
+from sartm_ros.decoding.compressed_images import LARGEST_PIXELS, decode
 from sartm_ros.decoding.packed_images import (
     bayer_pattern,
     demosaic,
@@ -58,8 +58,8 @@ def set_stamp(message: Any, stamp: int) -> None:
     message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
 
 
-def raw_array(message: Any) -> NDArray[Any]:
-    """The pixels of a sensor_msgs Image or CompressedImage.
+def raw_array(message: Any, most_pixels: int = LARGEST_PIXELS) -> NDArray[Any]:
+    """The pixels of a sensor_msgs Image or CompressedImage; of the latter at most so many.
 
     Plain encodings are views into the message (copied only for a change of colour order or of endianness). Bayer
     mosaics and YUV become RGB; an encoding that is unknown here goes through `cv_bridge`, if it is installed.
@@ -71,7 +71,7 @@ def raw_array(message: Any) -> NDArray[Any]:
         SartmError: the fields contradict each other, or the encoding is unsupported.
     """
     if not hasattr(message, "encoding"):
-        return decode(message)
+        return decode(message, most_pixels)
     height, width, encoding = int(message.height), int(message.width), str(message.encoding)
     bayer = bayer_pattern(encoding)
     if bayer is not None:
@@ -113,7 +113,7 @@ def _pixels(message: Any, kind: str, channels: int) -> NDArray[Any]:
 
 def _require_size(message: Any) -> None:
     if message.height == 0 or message.width == 0:
-        raise SartmError(f"image of {message.width}x{message.height} {message.encoding}: it has no pixels.")
+        raise SartmError(f"image of {message.width}x{message.height} {shown(message.encoding)}: it has no pixels.")
 
 
 def _rows(message: Any, row_bytes: int) -> NDArray[np.uint8]:
@@ -123,8 +123,9 @@ def _rows(message: Any, row_bytes: int) -> NDArray[np.uint8]:
     # Whole rows may follow (a sensor's 1088 lines for 1080); a remainder means that the rows have another length.
     if step < row_bytes or size < step * height or size % step:
         raise SartmError(
-            f"image of {message.width}x{height} {message.encoding}: expected at least {row_bytes} bytes per row and "
-            f"step x height bytes of data, got step {step} and {size} bytes. The driver fills the message incorrectly."
+            f"image of {message.width}x{height} {shown(message.encoding)}: expected at least {row_bytes} bytes per row "
+            f"and step x height bytes of data, got step {step} and {size} bytes. The driver fills the message "
+            "incorrectly."
         )
     rows = np.frombuffer(message.data, np.uint8, count=step * height).reshape(height, step)[:, :row_bytes]
     return rows if step == row_bytes else np.ascontiguousarray(rows)
@@ -138,11 +139,11 @@ def _decode_with_cv_bridge(message: Any) -> NDArray[Any]:
 
         image = np.asarray(CvBridge().imgmsg_to_cv2(message, "rgb8"))
     except Exception as error:  # not installed, or fails as well
-        raise SartmError(f"encoding '{message.encoding}' is not supported. Supported are {known}.") from error
+        raise SartmError(f"encoding '{shown(message.encoding)}' is not supported. Supported are {known}.") from error
     if image.shape[:2] != (message.height, message.width):
         raise SartmError(
-            f"encoding '{message.encoding}': cv_bridge made {image.shape[1]}x{image.shape[0]} pixels of a message of "
-            f"{message.width}x{message.height}. Supported here are {known}."
+            f"encoding '{shown(message.encoding)}': cv_bridge made {image.shape[1]}x{image.shape[0]} pixels of a "
+            f"message of {message.width}x{message.height}. Supported here are {known}."
         )
     return np.ascontiguousarray(image)
 

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.errors import SartmError
+from sartm_core.errors import SartmError, shown
 
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 """sensor_msgs/PointField's datatypes."""
 _INTENSITY = ("intensity", "intensities", "reflectivity", "i")
+LARGEST_POINTS = 2**22
+"""More than any LiDAR measures in a turn; of points of a byte each, 64 MB would hold sixteen times as many."""
 FLOAT32, COLUMNS = 7, ("x", "y", "z", "intensity", "ring")
 
 
@@ -27,8 +29,12 @@ def cloud_points(message: Any) -> NDArray[np.float32]:
     fields = {field.name: field for field in message.fields}
     missing = [name for name in "xyz" if name not in fields]
     if missing:
-        raise SartmError(f"point cloud has no field '{missing[0]}'; its fields are {', '.join(fields) or 'none'}.")
+        raise SartmError(
+            f"point cloud has no field '{missing[0]}'; its fields are {shown(', '.join(fields)) or 'none'}."
+        )
     height, width = int(message.height), int(message.width)
+    if height * width > LARGEST_POINTS:
+        raise SartmError(f"point cloud of {width}x{height} points: at most {LARGEST_POINTS:,} are accepted.")
     step, row, size = int(message.point_step), int(message.row_step), len(message.data)
     if size == step * width * height:
         row = step * width  # several drivers write row_step 0, or that of the whole cloud

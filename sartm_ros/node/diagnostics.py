@@ -9,8 +9,12 @@ from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 
 from sartm_core.rig import Modality
+from sartm_ros.explanations import explain_refused
 from sartm_ros.node.middleware import another_users_segments
+from sartm_ros.node.watch import Fault
 
+LOOKS = 6
+"""Messages are `lately` refused when they came since so many looks, of one second each."""
 WINDOW = 200
 """Number of frames over which rates and percentiles are taken."""
 
@@ -32,6 +36,7 @@ class InputMonitor:
         self.arrivals_ns: deque[int] = deque(maxlen=WINDOW)
         self.stamps_ns: deque[int] = deque(maxlen=WINDOW)
         self.broken = 0
+        self._looks: deque[tuple[int, int, int]] = deque(maxlen=LOOKS)
 
     def arrived(self, stamp_ns: int, now_ns: int) -> None:
         """Notes one message. After an outage, or a jump back, the rate is that of what follows."""
@@ -59,6 +64,18 @@ class InputMonitor:
         age_s = (now_ns - self.stamps_ns[-1]) / 1e9 if self.stamps_ns else 0.0
         return rates | ({"current_delay_from_realtime_ms": age_s * 1e3} if abs(age_s) < IMPLAUSIBLE_S else {})
 
+    def refused(self, counts: dict[str, Any]) -> str | None:
+        """Why messages were refused for their stamps lately; to be called once a second.
+
+        Args:
+            counts: of its stream, see `Synchronizer.statistics`.
+        """
+        self._looks.append((counts["received"], counts.get("strayed", 0), counts.get("repeated", 0)))
+        received, strayed, repeated = (
+            now - before for before, now in zip(self._looks[0], self._looks[-1], strict=True)
+        )
+        return explain_refused(received, strayed, repeated, counts.get("stray_s"))
+
     def slow(self) -> str | None:
         """Describes a sensor slower than the rig file says; None if it is not."""
         rate = _rate_hz(self.stamps_ns)
@@ -77,19 +94,31 @@ class PipelineMonitor:
         self.failed = 0
         self.unusable = 0
         """Sets without a mask since the last one with a mask."""
+        self.reason: str | None = None
+        """Why the last of those failed."""
         self._milliseconds: dict[str, deque[float]] = {stage: deque(maxlen=WINDOW) for stage in self.STAGES}
 
     def finished(self, **seconds: float) -> None:
         """Notes one mask; seconds per stage."""
         self.masks += 1
-        self.unusable = 0
+        self.unusable, self.reason = 0, None
         for stage, value in seconds.items():
             if abs(value) < IMPLAUSIBLE_S:
                 self._milliseconds[stage].append(value * 1e3)
 
+    def without_mask(self, reason: str | None) -> None:
+        """Notes one set that gave none; `reason`: if it failed, None if nothing of it could be used."""
+        self.failed += reason is not None
+        self.unusable += 1
+        self.reason = reason
+
     def stuck(self) -> bool:
         """Whether several sets in a row gave no mask."""
         return self.unusable >= 3
+
+    def usual_s(self) -> float:
+        """How long the network takes for a set, seconds; 0 before the first."""
+        return self.values()["segment_ms_p95"] / 1e3
 
     def values(self) -> dict[str, float]:
         """p50 and p95 of every stage, milliseconds."""
@@ -108,6 +137,8 @@ def diagnostic_array(
     pipeline: PipelineMonitor,
     counts: dict[str, Any],
     dropped: int,
+    reasons: dict[str, str],
+    fault: Fault | None,
 ) -> DiagnosticArray:
     """The message: one status per input, one for the pipeline.
 
@@ -117,6 +148,8 @@ def diagnostic_array(
         inputs, pipeline: what was measured.
         counts: of `Synchronizer.statistics`.
         dropped: sets skipped because the network was busy.
+        reasons: modality -> why it is not as it should be, though it sends.
+        fault: of the masks, see `MaskWatch`.
     """
     now_ns = node.get_clock().now().nanoseconds
     name = node.get_fully_qualified_name().lstrip("/")
@@ -125,9 +158,9 @@ def diagnostic_array(
     for modality, monitor in inputs.items():
         state = states[modality]
         values = {"state": state, **monitor.values(now_ns), **counts["streams"][modality], "broken": monitor.broken}
-        slow = monitor.slow() if state == "present" else None
-        level = DiagnosticStatus.OK if state in ("present", "disabled") and not slow else DiagnosticStatus.WARN
-        message.status.append(_status(f"{name}: input {modality}", level, slow or state, values))
+        text = reasons.get(modality) or (monitor.slow() if state == "present" else None)
+        level = DiagnosticStatus.OK if state in ("present", "disabled") and not text else DiagnosticStatus.WARN
+        message.status.append(_status(f"{name}: input {modality}", level, text or state, values))
     values = {key: value for key, value in counts.items() if key != "streams"}
     values |= {"masks": pipeline.masks, "dropped": dropped, "failed": pipeline.failed, **pipeline.values()}
     found = set(states.values())
@@ -136,7 +169,9 @@ def diagnostic_array(
     elif not found & {"present", "broken", "empty"}:
         level, text = DiagnosticStatus.ERROR, "no input is alive"
     elif pipeline.stuck() or "present" not in found:
-        level, text = DiagnosticStatus.ERROR, "messages arrive, but none are usable"
+        level, text = DiagnosticStatus.ERROR, pipeline.reason or "messages arrive, but none are usable"
+    elif fault is not None:
+        level, text = DiagnosticStatus.ERROR if fault.is_error else DiagnosticStatus.WARN, fault.text
     else:
         level, text = DiagnosticStatus.OK, "running"
     message.status.append(_status(f"{name}: pipeline", level, text, values))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -12,14 +13,17 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from sartm_core.deploy import Segmenter, free_gpu_memory, load_segmenter
-from sartm_core.errors import SartmError
+from sartm_core.errors import SartmError, shown
 from sartm_core.rig import Rig, load_rig
 from sartm_ros.node.inputs import check_installed, installed_part
 from sartm_ros.node.parameters import Parameters, Settings, Tuning
-from sartm_ros.node.process import catch_signals, ros_process
+from sartm_ros.node.process import catch_signals, end_at_once, ros_process
 from sartm_ros.node.publishers import Publishers
 from sartm_ros.node.session import Session
+from sartm_ros.node.worker import STOP_S
 from sartm_ros.pipeline import Pipeline
+
+REFUSALS_EVERY_S = 10.0
 
 Load = Callable[..., Segmenter]
 
@@ -38,6 +42,7 @@ class PerceptionNode(LifecycleNode):
         self._load = load
         self._settable = Parameters(self, self._tune)
         self._session: Session | None = None
+        self._left_behind: Session | None = None
         self._enable_services: list[Any] = []
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -80,6 +85,8 @@ class PerceptionNode(LifecycleNode):
         """Subscribes and starts the worker; on failure the node stays inactive and says why."""
         super().on_activate(state)
         try:
+            if self._left_behind is not None and self._left_behind.hangs():
+                raise SartmError("the network still works on a set of the last session. Restart the node.")
             self._session = Session(self, self._pipeline, self._outputs, self._settings, self._tuning)
             self._session.start()
         except Exception as error:  # rclpy would swallow it
@@ -110,11 +117,20 @@ class PerceptionNode(LifecycleNode):
         self.stop()
         return super().on_shutdown(state)
 
-    def stop(self) -> None:
-        """Stops the session, if one is running."""
-        if self._session is not None:
-            self._session.stop()
-            self._session = None
+    def stop(self) -> bool:
+        """Stops the session, if one is running.
+
+        Returns:
+            False where the network hangs. What it was at work on is left behind, and so is its thread.
+        """
+        session, self._session = self._session, None
+        if session is not None and not session.stop():
+            self._left_behind = session
+            self.get_logger().error(
+                f"the network has not answered for {STOP_S:.0f} s: it is left behind. Restart the node; if it happens "
+                "again, look at the driver of the accelerator (`dmesg`, `nvidia-smi`)."
+            )
+        return self._left_behind is None or not self._left_behind.hangs()
 
     def _tune(self, tuning: Tuning) -> None:
         self._tuning = tuning
@@ -146,6 +162,8 @@ def main(arguments: list[str] | None = None) -> None:
 def run(node: PerceptionNode) -> None:
     """Starts a node, if it is to start itself, and spins it until SIGINT or SIGTERM.
 
+    A network that hangs is not waited for: the process ends with status 1.
+
     Raises:
         SartmError: the automatic start failed.
     """
@@ -159,10 +177,22 @@ def run(node: PerceptionNode) -> None:
         raise SartmError("the automatic start failed; see the message above")
     try:
         while not interrupted.is_set():
-            executor.spin_once(timeout_sec=0.1)
+            _spin_once(executor, node)
     finally:
-        node.stop()
+        is_stopped = node.stop()
         node.destroy_node()
+        if not is_stopped:
+            end_at_once(1)
+
+
+def _spin_once(executor: SingleThreadedExecutor, node: PerceptionNode) -> None:
+    """What rclpy cannot read it raises here: a request with a parameter type that does not exist, a /clock before 0."""
+    try:
+        executor.spin_once(timeout_sec=0.1)
+    except Exception as error:  # whatever others send must not end the node
+        if not rclpy.ok():
+            raise
+        node.get_logger().error(shown(f"refused: {error!r}"), throttle_duration_sec=REFUSALS_EVERY_S)
 
 
 if __name__ == "__main__":

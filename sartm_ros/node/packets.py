@@ -9,6 +9,7 @@ from rclpy.subscription import Subscription
 
 from sartm_core.errors import SartmError
 from sartm_ros.decoding.event_arrays import event_array
+from sartm_ros.node.worker import STOP_S
 
 POLL_S = 0.005
 """The executor takes one message each time it wakes, at most some 900 a second, and would do nothing else."""
@@ -60,7 +61,7 @@ class PacketReceiver:
         """Ends the thread."""
         self._stopping.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(STOP_S)
 
     def _loop(self) -> None:
         while not self._stopping.wait(POLL_S):

@@ -5,8 +5,10 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
+from typing import NoReturn
 
 import rclpy
 import rclpy.utilities
@@ -15,6 +17,9 @@ from rclpy.signals import SignalHandlerOptions
 
 from sartm_core.errors import SartmError
 from sartm_ros.node.middleware import shared_memory
+
+AGAIN_S = 1.0
+"""Signals this long after the first one are a second try."""
 
 
 @contextlib.contextmanager
@@ -65,16 +70,28 @@ def _wrong_use(text: str) -> int:
     return 2
 
 
-def catch_signals() -> threading.Event:
-    """From now on SIGINT and SIGTERM, however many, set the returned event.
+def end_at_once(status: int) -> NoReturn:
+    """Ends the process without waiting for its threads, one of which hangs."""
+    rclpy.try_shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
-    A worker thread that is inside torch when the interpreter goes aborts the process: whoever waits for the event stops
-    it first.
+
+def catch_signals() -> threading.Event:
+    """From now on SIGINT and SIGTERM set the returned event; another one a second later ends the process at once.
+
+    Those before come from the same Ctrl-C: launch and the terminal both send one. A worker thread that is inside torch
+    when the interpreter goes aborts the process: whoever waits for the event stops it first.
     """
     interrupted = threading.Event()
+    first_s: list[float] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
         interrupted.set()
+        first_s.append(time.monotonic())
+        if first_s[-1] - first_s[0] >= AGAIN_S:
+            os._exit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handle)

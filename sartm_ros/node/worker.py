@@ -1,8 +1,12 @@
 """Threads: a worker with one slot, where the newest job wins and what it replaces is counted; and a ticker."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+STOP_S = 5.0
+"""How long a thread may take to finish what it is doing: longer than any network that works."""
 
 JobT = TypeVar("JobT")
 
@@ -12,6 +16,10 @@ class NewestWins(Generic[JobT]):
 
     Args:
         run: called in the worker's thread; must not raise.
+
+    Attributes:
+        dropped: how many jobs were replaced before they ran.
+        is_left_behind: `stop` did not see the running job end; nothing may be done with its result any more.
     """
 
     def __init__(self, run: Callable[[JobT], None]) -> None:
@@ -19,7 +27,9 @@ class NewestWins(Generic[JobT]):
         self._slot: list[JobT] = []
         self._condition = threading.Condition()
         self._stopping = False
+        self._begun_s: float | None = None
         self.dropped = 0
+        self.is_left_behind = False
         self._thread = threading.Thread(target=self._loop, name="sartm-worker", daemon=True)
         self._thread.start()
 
@@ -30,12 +40,28 @@ class NewestWins(Generic[JobT]):
             self._slot = [job]
             self._condition.notify()
 
-    def stop(self) -> None:
-        """Ends the thread after the running job; a waiting one is dropped."""
+    def busy_s(self) -> float:
+        """For how many seconds the running job has been running; 0 between jobs."""
+        begun_s = self._begun_s
+        return 0.0 if begun_s is None else time.monotonic() - begun_s
+
+    def stop(self) -> bool:
+        """Ends the thread after the running job; a waiting one is dropped.
+
+        Returns:
+            False where the job has not ended after `STOP_S`: the thread is left behind.
+        """
         with self._condition:
             self._stopping = True
+            self._slot.clear()
             self._condition.notify()
-        self._thread.join()
+        self._thread.join(STOP_S)
+        self.is_left_behind = self._thread.is_alive()
+        return not self.is_left_behind
+
+    def hangs(self) -> bool:
+        """Whether the thread that `stop` left behind is still at work."""
+        return self.is_left_behind and self._thread.is_alive()
 
     def _loop(self) -> None:
         while True:
@@ -44,7 +70,9 @@ class NewestWins(Generic[JobT]):
                 if self._stopping:
                     return
                 job = self._slot.pop()
+            self._begun_s = time.monotonic()
             self._run(job)
+            self._begun_s = None
 
 
 class Ticker:
@@ -68,7 +96,7 @@ class Ticker:
         """Ends the thread, if it was started."""
         self._stopping.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_S)
 
     def _loop(self) -> None:
         while not self._stopping.wait(self._period_s):

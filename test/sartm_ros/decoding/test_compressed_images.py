@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sartm_core.errors import SartmError
+from sartm_core.rig import Rig
 from sartm_ros.decoding.images import raw_array
+from sartm_ros.frame_sets import FrameSetProcessor
 
 
 def compressed(form: str, data: bytes) -> SimpleNamespace:
@@ -45,6 +47,39 @@ def test_a_buffer_that_goes_on_behind_the_picture(rest: bytes, progressive: bool
     """V4L2 drivers send the whole buffer (usb_cam#336)."""
     data = pillow(scene, "JPEG", quality=95, progressive=progressive)
     np.testing.assert_allclose(raw_array(compressed("jpeg", data + rest)), scene.astype(int), atol=6)
+
+
+def progressive(size: int, scans: int) -> bytes:
+    """A grey JPEG whose last scan is repeated: some hundred bytes each."""
+    data = pillow(np.zeros((size, size), np.uint8), "JPEG", progressive=True)
+    tables = data.rfind(b"\xff\xc4")  # of the last scan
+    return data[:-2] + data[tables:-2] * scans + data[-2:]
+
+
+def test_a_small_file_of_many_scans_is_refused_and_a_camera_is_not() -> None:
+    """200 scans of 67 megapixels took 26 s."""
+    bomb = progressive(2048, 200)
+    assert len(bomb) < 1_500_000
+    with pytest.raises(SartmError, match=r"2048x2048 pixels in 2\d\d scans; at most 268,435,456 pixels in all scans"):
+        raw_array(compressed("jpeg", bomb))
+    assert raw_array(compressed("jpeg", progressive(512, 200))).shape == (512, 512)
+    assert raw_array(compressed("jpeg", progressive(2048, 1))).shape == (2048, 2048)
+
+
+def test_a_picture_far_larger_than_the_rig_says_is_not_decoded(sim_rig: Rig) -> None:
+    """A megabyte may hold 67 megapixels; one of another size than the rig's, of a camera, is read."""
+    processor = FrameSetProcessor(sim_rig, sim_rig)
+    for size, is_read in ((1500, True), (6000, False)):
+        data = cv2.imencode(".png", np.full((size, size), 7, np.uint8))[1].tobytes()
+        frames = processor.process(0, {"rgb": compressed("png", data)})
+        assert ("declares 6000x6000 pixels; at most" in frames.broken.get("rgb", "")) != is_read
+
+
+def test_what_a_message_calls_itself_is_shown_not_obeyed() -> None:
+    """A terminal would obey the escape, and a log would show a second line."""
+    with pytest.raises(SartmError) as caught:
+        raw_array(compressed("\x1b[2J\n[INFO] all is well", b"none"))
+    assert r"format '\x1b[2J\n[INFO] all is well'" in str(caught.value)
 
 
 def with_preview(data: bytes, preview: bytes) -> bytes:

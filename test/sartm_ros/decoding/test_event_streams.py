@@ -284,3 +284,12 @@ def test_packets_at_once_are_as_one_by_one(rng: np.random.Generator) -> None:
     for end_ms in (5, 20, 38, 60):
         np.testing.assert_array_equal(at_once.until(START + end_ms * MS), one_by_one.until(START + end_ms * MS))
     assert at_once.until(START + 35 * MS).sum() > 1000
+
+
+def test_a_packet_that_would_take_gigabytes_is_refused_before_it_is_decoded(stream: EventStream) -> None:
+    """10 MB of words that stand for twelve events each took 6.1 GB and 45 s."""
+    words = np.full(2**20 + 1, 0x4FFF, "<u2")
+    with pytest.raises(SartmError, match="event packet of 2,097,154 bytes: at most 2,097,152 are accepted"):
+        add(stream, *packet(0, [0], events=words.tobytes()))
+    add(stream, *packet(0, [0]))  # the next is read
+    assert stream.until(START).sum() == 1

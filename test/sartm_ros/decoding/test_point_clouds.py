@@ -90,3 +90,13 @@ def test_what_we_write_we_read(rng: np.random.Generator) -> None:
     points = rng.normal(size=(50, 5)).astype(np.float32)
     message = SimpleNamespace(**cloud_fields(points, SimpleNamespace))
     assert np.array_equal(cloud_points(message), points[:, :4])
+
+
+def test_a_message_of_more_points_than_any_lidar_has_is_refused() -> None:
+    """64 MB of points of a byte each took 3.1 GB."""
+    fields = [field(name, 0, 2) for name in "xyz"]
+    data = bytes(5_000_000)
+    with pytest.raises(SartmError, match="point cloud of 5000000x1 points: at most 4,194,304 are accepted"):
+        cloud_points(cloud(fields, data, 1, 5_000_000))
+    with pytest.raises(SartmError, match="has no field 'z'; its fields are x, y, \\\\x1b"):
+        cloud_points(cloud([field("x", 0, 2), field("y", 0, 2), field("\x1b[2J", 0, 2)], data, 1, 10))
