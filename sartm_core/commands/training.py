@@ -16,11 +16,16 @@ ALONE = "yes"
 class OptionalResumeValue(TyperCommand):
     """Lets `--resume` stand alone or before `auto`; an option of typer has a value always or never."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        pairs = zip(args, [*args[1:], None], strict=True)
-        return super().parse_args(
-            ctx, [f"{one}={ALONE}" if one == "--resume" and after != "auto" else one for one, after in pairs]
-        )
+    def make_parser(self, ctx: Any) -> Any:
+        parser: Any = super().make_parser(ctx)
+        parse = parser.parse_args
+        parser.parse_args = lambda args: parse(_with_value(args))
+        return parser
+
+
+def _with_value(args: list[str]) -> list[str]:
+    pairs = zip(args, [*args[1:], None], strict=False)
+    return [f"{one}={ALONE}" if one == "--resume" and after != "auto" else one for one, after in pairs]
 
 
 def train(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -236,8 +237,9 @@ class TestOnTheNetwork:
 
     def test_graphs_of_8_bit_are_refused(self, deliver: Rig, tmp_path: Path) -> None:
         folder = untrained_bundle(tmp_path / "bundle", deliver, size=(64, 64))
+        empty = onnx.helper.make_model(onnx.helper.make_graph([], "never run", [], []))
         for name in ("encoder.onnx", "head.onnx"):
-            (folder / name).write_bytes(b"never read")
+            onnx.save(empty, folder / name)
         graphs = Graphs(opset=20, precision="fp32", features={}, encoders={"encoder.onnx": deliver.names})
         files = {name: sha256(folder / name) for name in ("encoder.onnx", "head.onnx")}
         describe(folder, read_bundle(folder).model_copy(update={"graphs": graphs, "files": files}))

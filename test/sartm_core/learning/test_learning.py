@@ -399,7 +399,7 @@ def test_not_a_checkpoint_is_refused(tmp_path: Path) -> None:
     junk.write_bytes(b"not a checkpoint")
     with pytest.raises(SartmError, match="is not a checkpoint"):
         export(junk, tmp_path / "out")
-    with pytest.raises(SartmError, match="is a folder. Give a .ckpt file"):
+    with pytest.raises(SartmError, match="is not a bundle"):
         export(tmp_path, tmp_path / "out")
     (tmp_path / "text.ckpt").write_text("name: a recipe, not a checkpoint\n")
     with pytest.raises(SartmError, match="text.ckpt: is not a checkpoint"):
