@@ -18,6 +18,7 @@ FLOAT32_OPERATORS = frozenset({
 STATISTICS_OPERATORS = frozenset({"Add", "Clip", "Div", "Mul", "Pow", "ReduceMean", "ReduceSum", "Sub"})
 """What a deviation is written with, from its Sqrt back to the deviations from the mean."""
 FILTERS = frozenset({"Conv", "ConvTranspose"})
+"""Where what the routing is computed from begins."""
 UNTOUCHED_INPUTS = {"Resize": (1, 2)}
 """Inputs that ONNX requires in float32 for any data: Resize's region and scales."""
 ATTENTION_IN_FLOAT32 = 1

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import onnxruntime
 import pytest
 import torch
@@ -37,6 +38,7 @@ HALF_SIZE = ("thermal", "depth")
 SIZE = (64, 160)
 """64 does not divide the width: modalities at half size are filled up."""
 ENCODER_FILE = "encoder.onnx"
+NO_OPERATOR = '<ir_version: 9, opset_import: ["": 20]> g (float[1] x) => (float[1] y) { y = NoSuchOperator(x) }'
 
 
 def planes_for(rig: Rig, seed: int = 0) -> dict[str, np.ndarray]:
@@ -332,12 +334,19 @@ class TestBrokenBundles:
         with pytest.raises(SartmError, match="files"):
             load_segmenter(copied)
 
-    def test_a_graph_that_onnx_runtime_cannot_read(self, copied: Path) -> None:
-        (copied / HEAD_FILE).write_bytes(b"no graph")
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (b"no graph", "is not an ONNX model"),
+            (onnx.parser.parse_model(NO_OPERATOR).SerializeToString(), "ONNX Runtime cannot load it"),
+        ],
+    )
+    def test_a_graph_that_onnx_runtime_cannot_read(self, copied: Path, content: bytes, said: str) -> None:
+        (copied / HEAD_FILE).write_bytes(content)
         described = json.loads((copied / DESCRIPTION_FILE).read_text())
         described["files"][HEAD_FILE] = sha256(copied / HEAD_FILE)
         (copied / DESCRIPTION_FILE).write_text(json.dumps(described))
-        with pytest.raises(SartmError, match=r"head\.onnx: ONNX Runtime cannot load it.*Export the bundle again"):
+        with pytest.raises(SartmError, match=rf"head\.onnx: {said}.*Export the bundle again"):
             load_segmenter(copied)
 
 

@@ -267,6 +267,8 @@ class TestSegmenter:
         reference = OnnxSegmenter(described, folder, "cpu", threads=1)
         for names in subsets(described):
             planes = random_planes(described, names, 1)
+            if "event" in planes:
+                planes["event"][2] = 0  # as every event image has it: its deviation is 0.001, and fp16 ends at 65,504
             assert_same(segmenter.segment(planes), reference.segment(planes))
 
     def test_one_modality_and_eight_bits(self, trt: Any, bundle: Bundle, tmp_path: Path, cache: EngineCache) -> None:
