@@ -179,6 +179,8 @@ def _through_rosbags(path: Path) -> Indexed:
 
 
 def _through_index(path: Path) -> Indexed:
+    if not _has_end(path):  # the library takes whatever stands there
+        raise SartmError("it does not end as MCAP files do")
     with path.open("rb") as stream:
         summary = make_reader(stream).get_summary()
     if summary is None or summary.statistics is None or not summary.chunk_indexes:

@@ -87,6 +87,12 @@ class TestCutOffMcap:
         path.write_bytes(whole_mcap()[:cut])
         check_cut_mcap(path, [] if cut < 20 else MESSAGES)
 
+    def test_the_last_byte_is_another(self, tmp_path: Path) -> None:
+        """Everything can be read, but the recorder did not write this end."""
+        path = tmp_path / "cut.mcap"
+        path.write_bytes(whole_mcap()[:-1] + b"\0")
+        check_cut_mcap(path, MESSAGES)
+
     @settings(max_examples=40, deadline=None)
     @given(data=st.data())
     def test_any_byte(self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
