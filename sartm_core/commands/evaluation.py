@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sartm_core.datasets.dataset import DataSet
     from sartm_core.deploy import Segmenter
     from sartm_core.evaluation.class_map import ClassMap
+    from sartm_core.evaluation.outcome import Evaluation
 
 
 def evaluate(
@@ -65,9 +66,8 @@ def evaluate(
         # Importing torch takes seconds: deferred until the arguments are known to be valid.
         from sartm_core.commands.opening import open_model
         from sartm_core.evaluation.evaluate import evaluate as run
-        from sartm_core.evaluation.results import as_csv, as_dict
+        from sartm_core.evaluation.results import as_dict
         from sartm_core.evaluation.scoring import process_group
-        from sartm_core.files import write_text
 
         first = os.environ.get("RANK", "0") == "0"
         asked = protocol or frame_list or out or convention != "standard"
@@ -89,11 +89,7 @@ def evaluate(
                 return
             figures = as_dict(evaluation) | written
             if out is not None:
-                from sartm_core.evaluation.report import write_report
-
-                write_text(out / "metrics.json", json.dumps(figures, indent=1) + "\n")
-                write_text(out / "metrics.csv", as_csv(figures))
-                write_report(evaluation, figures, out / "report.html")
+                write_results(evaluation, figures, out)
     if json_output:
         print_json(figures)
     else:
@@ -102,6 +98,17 @@ def evaluate(
             _say_submitted(written, json_output)
         if out is not None:
             stdout.print(f"{out / 'report.html'}  the report: open it in a browser", soft_wrap=True)
+
+
+def write_results(evaluation: "Evaluation", figures: dict[str, Any], out: Path) -> None:
+    """Writes `metrics.json`, `metrics.csv` and `report.html`; `figures`: of `evaluation.results.as_dict`."""
+    from sartm_core.evaluation.report import write_report
+    from sartm_core.evaluation.results import as_csv
+    from sartm_core.files import write_text
+
+    write_text(out / "metrics.json", json.dumps(figures, indent=1) + "\n")
+    write_text(out / "metrics.csv", as_csv(figures))
+    write_report(evaluation, figures, out / "report.html")
 
 
 def _check_submission(data: "DataSet", split: str, out: Path, asked: bool) -> bool:

@@ -34,7 +34,7 @@ def evaluate(
         segmenter: the model.
         data: the data set; modalities that it shares with the model (name, kind and encoding) are used.
         split: its name.
-        protocols: of `variations.PROTOCOLS`.
+        protocols: of `protocols.PROTOCOLS`.
         class_map: the model's classes in terms of the data's; by default they must be the same.
         limit: only the first frames.
         lists: `NAME=FILE`: frames that are scored apart, see `datasets.frame_lists`.

@@ -37,7 +37,7 @@ class Scoring:
     Args:
         segmenter: the model.
         rig: the data's; modalities that it shares with the model (name, kind and encoding) are used.
-        protocols: of `variations.PROTOCOLS`.
+        protocols: of `protocols.PROTOCOLS`.
         class_map: the model's classes in terms of the data's; by default they must be the same.
         convention: of `convention.CONVENTIONS`.
 
@@ -81,11 +81,12 @@ class Scoring:
         if self._convention == ANYSEG:
             sample = as_anyseg(sample, bundle.rig, bundle.size)
         frame = (sample.truth.shape[0], sample.truth.shape[1])
+        fitted = None
         for number, way in enumerate(self._ways):
             # The noise of a sample is a function of the sample alone, whichever process meets it.
-            planes = sample.planes
-            if way.fitted:
-                planes = fit_planes(bundle.rig, planes, frame, bundle.size, bundle.fit)
+            if way.fitted and fitted is None:
+                fitted = fit_planes(bundle.rig, sample.planes, frame, bundle.size, bundle.fit)
+            planes = fitted if way.fitted and fitted is not None else sample.planes
             shown = way.change(planes, np.random.default_rng([number, *sample.id.encode()]))
             if not shown:  # the sample has none of the subset's sensors
                 continue

@@ -101,28 +101,8 @@ def train(
     module = _module(recipe, training, [plan.steps for plan in plans])
     keep = KeepLastAndBest(out, recipe.keep_every, best_from=module.clean_steps)
     progress, stop = _Progress(sum(plan.steps for plan in plans)), StopOnSignal(keep)
-    parallel = devices * nodes > 1
-    trainer = lightning.Trainer(
-        default_root_dir=out,
-        max_epochs=1,
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        strategy=DDPStrategy(find_unused_parameters=True) if parallel else "auto",
-        precision=preflight.precision(recipe.precision, accelerator),
-        accumulate_grad_batches=recipe.accumulate,
-        gradient_clip_val=recipe.gradient_clip or None,
-        val_check_interval=recipe.validate_every * recipe.accumulate,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        logger=_loggers(out),
-        plugins=[*slurm(), InPlace()],
-        callbacks=[keep, progress, stop],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        log_every_n_steps=min(10, sum(plan.steps for plan in plans)),
+    trainer = _trainer(
+        recipe, out, devices, nodes, accelerator, [keep, progress, stop], sum(plan.steps for plan in plans)
     )
     data = _Data(recipe, training, validation, plans, _done(out) if resumed else 0)
     started = time.monotonic()
@@ -153,6 +133,34 @@ def train(
         return {}
     write_text(out / "figures.json", json.dumps(figures, indent=2) + "\n")
     return figures
+
+
+def _trainer(
+    recipe: Recipe, out: Path, devices: int, nodes: int, accelerator: str, callbacks: list[Callback], steps: int
+) -> lightning.Trainer:
+    parallel = devices * nodes > 1
+    return lightning.Trainer(
+        default_root_dir=out,
+        max_epochs=1,
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=DDPStrategy(find_unused_parameters=True) if parallel else "auto",
+        precision=preflight.precision(recipe.precision, accelerator),
+        accumulate_grad_batches=recipe.accumulate,
+        gradient_clip_val=recipe.gradient_clip or None,
+        val_check_interval=recipe.validate_every * recipe.accumulate,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        logger=_loggers(out),
+        plugins=[*slurm(), InPlace()],
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        log_every_n_steps=min(10, steps),
+    )
 
 
 def write_untrained(recipe: Recipe, out: Path) -> None:

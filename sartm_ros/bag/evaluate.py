@@ -31,7 +31,7 @@ class BagEvaluation:
     """How recordings are scored.
 
     Attributes:
-        protocols: of `evaluation.variations.PROTOCOLS`.
+        protocols: of `evaluation.protocols.PROTOCOLS`.
         labels: folder of masks by stamp, in place of `options.truth_topic`.
         label_tolerance_s: largest distance between a label's stamp and a set's.
         window_s: length of the windows of time.

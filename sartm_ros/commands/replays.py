@@ -1,6 +1,5 @@
 """`sartm bag segment`, `evaluate` and `extract`: recordings replayed without ROS or a clock."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
-from sartm_core.commands.evaluation import print_tables
+from sartm_core.commands.evaluation import print_tables, write_results
 from sartm_ros.commands.bags import BagArgument, MsgsOption, bag_app, warn
 
 if TYPE_CHECKING:
@@ -165,13 +164,7 @@ def bag_evaluate(
         if not first:
             return
         if out is not None:
-            from sartm_core.evaluation.report import write_report
-            from sartm_core.evaluation.results import as_csv
-            from sartm_core.files import write_text
-
-            write_text(out / "metrics.json", json.dumps(figures, indent=1) + "\n")
-            write_text(out / "metrics.csv", as_csv(figures))
-            write_report(evaluation, figures, out / "report.html")
+            write_results(evaluation, figures, out)
     for recording in figures["recordings"]:
         for remark in recording["remarks"]:
             warn(f"{recording['name']}: {remark}")
