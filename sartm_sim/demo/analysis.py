@@ -49,6 +49,7 @@ class Drive:
         phases: in order.
         truths: stamp -> uint8 [H, W]; the stamp names the instant from here on.
         masks: instant -> uint8 [H, W]. Its own stamp is that of the sensor that led, by that sensor's clock.
+        masks_received: number of messages; on a busy machine a late sensor makes a second mask of one instant.
         routing: instant -> float32 [M], mean over the levels.
         latency_s: instant -> seconds from the mask's stamp to the recorder.
         published: modality -> number of messages.
@@ -57,6 +58,7 @@ class Drive:
 
     phases: list[Phase] = field(default_factory=list)
     masks: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    masks_received: int = 0
     truths: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
     routing: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     latency_s: dict[int, float] = field(default_factory=dict)
@@ -109,6 +111,7 @@ def _note(drive: Drive, topic: str, time_ns: int, message: Any, rig: Rig) -> Non
         drive.truths[stamp_ns(message)] = raw_array(message)
     elif topic == f"{NODE}/mask":
         drive.masks[stamp_ns(message)] = raw_array(message)
+        drive.masks_received += 1
         drive.latency_s[stamp_ns(message)] = (time_ns - stamp_ns(message)) / 1e9
     elif topic == f"{NODE}/routing_weights":
         drive.routing[stamp_ns(message)] = _weights(message, rig)
@@ -135,7 +138,7 @@ def summarise(drive: Drive, rig: Rig, rate_hz: float) -> dict[str, Any]:
     return {
         "rate_hz": rate_hz,
         "frames_in": len(drive.truths),
-        "masks_out": len(drive.masks),
+        "masks_out": drive.masks_received,
         "frames_without_mask": len(drive.truths) - len(drive.masks),
         "dropped_by_node": int(drive.node["pipeline"]["dropped"]),
         "published": drive.published,

@@ -63,7 +63,7 @@ def run_demo(out: Path, scenario_name: str, rate_hz: float, console: Console) ->
 def summary_table(summary: dict[str, Any], rig: Rig) -> Table:
     """The figures of summary.json for a terminal."""
     table = Table(title=f"{summary['masks_out']} masks for {summary['frames_in']} frames, latency {_latency(summary)}")
-    replaced = summary["frames_in"] - summary["masks_out"]
+    replaced = summary["frames_without_mask"]
     if replaced > 0:
         table.caption = f"{replaced} frames were replaced by newer ones while the network was busy"
     table.add_column("phase")

@@ -91,9 +91,9 @@ class Host:
 
     def call(self, kind: Any, service: str, request: Any) -> Any:
         client = self.node.create_client(kind, service)
-        assert self.until(client.service_is_ready, 40), f"no service {service}"
+        assert self.until(client.service_is_ready, 90), f"no service {service}"
         future = client.call_async(request)
-        assert self.until(future.done, 40), f"no answer from {service}"
+        assert self.until(future.done, 90), f"no answer from {service}"  # configuring loads a model, on a busy machine
         return future.result()
 
     def set_parameter(self, name: str, value: Any) -> Any:
