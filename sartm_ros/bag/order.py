@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from sartm_core.errors import SartmError
+from sartm_ros.strays import LEAP_NS
 from sartm_ros.streams import NS_PER_S
 
 ItemT = TypeVar("ItemT")
 _HEADER_BYTES = 16
 """Representation, seconds, nanoseconds, length of frame_id."""
+CLOCKS = 8
+"""How many clocks a timeline keeps in mind."""
 _BYTE_ORDERS = {b"\0\0": ">", b"\0\1": "<"}
 """By the representation that a message in CDR begins with; XCDR2 (00 06 and up) aligns otherwise."""
 
@@ -41,6 +44,38 @@ def representable(stamp_ns: int) -> int:
     if not -(1 << 31) <= stamp_ns // NS_PER_S < 1 << 31:
         raise SartmError(f"a message's time, {stamp_ns} ns, is beyond what a ROS stamp can hold.")
     return stamp_ns
+
+
+class Timeline:
+    """One timeline for stamps of several clocks: a recording that loops, a driver whose clock was set, two publishers.
+
+    A stamp that goes on from its stream's last one keeps its distance to it. One that leaps has the place that its time
+    of recording gives it, and later stamps of the same clock are shifted as it was.
+    """
+
+    def __init__(self) -> None:
+        self._shifts = [0]
+        self._last: dict[str, tuple[int, int]] = {}
+        self._newest: tuple[int, int] | None = None
+
+    def place(self, name: str, stamp_ns: int, time_ns: int) -> int:
+        """The place of a stream's next message, given its stamp and when it was recorded (all in nanoseconds)."""
+        last = self._last.get(name, self._newest)
+        place_ns = stamp_ns if last is None else self._after(last, stamp_ns, time_ns)
+        self._last[name] = (place_ns, time_ns)
+        if self._newest is None or place_ns > self._newest[0]:
+            self._newest = (place_ns, time_ns)
+        return place_ns
+
+    def _after(self, last: tuple[int, int], stamp_ns: int, time_ns: int) -> int:
+        last_place, last_time = last
+        expected = last_place + max(time_ns - last_time, 0)
+        for shift in reversed(self._shifts):
+            # Where the recorder's clock leaps and the stamps do not, the stamps are believed.
+            if last_place - LEAP_NS <= stamp_ns + shift <= expected + LEAP_NS:
+                return stamp_ns + shift
+        self._shifts = [*self._shifts[-CLOCKS:], expected - stamp_ns]
+        return expected
 
 
 class Sorter(Generic[ItemT]):

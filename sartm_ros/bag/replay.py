@@ -1,7 +1,8 @@
 """A recording as frame sets, matched by the node's own synchroniser: no DDS, no wall clock, deterministic.
 
-Messages arrive in the order of their header stamps; where the recording holds them in another order (drivers stamp at
-the exposure, the recorder writes at the arrival), a window of the recording is kept back and sorted.
+Messages arrive in the order of their header stamps; where these leap, see `order.Timeline`. Where the recording holds
+them in another order (drivers stamp at the exposure, the recorder writes at the arrival), a window of it is kept back
+and sorted.
 """
 
 from collections import Counter
@@ -18,7 +19,7 @@ from sartm_core.kinds.stream import EVENT_ARRAY
 from sartm_core.rig import Rig
 from sartm_core.sensing import reason_of
 from sartm_ros.bag.faults import BagFaults
-from sartm_ros.bag.order import Sorter, header_of, representable
+from sartm_ros.bag.order import Sorter, Timeline, header_of, representable
 from sartm_ros.bag.reader import Bag, Recorded
 from sartm_ros.bag.recorded_calibration import RecordedCalibration
 from sartm_ros.bag.rig_topics import check_topics, topics_without_messages
@@ -27,7 +28,6 @@ from sartm_ros.decoding.event_arrays import event_array
 from sartm_ros.decoding.images import raw_array
 from sartm_ros.explanations import NO_STAMP, explain_mismatch
 from sartm_ros.frame_sets import FrameSet, FrameSetProcessor
-from sartm_ros.strays import LEAP_NS
 from sartm_ros.streams import NS_PER_S, Stream
 from sartm_ros.synchronizer import Synchronizer
 
@@ -126,7 +126,8 @@ class Replay:
         )
         self._sorter: Sorter[Recorded] = Sorter(SORTED_NS)
         self._ready: list[tuple[int, dict[str, Any]]] = []
-        self._newest: dict[str, int] = {}
+        self._timeline = Timeline()
+        self._newest = (0, 0)  # place and stamp of the message that came last by its place
         self._now_ns = 0
         self._origin_ns: int | None = None
         self._tags = TagTimes()
@@ -145,7 +146,7 @@ class Replay:
                 self._on_read(message)
             if message.topic in topics:
                 yield from self._take_in(message)
-        yield from self._drained()
+        yield from self._matched(self._sorter.flush())
         self._synchronizer.tick(self._now_ns + round(END_S * NS_PER_S))
         yield from self._taken()
 
@@ -221,21 +222,15 @@ class Replay:
             self._count_fault(name, str(error))
             return
         matched = stamp + self._offsets_ns.get(name, 0)  # on the clock of the sets
-        if matched < self._newest.get(name, matched) - LEAP_NS:
-            yield from self._drained()  # time jumped back: what came before must not mix with what follows
-            self._newest.clear()
-            self._now_ns = 0
-        self._newest[name] = max(matched, self._newest.get(name, matched))
+        place_ns = self._timeline.place(name, matched, message.time_ns)
+        self._newest = max(self._newest, (place_ns, matched))
         if self._origin_ns is None and stamp > 0 and self.bag.within(message.time_ns):
             self._origin_ns = matched
         at_s = self._seconds(matched)
         if self._faults.dropped(name, at_s):
             return
         late_ns = round(self._faults.delay_s(name, at_s) * NS_PER_S)
-        yield from self._matched(self._sorter.push(matched + late_ns, message.time_ns + late_ns, message))
-
-    def _drained(self) -> Iterator[ReplaySet]:
-        return self._matched(self._sorter.flush())
+        yield from self._matched(self._sorter.push(place_ns + late_ns, message.time_ns + late_ns, message))
 
     def _matched(self, arrivals: Iterator[tuple[int, Recorded]]) -> Iterator[ReplaySet]:
         for key_ns, message in arrivals:
@@ -248,7 +243,7 @@ class Replay:
         if message.topic != self._options.tags_topic:
             self._calibration.note(message)
             return
-        self._tags.add(self.bag.deserialize(message), max(self._newest.values(), default=-1) + 1)
+        self._tags.add(self.bag.deserialize(message), self._newest[1] + 1)
 
     def _match(self, name: str, message: Recorded) -> None:
         stamp = self._stamp_of(message)

@@ -28,7 +28,9 @@ _DIRECTIVE = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 """`#include "std_msgs/msg/Header.idl"`: for a preprocessor, which the library has not; the included follows in its own
 section."""
 LARGEST_DEFINITION = 1 << 17
-"""Characters; ROS's own have 4,300 at most, with all that they use and no comments. Parsing can take their square."""
+"""Characters; ROS's own have 4,300 at most, with all that they use and no comments."""
+MOST_QUOTES = 1000
+"""Behind each quotation mark the parser may look for the second one as far as the end."""
 _NOT_CODE = re.compile(r'"(?:[^"\\]|\\.)*"|/\*.*?\*/|//[^\n]*', re.DOTALL)
 _GROWING = re.compile(r"\*|<<(?!\s*\d{1,2}\b)")
 """In a constant of IDL; the library computes `1 << 40000000000` and squares of squares to the last digit."""
@@ -129,6 +131,9 @@ def _parsed(message_type: str, definition: MessageDefinition) -> Definitions:
     text = definition.data.replace("\r\n", "\n")
     if len(text) > LARGEST_DEFINITION:
         raise TypesysError(f"it has {len(text)} characters, expected at most {LARGEST_DEFINITION}")
+    quotes = text.count('"') + text.count("'")
+    if quotes > MOST_QUOTES:
+        raise TypesysError(f"it has {quotes} quotation marks, expected at most {MOST_QUOTES}")
     if definition.format == MessageDefinitionFormat.MSG:
         return _usable(get_types_from_msg(text, message_type))
     if definition.format != MessageDefinitionFormat.IDL:

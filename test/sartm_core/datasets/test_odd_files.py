@@ -112,8 +112,8 @@ def test_hidden_companions_are_no_frames(pst900: Path, mfnet: Path) -> None:
     assert check(pst900) == check(mfnet) == []
 
 
-@pytest.mark.parametrize("line", ["{}", "{}.png", "images/{}.png", "images\\{}.PNG", "{}\n{}"])
-def test_an_id_may_have_dots_and_a_line_may_be_doubled(mfnet: Path, line: str) -> None:
+@pytest.mark.parametrize("line", ["{}", "{}.png", "images/{}.png", "images\\{}.PNG", "{}\n{}", "\ufeff{}"])
+def test_an_id_may_have_dots_and_a_list_may_be_of_any_editor(mfnet: Path, line: str) -> None:
     (mfnet / "test.txt").write_text(line.format(*["17001.00001D"] * 2) + "\n")
     (frame,) = open_data(mfnet).frames("test")
     assert frame.id == "17001.00001D"

@@ -233,6 +233,17 @@ class TestDefinitions:
         assert texts == ["hello"]
         assert time.monotonic() - started < 20
 
+    def test_a_parser_of_quadratic_time_does_not_see_it(self, tmp_path: Path) -> None:
+        text = "string A=" + '"' * 110_000 + "\nint32 a\n"
+        path = mcap(
+            tmp_path / "a.mcap",
+            [("/odd", "pkg/msg/A", bytes(8)), ("/said", STRING, SAID)],
+            {"pkg/msg/A": ("ros2msg", text)},
+        )
+        texts, losses = said(path)
+        assert texts == ["hello"]
+        assert any("110000 quotation marks, expected at most 1000" in loss for loss in losses)
+
     def test_constants_that_are_no_bombs(self, tmp_path: Path) -> None:
         text = (
             'module pkg { module msg { module A_Constants { const long X = 1 << 3; const string S = "const * <<"; };'

@@ -205,6 +205,26 @@ class TestClocksAndStamps:
         sets, replay = replayed(path, small_rig(offset_s=uptime / S))
         assert [values for _, values in told(sets)] == [{"rgb": i, "thermal": 100 + i} for i in range(40)]
 
+    @pytest.mark.parametrize(("every", "seconds"), [(2, -5), (10, 10), (3, -(10**9)), (2, 600)])
+    def test_a_sensor_with_bad_stamps_costs_its_own_images_alone(
+        self, tmp_path: Path, every: int, seconds: int
+    ) -> None:
+        """Unplugged, it would cost no set; a node that is fed the same loses none either."""
+        messages = pairs(40)
+        bad = {100 + index for index in range(5, 40, every)}
+        leaping = [(t, at, stamp + seconds * S if value in bad else stamp, value) for t, at, stamp, value in messages]
+        sets, _ = replayed(write_bag(tmp_path / "bag", leaping), small_rig())
+        assert told(sets) == [
+            (1000 + index * 100, {"rgb": index} | ({} if 100 + index in bad else {"thermal": 100 + index}))
+            for index in range(40)
+        ]
+
+    def test_a_clock_that_is_set_once_is_followed(self, tmp_path: Path) -> None:
+        """The driver's clock jumps by an hour, in both sensors: three seconds go on as three seconds."""
+        leaping = [(t, at, stamp + (3600 * S if at >= 3 * S else 0), value) for t, at, stamp, value in pairs(50)]
+        sets, _ = replayed(write_bag(tmp_path / "bag", leaping), small_rig())
+        assert [images for _, images in told(sets)] == [{"rgb": i, "thermal": 100 + i} for i in range(50)]
+
     def test_nothing_of_the_rig_is_there(self, tmp_path: Path, drive: Path) -> None:
         with pytest.raises(SartmError, match=r"has no topic of rig 'small' \(/rgb, /thermal\).*rig init"):
             replayed(drive, small_rig())
