@@ -2,8 +2,11 @@
 
 import ast
 import io
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -53,6 +56,36 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path, read: Callable[[Path], object
     with pytest.raises(SartmError, match=r"evil\.ckpt"):
         read(path)
     assert not mark.exists()
+
+
+@pytest.mark.slow
+def test_onnx_runtime_tells_nobody_and_keeps_nothing(tmp_path: Path) -> None:
+    """By itself it resolves a host of Microsoft's, and leaves a device id under HOME and a session in TMPDIR."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler (cc, gcc) to listen to what is resolved: apt install gcc")
+    home, scratch, asked = tmp_path / "home", tmp_path / "tmp", tmp_path / "asked"
+    home.mkdir()
+    scratch.mkdir()
+    (tmp_path / "listen.c").write_text(
+        "#include <netdb.h>\n#include <stdio.h>\n#include <stdlib.h>\n"
+        "int getaddrinfo(const char *name, const char *service, const struct addrinfo *how, struct addrinfo **found) {"
+        ' FILE *file = fopen(getenv("ASKED"), "a"); fputs(name ? name : "-", file); fclose(file); return EAI_FAIL; }'
+    )
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", "listen.so", "listen.c"], cwd=tmp_path, check=True)
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY")
+    }
+    environment |= {
+        "HOME": str(home),
+        "TMPDIR": str(scratch),
+        "ASKED": str(asked),
+        "LD_PRELOAD": str(tmp_path / "listen.so"),
+    }
+    program = 'from sartm_core.deploy import load_segmenter; load_segmenter("any_sensor_simrig5", "onnx", "cpu")'
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=60)
+    assert [*home.rglob("*"), *scratch.rglob("*")] == []
+    assert not asked.exists()
 
 
 def test_yaml_makes_no_objects(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from sartm_core.deploy.bundle import HEAD_FILE, HEAD_OUTPUTS, Bundle, encoder_files
 from sartm_core.deploy.host import Answer, HostSide, Planes
+from sartm_core.deploy.onnx_runtime import onnx_runtime
 from sartm_core.errors import SartmError
 from sartm_core.segmentation import Segmentation
 
@@ -18,20 +19,9 @@ PROVIDERS = {
 }
 
 
-def _runtime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise SartmError(
-            "the bundle holds ONNX graphs, and onnxruntime is not installed: pip install onnxruntime (onnxruntime-gpu "
-            "for CUDA)."
-        ) from error
-    return onnxruntime
-
-
 def available_devices() -> list[str]:
     """Those of `PROVIDERS` that this build of ONNX Runtime has, the fastest last."""
-    found = _runtime().get_available_providers()
+    found = onnx_runtime().get_available_providers()
     return [device for device, provider in PROVIDERS.items() if provider in found]
 
 
@@ -108,7 +98,7 @@ class _Features:
     def __init__(self, count: int, shape: tuple[int, int, int], half: bool, device: str) -> None:
         self._dtype = np.dtype(np.float16 if half else np.float32)
         self._shape, self._device = shape, device
-        self._value = _runtime().OrtValue.ortvalue_from_shape_and_type([count, *shape], self._dtype, device, 0)
+        self._value = onnx_runtime().OrtValue.ortvalue_from_shape_and_type([count, *shape], self._dtype, device, 0)
 
     def rows(self, first: int, count: int) -> dict[str, Any]:
         """Where some of the rows lie, as ONNX Runtime's bindings take it."""
@@ -123,7 +113,7 @@ class _Features:
 
 
 def _session(path: Path, device: str, threads: int) -> Any:
-    onnxruntime = _runtime()
+    onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # it reports constants that it does not fold

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from sartm_core.deploy.onnx_runtime import onnx_runtime
+
 FLOAT32_OPERATORS = frozenset({
     "LayerNormalization", "InstanceNormalization", "GroupNormalization",  # sums of squares overflow
     "Softmax", "ReduceMean", "ReduceSum", "ReduceL2", "Sqrt", "Pow", "ArgMax",
@@ -34,6 +36,7 @@ def quantize(path: Path) -> None:
     Args:
         path: of the ONNX file.
     """
+    onnx_runtime()  # before its quantisation, which imports it
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantized = path.with_suffix(".int8")
