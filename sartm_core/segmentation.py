@@ -24,8 +24,11 @@ class Segmentation:
         confidence: float32 [H, W], softmax probability of the chosen class, 0 to 1.
         routing: float32 [L, M], the convex coefficients applied to each modality (in rig order) at each
             pyramid level; 0 for an absent modality, every row sums to 1.
+        reused: how many modalities had the very planes of the frame before, as a slow camera's message in several
+            sets has: their features were kept.
     """
 
     mask: NDArray[np.uint8]
     confidence: NDArray[np.float32]
     routing: NDArray[np.float32]
+    reused: int = 0

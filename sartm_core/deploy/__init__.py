@@ -4,7 +4,7 @@ import gc
 import importlib.util
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,7 +16,7 @@ from sartm_core.errors import SartmError
 from sartm_core.resources import resolve_bundle
 from sartm_core.segmentation import Segmentation
 
-__all__ = ["BACKENDS", "Segmenter", "StagedSegmenter", "choose_backend", "free_gpu_memory", "load_segmenter"]
+__all__ = ["BACKENDS", "Segmenter", "StagedSegmenter", "choose_backend", "free_gpu_memory", "load_segmenter", "warm_up"]
 
 log = logging.getLogger("sartm")
 
@@ -121,6 +121,19 @@ def load_segmenter(
 
         return TensorRtSegmenter(described, directory, say=say)
     return _onnx(described, directory, device, threads, say)
+
+
+def warm_up(segmenter: Segmenter, names: Sequence[str]) -> None:
+    """Segments with every number of these modalities, so that memory and shapes are there when a sensor dies.
+
+    Args:
+        segmenter: of any backend.
+        names: those that the robot has.
+    """
+    rig = segmenter.bundle.rig
+    for count in (len(names), *range(len(names), 0, -1)):  # all of them twice: the first one sets things up
+        present = [rig.modality(name) for name in names[:count]]
+        segmenter.segment({m.name: np.full((3, *m.size), count, rig.dtype) for m in present})
 
 
 def _onnx(described: Bundle, directory: Path, device: str, threads: int, say: Callable[[str], None]) -> Segmenter:

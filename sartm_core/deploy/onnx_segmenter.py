@@ -1,5 +1,6 @@
 """The ONNX Runtime backend: CPU, CUDA or TensorRT providers; needs neither torch nor sam2."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartm_core.deploy.bundle import HEAD_FILE, HEAD_OUTPUTS, Bundle, encoder_files
-from sartm_core.deploy.host import Answer, HostSide, Planes
+from sartm_core.deploy.host import Answer, HostSide, Planes, spans
 from sartm_core.deploy.onnx_runtime import onnx_runtime
 from sartm_core.errors import SartmError
 from sartm_core.segmentation import Segmentation
@@ -67,12 +68,12 @@ class OnnxSegmenter:
     def segment(self, planes: Planes, size: tuple[int, int] | None = None) -> Segmentation:
         return self._host.segment(planes, size, self.run_network)
 
-    def run_network(self, batch: NDArray[Any], rows: list[int]) -> Answer:
+    def run_network(self, batch: NDArray[Any], rows: list[int], fresh: Collection[int] | None = None) -> Answer:
         """See `host.RunNetwork`. Features stay on the device."""
         modality = np.array(rows, np.int64)
-        first = 0
-        for encoder, theirs in self._encoders:  # the rows of one encoder lie together, see HostSide.prepare
-            count = sum(row in theirs for row in rows)
+        encoders = [encoder for encoder, _ in self._encoders]
+        parts = spans([theirs for _, theirs in self._encoders], rows, fresh)
+        for encoder, (first, count) in zip(encoders, parts, strict=True):
             if count:
                 encoding = encoder.io_binding()
                 encoding.bind_cpu_input("planes", batch[first : first + count])
@@ -80,7 +81,6 @@ class OnnxSegmenter:
                 for name, features in self._features.items():
                     encoding.bind_output(name, **features.rows(first, count))
                 encoder.run_with_iobinding(encoding)
-                first += count
         head = self._head.io_binding()
         for name, features in self._features.items():
             head.bind_input(name, **features.rows(0, len(rows)))
@@ -117,6 +117,8 @@ def _session(path: Path, device: str, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # it reports constants that it does not fold
+    # Threads that spin while they wait take the cores from drivers and from this node's other threads.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if device not in PROVIDERS:
         raise SartmError(f"device '{device}' is unknown. Known: auto, {', '.join(PROVIDERS)}.")
     provider = PROVIDERS[device]

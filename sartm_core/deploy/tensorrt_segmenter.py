@@ -1,7 +1,8 @@
-"""The TensorRT backend: an engine for each graph, one stream, fixed buffers, a CUDA graph per number of modalities."""
+"""The TensorRT backend: an engine for each graph, one stream, fixed buffers, a CUDA graph for each number of rows."""
 
 import ctypes
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from sartm_core.deploy.engine import (
     load_or_build,
     tensorrt,
 )
-from sartm_core.deploy.host import Answer, HostSide, Planes
+from sartm_core.deploy.host import Answer, HostSide, Planes, spans
 from sartm_core.errors import SartmError
 from sartm_core.segmentation import LEVELS, SCORE_STRIDE, Segmentation
 
@@ -76,38 +77,41 @@ class TensorRtSegmenter:
         self._addresses |= {name: self._cuda.device_memory(array.nbytes) for name, array in self._outputs.items()}
         # TensorRT wants aligned addresses, so no engine reads its modalities out of the middle of another's.
         self._modalities = [self._cuda.device_memory(self._modality.nbytes) for _ in self._engines]
-        self._captured: dict[tuple[int, ...], tuple[ctypes.c_void_p, Any]] = {}
+        self._captured: dict[tuple[int, int, int], tuple[ctypes.c_void_p, _Step]] = {}
         self.backend = f"tensorrt {trt.__version__} on {self._cuda.device_name}"
 
     def segment(self, planes: Planes, size: tuple[int, int] | None = None) -> Segmentation:
         return self._host.segment(planes, size, self.run_network)
 
-    def run_network(self, batch: NDArray[Any], rows: list[int]) -> Answer:
-        """Upload, encoders, head, download; `batch` is the pinned one, of which `prepare` has filled the first rows."""
+    def run_network(self, batch: NDArray[Any], rows: list[int], fresh: Collection[int] | None = None) -> Answer:
+        """See `host.RunNetwork`; `batch` is the pinned one, of which `prepare` has filled the first rows."""
         self._modality[: len(rows)] = rows
-        counts = tuple(sum(row in theirs for row in rows) for theirs in self._rows_of)
-        if counts not in self._captured:
-            self._captured[counts] = self._capture(counts)
-        self._cuda.launch(self._captured[counts][0])
+        parts = list(enumerate(spans(self._rows_of, rows, fresh)))
+        for index, (first, count) in [*parts, (len(parts), (0, len(rows)))]:
+            if count:
+                self._launch(index, first, count)
         self._cuda.synchronize()
         return {name: array.copy() for name, array in self._outputs.items()}
 
-    def _capture(self, counts: tuple[int, ...]) -> tuple[ctypes.c_void_p, Any]:
-        """The work for so many rows of each encoder as one CUDA graph; the contexts have to live as long as it does."""
-        steps: list[_Step] = []
-        for index, count in enumerate(counts):  # the rows of one encoder lie together, see HostSide.prepare
-            if count:
-                steps.append(self._step(index, sum(counts[:index]), count))
-        steps.append(self._step(len(counts), 0, sum(counts)))
-        self._enqueue(steps)  # TensorRT sets things up in the first run, which must not be captured
+    def _launch(self, index: int, first: int, count: int) -> None:
+        """Runs an engine on some of the rows: one CUDA graph, captured when it is first asked for."""
+        part = (index, first, count)
+        if part not in self._captured:
+            step = self._step(index, first, count)
+            # The context has to live as long as what was captured of it.
+            self._captured[part] = self._capture(step), step
+        self._cuda.launch(self._captured[part][0])
+
+    def _capture(self, step: "_Step") -> ctypes.c_void_p:
+        self._enqueue(step)  # TensorRT sets things up in the first run, which must not be captured
         self._cuda.synchronize()
         self._cuda.begin_capture()
         try:
-            self._enqueue(steps)
+            self._enqueue(step)
         except Exception:
             self._cuda.end_capture()  # else the stream would go on writing down instead of working
             raise
-        return self._cuda.end_capture(), steps
+        return self._cuda.end_capture()
 
     def _step(self, index: int, first: int, count: int) -> "_Step":
         """An engine that works on some of the rows."""
@@ -124,26 +128,29 @@ class TensorRtSegmenter:
                 context.set_tensor_address(name, self._modalities[index])
             else:
                 context.set_tensor_address(name, self._addresses[name] + first * self._row_bytes.get(name, 0))
-        return _Step(context, self._modalities[index], first, count)
+        return _Step(context, index, slice(first, first + count))
 
-    def _enqueue(self, steps: "list[_Step]") -> None:
-        self._cuda.upload(self._addresses["planes"], self._batch[: steps[-1].count])
-        for step in steps:
-            self._cuda.upload(step.modality, self._modality[step.first : step.first + step.count])
-            if not step.context.execute_async_v3(self._cuda.stream.value or 0):
-                raise SartmError("TensorRT: the engine does not run; its log says why.")
-        for name, array in self._outputs.items():
-            self._cuda.download(array, self._addresses[name])
+    def _enqueue(self, step: "_Step") -> None:
+        """Uploads what the engine takes from the host, runs it; after the head, the last one, downloads the answer."""
+        is_head = step.index == len(self._engines) - 1
+        rows = step.rows
+        if not is_head:
+            self._cuda.upload(self._addresses["planes"] + rows.start * self._row_bytes["planes"], self._batch[rows])
+        self._cuda.upload(self._modalities[step.index], self._modality[rows])
+        if not step.context.execute_async_v3(self._cuda.stream.value or 0):
+            raise SartmError("TensorRT: the engine does not run; its log says why.")
+        if is_head:
+            for name, array in self._outputs.items():
+                self._cuda.download(array, self._addresses[name])
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """An execution context, where its modalities go, and which rows it works on."""
+    """An execution context, of which engine, and which rows of the batch it works on."""
 
     context: Any
-    modality: int
-    first: int
-    count: int
+    index: int
+    rows: slice
 
 
 def load_engines(

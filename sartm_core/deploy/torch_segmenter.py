@@ -1,6 +1,7 @@
 """The torch backend: the network itself with merged experts, on a CPU or with CUDA."""
 
 import functools
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from sartm_core.deploy.bundle import HEAD_OUTPUTS, WEIGHTS_FILE, Bundle, has_weights
 from sartm_core.deploy.graphs import EncoderGraph, HeadGraph
-from sartm_core.deploy.host import Answer, HostSide, Planes
+from sartm_core.deploy.host import Answer, HostSide, Planes, spans
 from sartm_core.errors import SartmError
 from sartm_core.model.contract import Network
 from sartm_core.model.presets import build_network, preset_for_rig
@@ -28,8 +29,8 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 class TorchSegmenter:
     """See `sartm_core.deploy.Segmenter`. Not for several threads at once.
 
-    With CUDA the work for each number of present modalities is captured once as a CUDA graph: kernels are launched
-    without Python, into buffers that never move.
+    With CUDA, encoding some rows and decoding a number of them are captured as CUDA graphs each: kernels are launched
+    without Python, into buffers that never move. `warm_up` captures all of them.
 
     Args:
         bundle: content of `bundle.json`, with weights.
@@ -59,7 +60,9 @@ class TorchSegmenter:
         self.network = network_of(bundle, directory)
         self.network.eval().to(self.device).set_precision(PRECISIONS[precision])
         self.backend = f"torch on {self.device.type}, {precision}"
-        self._graphs: dict[tuple[int, ...], _CudaGraph] = {}
+        self._captured: dict[tuple[Any, ...], _CudaGraph] = {}
+        self._pool = torch.cuda.graph_pool_handle() if on_gpu else None
+        self._features: list[Tensor] = []
         groups = self.network.encoder_groups
         self._groups = [frozenset(rows) for rows in groups.values()]
         self._encoders = [EncoderGraph(self.network, group) for group in groups]
@@ -77,30 +80,41 @@ class TorchSegmenter:
         return self._host.segment(planes, size, self.run_network)
 
     @torch.inference_mode()
-    def run_network(self, planes: NDArray[Any], rows: list[int]) -> Answer:
+    def run_network(self, batch: NDArray[Any], rows: list[int], fresh: Collection[int] | None = None) -> Answer:
         """See `host.RunNetwork`."""
-        # The pinned tensor whose first rows `planes` are: torch does not see that a NumPy view of it is pinned.
-        batch, modality = self._batch[: len(rows)], torch.tensor(rows)
-        counts = tuple(sum(row in group for row in rows) for group in self._groups)
-        if self.device.type == "cpu":
-            answer = self._network_answer(batch, modality, counts)
-        else:
-            if counts not in self._graphs:
-                run = functools.partial(self._network_answer, counts=counts)
-                self._graphs[counts] = _CudaGraph(run, batch, modality)
-            answer = self._graphs[counts](batch, modality)
+        # The pinned tensor whose first rows `batch` are: torch does not see that a NumPy view of it is pinned.
+        modality = torch.tensor(rows)
+        for index, (first, count) in enumerate(spans(self._groups, rows, fresh)):
+            if count:
+                part = slice(first, first + count)
+                encode = self._work(("encode", index, first, count), self._batch[part], modality[part])
+                encode(self._batch[part], modality[part])
+        answer = self._work(("decode", len(rows)), modality)(modality)
         names = HEAD_OUTPUTS[self.bundle.argmax]
         return {name: tensor.cpu().numpy() for name, tensor in zip(names, answer, strict=True)}
 
-    def _network_answer(self, batch: Tensor, modality: Tensor, counts: tuple[int, ...]) -> tuple[Tensor, ...]:
-        """`counts` rows pass each encoder; they lie together, in this order."""
-        levels, first = [], 0
-        for encoder, count in zip(self._encoders, counts, strict=True):
-            if count:
-                levels.append(encoder(batch[first : first + count], modality[first : first + count]))
-                first += count
-        features = levels[0] if len(levels) == 1 else [torch.cat(level) for level in zip(*levels, strict=True)]
-        return self._head(*features, modality)
+    def _work(self, what: tuple[Any, ...], *inputs: Tensor) -> Callable[..., tuple[Tensor, ...]]:
+        """A part of the network as a callable; with CUDA it is captured when it is first asked for."""
+        run = functools.partial(self._encode, *what[1:3]) if what[0] == "encode" else self._decode
+        if self.device.type == "cpu":
+            return run
+        if what not in self._captured:
+            self._captured[what] = _CudaGraph(run, inputs, self._pool)
+        return self._captured[what]
+
+    def _encode(self, index: int, first: int, planes: Tensor, modality: Tensor) -> tuple[Tensor, ...]:
+        """Puts the features of some rows where the head finds them."""
+        levels = self._encoders[index](planes, modality)
+        if not self._features:
+            count = len(self.bundle.rig.names)
+            self._features = [level.new_zeros(count, *level.shape[1:]) for level in levels]
+        for kept, level in zip(self._features, levels, strict=True):
+            kept[first : first + len(planes)] = level
+        return ()
+
+    def _decode(self, modality: Tensor) -> tuple[Tensor, ...]:
+        answer: tuple[Tensor, ...] = self._head(*(kept[: len(modality)] for kept in self._features), modality)
+        return answer
 
 
 def network_of(bundle: Bundle, directory: Path) -> Network:
@@ -129,24 +143,25 @@ class _CudaGraph:
 
     Args:
         run: what is captured.
-        batch, modality: of the shapes that are captured.
+        inputs: of the shapes that are captured.
+        pool: of the memory that all graphs share; they run one after the other.
     """
 
-    def __init__(self, run: Any, batch: Tensor, modality: Tensor) -> None:
-        self._batch, self._modality = batch.cuda(), modality.cuda()
+    def __init__(self, run: Callable[..., tuple[Tensor, ...]], inputs: tuple[Tensor, ...], pool: Any) -> None:
+        self._inputs = [one.cuda() for one in inputs]
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # lazy initialisation must not be captured
             for _ in range(3):
-                run(self._batch, self._modality)
+                run(*self._inputs)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._answer = run(self._batch, self._modality)
+        with torch.cuda.graph(self._graph, pool=pool):
+            self._answer = run(*self._inputs)
 
-    def __call__(self, batch: Tensor, modality: Tensor) -> tuple[Tensor, ...]:
-        self._batch.copy_(batch, non_blocking=True)
-        self._modality.copy_(modality, non_blocking=True)
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        for own, given in zip(self._inputs, inputs, strict=True):
+            own.copy_(given, non_blocking=True)
         self._graph.replay()
         return self._answer
 

@@ -92,6 +92,8 @@ class PipelineMonitor:
     def __init__(self) -> None:
         self.masks = 0
         self.failed = 0
+        self.reused = 0
+        """Measurements in those sets whose features were kept from the set before."""
         self.unusable = 0
         """Sets without a mask since the last one with a mask."""
         self.reason: str | None = None
@@ -162,7 +164,8 @@ def diagnostic_array(
         level = DiagnosticStatus.OK if state in ("present", "disabled") and not text else DiagnosticStatus.WARN
         message.status.append(_status(f"{name}: input {modality}", level, text or state, values))
     values = {key: value for key, value in counts.items() if key != "streams"}
-    values |= {"masks": pipeline.masks, "dropped": dropped, "failed": pipeline.failed, **pipeline.values()}
+    values |= {"masks": pipeline.masks, "dropped": dropped, "failed": pipeline.failed}
+    values |= {"reused": pipeline.reused, **pipeline.values()}
     found = set(states.values())
     if found == {"disabled"}:
         level, text = DiagnosticStatus.OK, "disabled"

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
@@ -12,7 +11,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
-from sartm_core.deploy import Segmenter, free_gpu_memory, load_segmenter
+from sartm_core.deploy import Segmenter, free_gpu_memory, load_segmenter, warm_up
 from sartm_core.errors import SartmError, shown
 from sartm_core.rig import Rig, load_rig
 from sartm_ros.node.inputs import check_installed, installed_part
@@ -69,8 +68,7 @@ class PerceptionNode(LifecycleNode):
         check_installed(rig)
         self._tuning = self._settable.declare_for(rig)
         loaded = time.perf_counter()
-        for _ in range(2):
-            segmenter.segment({m.name: np.zeros((3, *m.size), bundle_rig.dtype) for m in rig.modalities})
+        warm_up(segmenter, rig.names)
         warm = time.perf_counter()
         self._settings = settings
         self._pipeline = pipeline

@@ -233,6 +233,7 @@ class Session:
             self._camera_info,
             result.frames.states,
         )
+        self._reports.pipeline.reused += result.segmentation.reused
         self._reports.pipeline.finished(
             wait=(submitted_ns - stamp) / 1e9,
             prepare=result.prepare_s,

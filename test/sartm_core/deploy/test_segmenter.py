@@ -182,3 +182,24 @@ class TestBrokenBundles:
             load_segmenter("any_sensor_simrig5", backend="tensorflow")
         with pytest.raises(SartmError, match="device 'tpu' is unknown"):
             load_segmenter("any_sensor_simrig5", device="tpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_what_did_not_change_is_not_encoded_again_and_nothing_else_is_kept(backend: str) -> None:
+    """A 9 Hz camera in the sets of a 30 Hz one: the very answer of a segmenter that has seen nothing before."""
+    slow_camera, fresh = (load_segmenter("any_sensor_simrig5", backend, "cpu") for _ in range(2))
+    rig = slow_camera.bundle.rig
+    simulated = SimulatedRig(rig, seed=3)
+    first, second = (planes_of(rig, simulated.capture(at_s, CONDITIONS["day"])) for at_s in (1.0, 1.1))
+    changes = [(), ("rgb",), ("event",), ("rgb", "lidar"), ("thermal", "depth", "event"), rig.names]
+    for changed in changes:
+        slow_camera.segment(first)
+        got = slow_camera.segment({name: (second if name in changed else first)[name] for name in rig.names})
+        fresh.segment({"depth": first["depth"]})  # forgets
+        wanted = fresh.segment({name: (second if name in changed else first)[name] for name in rig.names})
+        assert (got.reused, wanted.reused) == (len(rig.names) - len(changed), 0)
+        for one, other in ((got.mask, wanted.mask), (got.confidence, wanted.confidence), (got.routing, wanted.routing)):
+            assert np.array_equal(one, other), changed
+    slow_camera.segment({name: first[name] for name in ("rgb", "depth")})
+    assert slow_camera.segment({name: first[name] for name in ("rgb", "event")}).reused == 0

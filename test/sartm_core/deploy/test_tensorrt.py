@@ -324,7 +324,7 @@ class TestSegmenter:
             planes = random_planes(bundle, bundle.rig.names[: 1 + seed % 3], seed)
             assert_same(segmenters[seed % 2].segment(planes), onnx.segment(planes))
 
-    def test_the_work_is_launched_from_one_graph_for_each_number_of_modalities(
+    def test_the_work_is_launched_from_captured_graphs_and_nothing_is_encoded_twice(
         self, trt: Any, start: Start, bundle: Bundle
     ) -> None:
         segmenter = start()
@@ -332,8 +332,11 @@ class TestSegmenter:
         segmenter.segment(planes)
         enqueued, done = len(trt.kernels), trt.executions
         assert (enqueued, done) == (4, 4)  # encoder and head: a first run, then once captured and once launched
-        segmenter.segment(planes)
+        segmenter.segment(random_planes(bundle, bundle.rig.names, 1))
         assert (len(trt.kernels), trt.executions) == (enqueued, done + 2)
+        answer = segmenter.segment(random_planes(bundle, bundle.rig.names, 1))
+        assert (len(trt.kernels), trt.executions) == (enqueued, done + 3)  # the head alone
+        assert answer.reused == len(bundle.rig.names)
 
     def test_the_backend_names_version_and_gpu(self, trt: Any, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("FAKE_CUDA_NAME", "Orin")
