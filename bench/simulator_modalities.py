@@ -93,7 +93,7 @@ def miou(network: nn.Module, planes: Tensor, truth: Tensor) -> float:
     network.eval()
     score = SegmentationScore(14)
     for x, y in zip(torch.split(planes, 8), torch.split(truth, 8), strict=True):
-        score.update(network(x.float().flatten(1, 2)).argmax(dim=1), y)
+        score.update(network(x.float().flatten(1, 2)).argmax(dim=1).numpy(), y.numpy())
     return score.mean_iou()
 
 

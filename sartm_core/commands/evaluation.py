@@ -66,8 +66,8 @@ def evaluate(
         # Importing torch takes seconds: deferred until the arguments are known to be valid.
         from sartm_core.commands.opening import open_model
         from sartm_core.evaluation.evaluate import evaluate as run
+        from sartm_core.evaluation.processes import process_group
         from sartm_core.evaluation.results import as_dict
-        from sartm_core.evaluation.scoring import process_group
 
         first = os.environ.get("RANK", "0") == "0"
         asked = protocol or frame_list or out or convention != "standard"

@@ -15,8 +15,8 @@ Only the scoring is reproduced: how AnySeg reads its images (16-bit projections 
 
 from dataclasses import replace
 
-import torch
-from torch.nn.functional import interpolate
+import numpy as np
+from numpy.typing import NDArray
 
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.outcome import LabelledSet
@@ -69,6 +69,12 @@ def as_anyseg(sample: LabelledSet, model: Rig, size: Size) -> LabelledSet:
     """
     frame = (sample.truth.shape[0], sample.truth.shape[1])
     planes = fit_planes(model, sample.planes, frame, size, "stretch")
-    truth = interpolate(torch.from_numpy(sample.truth)[None, None], size=size, mode="nearest")[0, 0].numpy()
+    truth = sample.truth[np.ix_(*(_nearest(new, old) for new, old in zip(size, frame, strict=True)))]
     truth[truth == UNLABELLED] = 0
     return replace(sample, planes=planes, truth=truth)
+
+
+def _nearest(new: int, old: int) -> NDArray[np.int64]:
+    """The pixel of `old` that torch's `interpolate(mode="nearest")` takes for each of `new`; it counts in float32."""
+    places = np.arange(new, dtype=np.float32) * np.float32(old / new)
+    return np.minimum(places.astype(np.int64), old - 1)

@@ -11,7 +11,8 @@ from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap
 from sartm_core.evaluation.convention import STANDARD
 from sartm_core.evaluation.outcome import LIST, Evaluation, LabelledSet
-from sartm_core.evaluation.scoring import Scoring, process_group
+from sartm_core.evaluation.processes import process_group
+from sartm_core.evaluation.scoring import Scoring
 from sartm_core.rig import Rig
 
 

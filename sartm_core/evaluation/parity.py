@@ -17,10 +17,10 @@ from sartm_core.deploy import Segmenter
 from sartm_core.deploy.bundle import check_inputs
 from sartm_core.deploy.host import Planes
 from sartm_core.errors import SartmError
+from sartm_core.evaluation.metrics import SegmentationScore
 from sartm_core.evaluation.modalities import common_modalities
 from sartm_core.evaluation.variations import subsets
 from sartm_core.rig import Rig
-from sartm_core.segmentation import UNLABELLED
 from sartm_core.sensing import encode_frame
 
 Pair = tuple[Planes, NDArray[np.uint8] | None]
@@ -147,7 +147,7 @@ class _Sums:
     def __init__(self, classes: int) -> None:
         self.equal = self.pixels = 0
         self.confidence = self.routing = 0.0
-        self.confusions = np.zeros((2, classes, classes), np.int64)
+        self.scores = [SegmentationScore(classes) for _ in range(2)]
         self.labelled = False
 
     def add(self, reference: Segmenter, candidate: Segmenter, planes: Planes, truth: NDArray[np.uint8] | None) -> None:
@@ -158,27 +158,14 @@ class _Sums:
         self.routing = _larger(self.routing, one.routing - other.routing)
         if truth is not None and truth.shape == one.mask.shape:
             self.labelled = True
-            for confusion, answer in zip(self.confusions, (one, other), strict=True):
-                confusion += _confusion(answer.mask, truth, len(confusion))
+            for score, answer in zip(self.scores, (one, other), strict=True):
+                score.update(answer.mask, truth)
 
     def parity(self, subset: str) -> Parity:
-        ious = [_mean_iou(confusion) if self.labelled else None for confusion in self.confusions]
+        ious = [score.mean_iou() if self.labelled else None for score in self.scores]
         return Parity(subset, self.equal / self.pixels, self.confidence, self.routing, ious[0], ious[1])
 
 
 def _larger(before: float, difference: NDArray[np.float32]) -> float:
     """The largest absolute difference so far; once NaN, always NaN, which Python's `max` would drop."""
     return float(np.maximum(before, np.abs(difference).max()))
-
-
-def _confusion(mask: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
-    known = truth != UNLABELLED
-    pairs = truth[known].astype(np.int64) * classes + mask[known]
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-
-
-def _mean_iou(confusion: NDArray[np.int64]) -> float:
-    """As `SegmentationScore.mean_iou`."""
-    hit = confusion.diagonal()
-    union = confusion.sum(0) + confusion.sum(1) - hit
-    return float((hit[union > 0] / union[union > 0]).mean())

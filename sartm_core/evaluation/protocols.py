@@ -41,18 +41,18 @@ def variations_of(protocols: Iterable[str], modalities: Sequence[Modality]) -> l
     Raises:
         SartmError: noise on a modality whose scale the rig does not state.
     """
-    from sartm_core.evaluation import robustness_benchmark as benchmark  # torch takes seconds to import
-
     asked, names = set(protocols), tuple(modality.name for modality in modalities)
     result = [Variation("clean", "+".join(names), lambda planes, rng: planes)]
     if "subsets" in asked:
         result += variations.missing(names)
     if "noise" in asked:
         result += variations.noisy(modalities)
-    if "emm" in asked:
-        result += benchmark.entirely_missing(modalities)
-    if "rmm" in asked:
-        result += benchmark.randomly_missing(modalities)
-    if "nm" in asked:
-        result += benchmark.noisy(modalities)
+    if asked.isdisjoint(BENCHMARK):
+        return result
+    from sartm_core.evaluation import robustness_benchmark as benchmark  # needs torch, which a robot has not
+
+    makers = {"emm": benchmark.entirely_missing, "rmm": benchmark.randomly_missing, "nm": benchmark.noisy}
+    for protocol in BENCHMARK:
+        if protocol in asked:
+            result += makers[protocol](modalities)
     return result

@@ -40,7 +40,7 @@ def write_report(evaluation: Evaluation, figures: dict[str, Any], out: Path) -> 
     page = environment.get_template("report.html.j2").render(
         figures=figures,
         groups=GROUPS,
-        confusion=_confusion(clean.score.confusion.numpy(), e.class_names),
+        confusion=_confusion(clean.score.confusion, e.class_names),
         best=_frames(e, e.best),
         worst=_frames(e, e.worst),
         courses={name: _png(draw_course(part, colours), 100) for name, part in by_recording(e.course).items()},

@@ -10,7 +10,7 @@ import numpy as np
 
 from sartm_core.evaluation.convention import ANYSEG
 from sartm_core.evaluation.outcome import LIST, WINDOW, Evaluation, Instant
-from sartm_core.evaluation.robustness_benchmark import LOSS_PROBABILITIES, RATIOS, expectation
+from sartm_core.evaluation.sensor_loss import LOSS_PROBABILITIES, RATIOS, expectation
 from sartm_core.evaluation.tally import Tally
 
 GROUPS = {

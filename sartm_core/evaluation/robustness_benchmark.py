@@ -18,15 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from sartm_core.evaluation.sensor_loss import RATIOS
 from sartm_core.evaluation.variations import Change, Planes, Variation, subsets, value_range
 from sartm_core.kinds import Modality
 
-RATIOS = (0.25, 0.5, 0.75)
-"""RMM: the probability that an element is 0."""
 NOISE = {"low": (0.05, 0.1), "mid": (0.1, 0.2), "high": (0.2, 0.5)}
 """NM: density of salt and pepper together, standard deviation of the Gaussian noise."""
-LOSS_PROBABILITIES = (0.2, 0.1, 0.05)
-"""That one sensor is damaged, of the expectations over EMM's and RMM's cases."""
 _RGB_MEAN, _RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -50,18 +47,6 @@ def randomly_missing(modalities: Sequence[Modality]) -> list[Variation]:
 def noisy(modalities: Sequence[Modality]) -> list[Variation]:
     """NM at each level."""
     return [Variation("nm", level, _noisy(modalities, *noise), fitted=True) for level, noise in NOISE.items()]
-
-
-def expectation(scores: dict[str, float], names: tuple[str, ...], probability: float) -> float:
-    """Expected score where each sensor fails on its own with this probability; that all do is left out.
-
-    Args:
-        scores: of every non-empty set of sound sensors, by its name, such as `rgb+depth`.
-        names: all sensors.
-    """
-    lost = {case: len(names) - len(case.split("+")) for case in scores}
-    weights = {case: probability**gone * (1 - probability) ** (len(names) - gone) for case, gone in lost.items()}
-    return sum(scores[case] * weight for case, weight in weights.items()) / sum(weights.values())
 
 
 def elements_zeroed(tensor: Tensor, ratio: float, generator: Generator) -> Tensor:

@@ -3,14 +3,11 @@
 One process or many: the same figures to the last digit.
 """
 
-import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch.distributed as distributed
 
 from sartm_core.datasets.files import check_view
 from sartm_core.deploy import Segmenter
@@ -19,6 +16,7 @@ from sartm_core.evaluation.class_map import ClassMap
 from sartm_core.evaluation.convention import ANYSEG, STANDARD, as_anyseg, check_convention
 from sartm_core.evaluation.modalities import common_modalities
 from sartm_core.evaluation.outcome import LIST, WINDOW, Evaluation, Instant, LabelledSet, Scored
+from sartm_core.evaluation.processes import gathered
 from sartm_core.evaluation.protocols import expand, variations_of
 from sartm_core.evaluation.tally import Tally
 from sartm_core.files import natural_key
@@ -151,21 +149,24 @@ class Scoring:
         )
 
     def _reduce(self) -> None:
-        if not (distributed.is_available() and distributed.is_initialized()):
-            return
-        for tally in self._tallies.values():
-            tally.reduce()
-        everything: list[Any] = [None] * distributed.get_world_size()
-        mine = (sorted(self._tags), self._frame_scores, self._times, self._course, self._best, self._worst)
-        distributed.all_gather_object(everything, mine)
-        for key in sorted({key for keys, *_ in everything for key in keys}):
-            self._tags.setdefault(key, self._tally()).reduce()
-        _, scores, times, courses, best, worst = zip(*everything, strict=True)
+        """Takes over what all processes have."""
+        mine = (self._tallies, self._tags, self._frame_scores, self._times, self._course, self._best, self._worst)
+        tallies, tags, scores, times, courses, best, worst = zip(*gathered(mine), strict=True)
+        self._tallies, self._tags = _sums(tallies), _sums(tags)
         self._frame_scores = [entry for part in scores for entry in part]
         self._times = {key: [t for part in times for t in part[key]] for key in self._times}
         self._course = [one for part in courses for one in part]
         self._best = sorted((one for part in best for one in part), key=_best_first)[:SHOWN_FRAMES]
         self._worst = sorted((one for part in worst for one in part), key=_worst_first)[:SHOWN_FRAMES]
+
+
+def _sums(parts: Iterable[dict[tuple[str, str], Tally]]) -> dict[tuple[str, str], Tally]:
+    """Of each key, the tallies that the parts have."""
+    result: dict[tuple[str, str], Tally] = {}
+    for part in parts:
+        for key, tally in part.items():
+            result[key] = result[key] + tally if key in result else tally
+    return result
 
 
 def _in_order(key: tuple[str, str]) -> tuple[str, list[tuple[int, float, str]]]:
@@ -186,20 +187,3 @@ def _told(tags: dict[str, str]) -> dict[str, str]:
     if tags.get("fault", "none") != "none" and tags.get("faulty", "none") != "none":
         tags["fault"] = f"{tags['faulty']}: {tags['fault']}"
     return tags
-
-
-@contextmanager
-def process_group() -> Iterator[tuple[int, int]]:
-    """Rank of this process and their number; joins them where torchrun started several."""
-    if distributed.is_available() and distributed.is_initialized():  # by a caller, whose matter it is to end it
-        yield distributed.get_rank(), distributed.get_world_size()
-        return
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
-        yield 0, 1
-        return
-    distributed.init_process_group("gloo")
-    try:
-        yield distributed.get_rank(), world
-    finally:
-        distributed.destroy_process_group()

@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
-import torch.distributed as distributed
 from numpy.typing import NDArray
 
 from sartm_core.datasets.dataset import DataSet, Frame, read_frame, seen_by
@@ -17,7 +16,7 @@ from sartm_core.deploy.bundle import check_inputs
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap
 from sartm_core.evaluation.modalities import common_modalities
-from sartm_core.evaluation.scoring import process_group
+from sartm_core.evaluation.processes import gathered, process_group
 from sartm_core.outputs import sole_writer, sync_tree
 from sartm_core.segmentation import UNLABELLED
 
@@ -83,7 +82,7 @@ def write_submission(
         if rank == 0:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-        _wait(world)
+        gathered(None)  # waits for all
         mine = frames[rank::world]
         for done, frame in enumerate(mine, start=1):
             mask = table[_mask(segmenter, data, frame, modalities)]
@@ -95,7 +94,7 @@ def write_submission(
                 )
             write_png(part / Muses.submission_name(frame), mask)
             progress(done, len(mine))
-        _wait(world)
+        gathered(None)
         if rank == 0:
             sync_tree(part)
             part.rename(folder)
@@ -115,8 +114,3 @@ def _mask(segmenter: Segmenter, data: DataSet, frame: Frame, modalities: tuple[s
             f"the published images, {reference.size[0]}x{reference.size[1]}. Use those."
         )
     return segmenter.segment(encoded.measured or encoded.planes, size).mask
-
-
-def _wait(world: int) -> None:
-    if world > 1:
-        distributed.barrier()

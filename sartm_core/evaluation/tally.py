@@ -1,8 +1,6 @@
 """Counts accumulated over frames. Integers only, so sums are bit-exact for any number of processes."""
 
 import numpy as np
-import torch
-import torch.distributed as distributed
 from numpy.typing import NDArray
 
 from sartm_core.evaluation.metrics import SegmentationScore
@@ -39,7 +37,7 @@ class Tally:
         """Adds a frame: class ids [H, W] of the data; 255 in the mask for a class they do not have."""
         classes = self._score.confusion.shape[0]
         predicted = np.where(mask == UNLABELLED, classes - 1, mask)
-        self._score.update(torch.from_numpy(predicted.astype(np.int64)), torch.from_numpy(truth.astype(np.int64)))
+        self._score.update(predicted, truth)
         labelled = truth != UNLABELLED
         sure = np.clip(confidence[labelled], 0, 1)
         index = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
@@ -54,29 +52,18 @@ class Tally:
     def __add__(self, other: "Tally") -> "Tally":
         """The frames of both: exactly the tally that would have counted them together."""
         result = Tally(*self._shape)
-        result._score.confusion = self._score.confusion + other._score.confusion
-        result._score.unmapped = self._score.unmapped + other._score.unmapped
+        for one in (self, other):
+            result._score.add(one._score)
         result._bins, result._routing = self._bins + other._bins, self._routing + other._routing
         result.frames = self.frames + other.frames
         return result
-
-    def reduce(self) -> None:
-        """Sums over all processes."""
-        if not (distributed.is_available() and distributed.is_initialized()):
-            return
-        self._score.reduce()
-        both = np.concatenate([self._bins.ravel(), self._routing, [self.frames]])
-        total = torch.from_numpy(both)
-        distributed.all_reduce(total)
-        self._bins = total[: self._bins.size].numpy().reshape(3, BINS)
-        self._routing, self.frames = total[self._bins.size : -1].numpy(), int(total[-1])
 
     @property
     def score(self) -> SegmentationScore:
         """The score over the data's classes."""
         result = SegmentationScore(self._score.confusion.shape[0] - 1)
-        result.confusion = self._score.confusion[:-1, :-1].clone()
-        result.unmapped = self._score.confusion[:-1, -1].clone()
+        result.confusion = self._score.confusion[:-1, :-1].copy()
+        result.unmapped = self._score.confusion[:-1, -1].copy()
         return result
 
     def calibration_error(self) -> float:

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.metrics import SegmentationScore
+from sartm_core.evaluation.processes import gathered
 from sartm_core.learning import losses
 from sartm_core.learning.corruption import Degraded, degrade
 from sartm_core.learning.recipe import Recipe
@@ -185,7 +186,7 @@ class SegmentationModule(lightning.LightningModule):
                 for one, truth in zip(scores, batch["truth"], strict=True)
             ]
         for mask, truth in zip(masks, batch["truth"], strict=True):
-            self._validation.update(torch.from_numpy(mask), truth.cpu())
+            self._validation.update(mask, truth.cpu().numpy())
 
     def _slide(self, planes: Tensor, availability: Tensor, frame: torch.Size) -> NDArray[np.uint8]:
         size, stride = self.recipe.stages[-1].size, self.recipe.stride
@@ -199,8 +200,10 @@ class SegmentationModule(lightning.LightningModule):
         return windows.segment()[0]
 
     def on_validation_epoch_end(self) -> None:
-        self._validation.reduce()
-        self.log("val_miou", self._validation.mean_iou())
+        total = SegmentationScore(len(self.rig.classes))
+        for part in gathered(self._validation):
+            total.add(part)
+        self.log("val_miou", total.mean_iou())
 
     def configure_optimizers(self) -> Any:
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}

@@ -8,15 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as distributed
-
 from sartm_core.deploy import Segmenter
 from sartm_core.deploy.bundle import check_inputs, check_serves
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap
 from sartm_core.evaluation.outcome import WINDOW, Evaluation, LabelledSet, Moment
+from sartm_core.evaluation.processes import gathered, process_group
 from sartm_core.evaluation.results import as_dict
-from sartm_core.evaluation.scoring import Scoring, process_group
+from sartm_core.evaluation.scoring import Scoring
 from sartm_core.files import sha256
 from sartm_core.rig import Rig
 from sartm_ros.bag.faults import BagFault, BagFaults
@@ -84,10 +83,7 @@ def evaluate_bags(
         for name, path in list(names.items())[rank::world]:
             with open_bag(path, how.definitions) as bag:
                 mine[name] = _score(scoring, name, bag, rig, segmenter, how, partial(progress, name))
-        everything: list[dict[str, Any]] = [mine]
-        if world > 1:
-            everything = [{} for _ in range(world)]
-            distributed.all_gather_object(everything, mine)
+        everything = gathered(mine)
         evaluation = scoring.result(" ".join(names), "recording")
     found = {name: entry for part in everything for name, entry in part.items()}
     figures = as_dict(evaluation) | {

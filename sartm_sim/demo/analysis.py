@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sartm_core.errors import SartmError
@@ -155,7 +154,7 @@ def _phase_summary(drive: Drive, rig: Rig, phase: Phase) -> dict[str, Any]:
     segmented = [stamp for stamp in frames if stamp in drive.masks]
     score = SegmentationScore(len(rig.classes))
     for stamp in segmented:
-        score.update(torch.from_numpy(drive.masks[stamp].copy()), torch.from_numpy(drive.truths[stamp].copy()))
+        score.update(drive.masks[stamp], drive.truths[stamp])
     weights = [drive.routing[stamp] for stamp in segmented if stamp in drive.routing]
     mean_weights = [float(weight) for weight in np.mean(weights, axis=0)] if weights else [None] * len(rig.names)
     iou = score.iou()

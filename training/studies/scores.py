@@ -169,7 +169,7 @@ class _Board:
 
     def add(self, group: str, name: str, mask: Tensor, truth: Tensor, routing: Tensor) -> None:
         scores = self._scores.setdefault(group, {})
-        scores.setdefault(name, SegmentationScore(self._classes)).update(mask, truth)
+        scores.setdefault(name, SegmentationScore(self._classes)).update(mask.cpu().numpy(), truth.cpu().numpy())
         self._routing.setdefault(group, {}).setdefault(name, []).append(routing)
 
     def miou(self) -> dict[str, dict[str, float]]:

@@ -24,13 +24,11 @@ from sartm_core.deploy.bundle import (
 )
 from sartm_core.deploy.onnx_segmenter import OnnxSegmenter
 from sartm_core.errors import SartmError
-from sartm_core.evaluation.metrics import SegmentationScore
 from sartm_core.evaluation.parity import Parity, check, compare, frames_of
 from sartm_core.evaluation.variations import subsets
 from sartm_core.files import sha256
 from sartm_core.learning.export import describe, write_onnx
 from sartm_core.rig import Rig, load_rig
-from sartm_core.segmentation import UNLABELLED
 
 pytestmark = pytest.mark.slow
 
@@ -263,21 +261,6 @@ class TestTheGate:
         wrong = compare(reference, Wrong(right.bundle, graphs, "cpu"), frames)
         with pytest.raises(SartmError, match=r"with (rgb|thermal|rgb\+thermal) 9\d\.\d+% of the pixels agree"):
             check(wrong, "fp32")
-
-    def test_mean_iou_is_torchmetrics(self, graphs: Path, rig: Rig) -> None:
-        """The gate counts for itself, since a robot has no torch."""
-        segmenter = load_segmenter(graphs)
-        rng, score, frames = np.random.default_rng(1), SegmentationScore(len(rig.classes)), []
-        for seed in range(2):
-            planes = {"rgb": planes_for(rig, seed)["rgb"]}
-            mask = segmenter.segment(planes).mask
-            truth = np.where(rng.random(mask.shape) < 0.6, mask, rng.integers(0, 9, mask.shape)).astype(np.uint8)
-            truth[rng.random(mask.shape) < 0.1] = UNLABELLED
-            score.update(torch.from_numpy(mask), torch.from_numpy(truth))
-            frames.append((planes, truth))
-        (result,) = compare(segmenter, segmenter, frames)
-        assert 0 < score.mean_iou() < 1
-        assert result.miou == result.candidate_miou == pytest.approx(score.mean_iou(), abs=1e-12)
 
     def test_unusable_comparison_data_fails_at_once(self, rig: Rig, tmp_path: Path) -> None:
         with pytest.raises(SartmError, match="no such folder"):

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from sartm_core.deploy import load_segmenter
 from sartm_core.deploy.bundle import FORMAT, WEIGHTS_FILE
@@ -40,7 +39,7 @@ def mean_iou(segmenter: TorchSegmenter, condition: str, names: tuple[str, ...]) 
         frame = SimulatedRig(rig, seed).capture(6.0, CONDITIONS[condition])
         planes = planes_of(rig, frame)
         mask = segmenter.segment({name: planes[name] for name in names}).mask
-        score.update(torch.from_numpy(mask), torch.from_numpy(frame.truth))
+        score.update(mask, frame.truth)
     return score.mean_iou()
 
 

@@ -20,6 +20,7 @@ from sartm_core.evaluation import robustness_benchmark as benchmark
 from sartm_core.evaluation.outcome import LabelledSet
 from sartm_core.evaluation.protocols import expand, variations_of
 from sartm_core.evaluation.scoring import Scoring
+from sartm_core.evaluation.sensor_loss import expectation
 from sartm_core.files import sha256
 from sartm_core.kinds import Modality
 from sartm_core.learning.export import describe
@@ -192,7 +193,7 @@ class TestBenchmark:
             probability = 0.2**lost * 0.8 ** (4 - lost)
             total, weight = total + score * probability, weight + probability
         assert weight == pytest.approx(1 - 0.2**4)  # all four lost has no answer
-        assert benchmark.expectation(scores, names, 0.2) == pytest.approx(total / weight)
+        assert expectation(scores, names, 0.2) == pytest.approx(total / weight)
 
 
 @dataclass
