@@ -44,9 +44,11 @@ def segment(
         with Progress(*columns, console=stderr) as bar:
             for name, frame in bar.track(frames.items(), total=len(frames)):
                 try:
-                    result = model(frame)
+                    result = model(frame, skip_broken=True)  # as on the robot
                 except SartmError as error:
                     raise SartmError(f"{', '.join(str(path) for path in frame.values())}: {error}") from error
+                for modality, fault in result.faults.items():
+                    stderr.print(f"{frame[modality]}: left out: {fault}", soft_wrap=True, highlight=False)
                 result.save(out / f"{name}.png")
                 if overlay:
                     write_png(out / f"{name}_overlay.png", result.draw())

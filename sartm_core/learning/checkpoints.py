@@ -16,7 +16,7 @@ from torch import nn
 
 from sartm_core.checked_yaml import check
 from sartm_core.errors import SartmError
-from sartm_core.files import atomic_path, sync
+from sartm_core.files import sync
 from sartm_core.learning.recipe import Recipe
 from sartm_core.model.contract import Network
 from sartm_core.model.download import CHECKPOINTS, local_path
@@ -25,6 +25,7 @@ from sartm_core.model.network import MultiModalNetwork
 from sartm_core.model.presets import build_network, preset_for_rig
 from sartm_core.model.sam1_weights import load_sam, read_tensors
 from sartm_core.model.sam2_weights import load_sam2
+from sartm_core.model.weights_file import save, write_weights
 from sartm_core.resources import shipped_weights
 from sartm_core.rig import Rig, rig_from_dict
 
@@ -38,8 +39,7 @@ class InPlace(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Raises OSError if the disk is full."""
-        with Path(path).open("wb") as stream:
-            torch.save(checkpoint, stream)
+        save(checkpoint, Path(path))
 
 
 class KeepLastAndBest(Callback):
@@ -257,8 +257,6 @@ def _is_ours(source: str) -> bool:
 
 def extract_pretrained(checkpoint: Path, out: Path) -> int:
     """Writes encoder and transformer of a checkpoint in half precision, for `initial_weights`; returns their number."""
-    from safetensors.torch import save_file
-
     network, _, recipe = load_network(checkpoint)
     alone = isinstance(network, MMSamAdapter) and not network.config.adapter
     if recipe.train_experts and not alone:
@@ -267,7 +265,5 @@ def extract_pretrained(checkpoint: Path, out: Path) -> int:
             "model. Train with train_experts: false (mm_sam_adapter: network: {adapter: false})."
         )
     pretrained = _without_base_layer(network.pretrained_parameters())
-    tensors = {name: parameter.detach().half().contiguous() for name, parameter in pretrained.items()}
-    with atomic_path(out) as temporary:
-        save_file(tensors, temporary)
-    return len(tensors)
+    write_weights(out, {name: parameter.detach().half() for name, parameter in pretrained.items()})
+    return len(pretrained)

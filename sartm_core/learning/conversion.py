@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 
 from sartm_core.errors import SartmError
-from sartm_core.files import atomic_path
 from sartm_core.learning.module import SegmentationModule
 from sartm_core.learning.normalisation import SAM_MEAN, SAM_STD
 from sartm_core.learning.recipe import Recipe
 from sartm_core.model.sartm_released import SartmReleased
 from sartm_core.model.sartm_weights import Released, load_released, read_released
+from sartm_core.model.weights_file import write_checkpoint
 from sartm_core.rig import load_rig
 
 MODALITIES = ("rgb", "thermal")
@@ -49,8 +49,7 @@ def convert_released(source: Path, out: Path) -> tuple[int, int]:
     assert isinstance(module.network, SartmReleased)
     counts = load_released(module.network, released)
     module.network.set_statistics(torch.tensor(MEAN), torch.tensor(STD))
-    with atomic_path(out) as temporary:
-        torch.save({"hyper_parameters": dict(module.hparams), "state_dict": module.state_dict()}, temporary)
+    write_checkpoint(out, {"hyper_parameters": dict(module.hparams), "state_dict": module.state_dict()})
     return counts
 
 

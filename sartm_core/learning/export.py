@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from sartm_core.deploy.bundle import (
     DESCRIPTION_FILE,
@@ -23,9 +22,10 @@ from sartm_core.deploy.graphs import write_graphs
 from sartm_core.deploy.precision import halve, quantize
 from sartm_core.deploy.strict import round_every_result
 from sartm_core.errors import SartmError
-from sartm_core.files import atomic_path, sha256, write_text
+from sartm_core.files import sha256, write_text
 from sartm_core.learning.trained import open_trained
 from sartm_core.model.contract import SIDE_MULTIPLE, Network
+from sartm_core.model.weights_file import write_weights
 from sartm_core.outputs import Draft, check_replaceable
 from sartm_core.rig import Size
 from sartm_core.sensing.fit import FitMode
@@ -90,9 +90,7 @@ def export(
     try:
         network, graphs = trained.network, None
         if form != "onnx":
-            tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-            with atomic_path(part / WEIGHTS_FILE) as temporary:  # for its mode: the robot's user is another
-                save_file(tensors, temporary)
+            write_weights(part / WEIGHTS_FILE, network.state_dict())
         if form != "torch":
             graphs = write_onnx(network, size, trained.rig.dtype, opset or default_opset, precision, part, argmax)
         bundle = Bundle(

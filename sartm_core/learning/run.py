@@ -48,6 +48,7 @@ from sartm_core.model import language
 from sartm_core.model.mm_sam_adapter import MMSamAdapter
 from sartm_core.model.routing import LanguageRouting
 from sartm_core.model.sam1_weights import load_branches
+from sartm_core.model.weights_file import write_checkpoint
 from sartm_core.rig import Rig, load_rig
 
 log = logging.getLogger(__name__)
@@ -170,8 +171,7 @@ def write_untrained(recipe: Recipe, out: Path) -> None:
         SartmError: see `open_source`.
     """
     module = _module(recipe, open_source(recipe.data, "train"), [1])
-    with atomic_path(out) as temporary:
-        torch.save({"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}, temporary)
+    write_checkpoint(out, {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)})
 
 
 def open_source(data: DataSource, split: str) -> Source:
