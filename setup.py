@@ -42,6 +42,7 @@ setup(
         "pillow>=9",
         "pycocotools>=2.0.8",
         "opencv-python-headless>=4.8",
+        "psutil>=5.9",
         "pydantic>=2.7",
         "pyyaml>=6",
         "rich>=13",
@@ -59,6 +60,7 @@ setup(
         "training": ["peft==0.21.2", "lightning>=2.4", "torchmetrics>=1.4", "tensorboardX>=2.6", "transformers>=4.50"],
         "muses": ["h5py>=3.10", "hdf5plugin>=4"],
         "pictures": ["scikit-learn>=1.4"],
+        "gpu": ["nvidia-ml-py>=12"],
     },
     zip_safe=False,
     entry_points={

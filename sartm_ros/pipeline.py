@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sartm_core.deploy import Segmenter
 from sartm_core.deploy.bundle import check_serves
+from sartm_core.deploy.provenance import provenance_of
 from sartm_core.errors import SartmError
 from sartm_core.kinds import Planes
 from sartm_core.rig import Rig
@@ -43,6 +44,7 @@ class Pipeline:
 
     Attributes:
         processor: makes the frame sets; its rig may be replaced as calibrations become known.
+        provenance: of the masks.
 
     Raises:
         SartmError: the bundle does not serve the rig.
@@ -52,12 +54,23 @@ class Pipeline:
         check_serves(segmenter.bundle.rig, rig)
         self.configured_rig = rig
         self.segmenter = segmenter
+        self.provenance = provenance_of(segmenter)
         self.processor = FrameSetProcessor(rig, segmenter.bundle.rig)
         self._reference_size = rig.modality(rig.reference).size
 
     def forget(self) -> None:
         """Resets: what was learned of calibrations and broken sensors may have been corrected since."""
         self.processor = FrameSetProcessor(self.configured_rig, self.segmenter.bundle.rig)
+
+    def replace(self, segmenter: Segmenter) -> None:
+        """Segments with another bundle from the next set on; not to be called while a set is segmented.
+
+        Raises:
+            SartmError: it does not serve the rig; the one before stays.
+        """
+        check_serves(segmenter.bundle.rig, self.configured_rig)
+        self.segmenter, self.provenance = segmenter, provenance_of(segmenter)
+        self.processor.serve(segmenter.bundle.rig)
 
     def run(self, stamp_ns: int, messages: Mapping[str, Any], **options: Any) -> Result:
         """Segments one set; `options`: of `FrameSetProcessor.process`. A message that is broken never raises.

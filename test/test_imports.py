@@ -37,7 +37,7 @@ HOUSES: dict[str, tuple[str, ...]] = {
     "ros.decoding": ("kinds", "rig", "sensing"),
     "ros.frame_sets": ("kinds", "rig", "sensing", "ros.decoding"),
     "ros.pipeline": ("kinds", "rig", "deploy", "ros.frame_sets"),
-    "ros.result_messages": ("rig", "ros.decoding"),
+    "ros.result_messages": ("rig", "deploy", "ros.decoding"),
     "ros.node": (
         "kinds", "rig", "sensing", "deploy", "ros.streams", "ros.synchronizer", "ros.filter_synchronizer",
         "ros.explanations", "ros.decoding", "ros.frame_sets", "ros.pipeline", "ros.result_messages",

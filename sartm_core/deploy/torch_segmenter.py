@@ -156,7 +156,8 @@ class _CudaGraph:
                 run(*self._inputs)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=pool):
+        # Another model may segment in another thread: its allocations must not end the capture.
+        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
             self._answer = run(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:

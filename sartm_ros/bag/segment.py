@@ -83,6 +83,7 @@ def segment(
     with BagWriter(out) as writer:
         results = _Results(writer, pipeline, outputs)
         on_read = _copier(bag, writer, results.topics) if outputs.copy else None
+        writer.note({f"sartm_{key}": value for key, value in pipeline.provenance.as_dict().items()})
         replay = Replay(bag, rig, segmenter.bundle.rig, options, faults, on_read)
         masks = 0
         for number, found in enumerate(replay, start=1):
@@ -110,7 +111,7 @@ class _Results:
     def write(self, found: ReplaySet, segmentation: Segmentation) -> None:
         at = found.recorded_ns
         if not self._labelled:
-            labels = bag_message(OUTPUT_TYPES["labels"], data=labels_text(self._rig))
+            labels = bag_message(OUTPUT_TYPES["labels"], data=labels_text(self._rig, self._pipeline.provenance))
             self._writer.write_message(self.topics["labels"], at, labels)
             self._labelled = True
         states = found.frames.states

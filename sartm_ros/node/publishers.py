@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 
+from sartm_core.deploy.provenance import Provenance
 from sartm_core.rig import Rig
 from sartm_core.segmentation import Segmentation
 from sartm_ros.decoding.images import header, set_stamp
 from sartm_ros.decoding.message_types import live_message, message_class
 from sartm_ros.result_messages import (
+    compressed_overlay_message,
     confidence_message,
     labels_text,
     mask_message,
@@ -36,26 +38,36 @@ class Publishers:
 
     Args:
         node: owns the publishers, which are silent until it is active.
-        rig: the bundle's: its modalities are the columns of the routing weights, its classes have the colours.
+        rig, provenance: see `describe`.
 
     Attributes:
         overlay_alpha: opacity of the mask in the overlay.
     """
 
-    def __init__(self, node: LifecycleNode, rig: Rig) -> None:
+    def __init__(self, node: LifecycleNode, rig: Rig, provenance: Provenance) -> None:
         self._node = node
-        self._rig = rig
+        self.describe(rig, provenance)
         self.overlay_alpha = 0.5
         self._all: list[Any] = []
         self._mask = self._create(Image, "~/mask", _OUTPUT_QOS)
         self._confidence = self._create(Image, "~/confidence", _OUTPUT_QOS)
         self._overlay = self._create(Image, "~/overlay", _OUTPUT_QOS)
+        self._compressed = self._create(CompressedImage, "~/overlay/compressed", _OUTPUT_QOS)
         self._camera_info = self._create(CameraInfo, "~/camera_info", _OUTPUT_QOS)
         self._routing = self._create(DiagnosticArray, "~/routing_weights", _OUTPUT_QOS)
         self._labels = self._create(String, "~/labels", _LATCHED_QOS)
         label_info = message_class("vision_msgs/msg/LabelInfo")
         self._label_info = None if label_info is None else self._create(label_info, "~/label_info", _LATCHED_QOS)
         self._diagnostics = self._create(DiagnosticArray, "/diagnostics", _DIAGNOSTICS_QOS)
+
+    def describe(self, rig: Rig, provenance: Provenance) -> None:
+        """What is published from now on.
+
+        Args:
+            rig: the bundle's: its modalities are the columns of the routing weights, its classes have the colours.
+            provenance: of the masks.
+        """
+        self._rig, self._provenance = rig, provenance
 
     def _create(self, kind: Any, topic: str, qos: QoSProfile) -> Any:
         options = QoSOverridingOptions.with_default_policies()
@@ -75,8 +87,8 @@ class Publishers:
         self._diagnostics.publish(message)
 
     def publish_labels(self) -> None:
-        """The classes, latched, for late subscribers."""
-        self._labels.publish(String(data=labels_text(self._rig)))
+        """The classes and the masks' provenance, latched, for late subscribers."""
+        self._labels.publish(String(data=labels_text(self._rig, self._provenance)))
         if self._label_info is not None:
             self._label_info.publish(self._label_info_message())
 
@@ -111,9 +123,13 @@ class Publishers:
         self._mask.publish(mask_message(live_message, segmentation, stamped))
         if self._confidence.get_subscription_count():
             self._confidence.publish(confidence_message(live_message, segmentation, stamped))
-        if self._overlay.get_subscription_count():
+        raw, compressed = self._overlay.get_subscription_count(), self._compressed.get_subscription_count()
+        if raw or compressed:
             picture = overlay(segmentation, backdrop(), self._rig, self.overlay_alpha)
-            self._overlay.publish(overlay_message(live_message, picture, stamped))
+            if raw:
+                self._overlay.publish(overlay_message(live_message, picture, stamped))
+            if compressed:
+                self._compressed.publish(compressed_overlay_message(live_message, picture, stamped))
         if camera_info is not None and self._camera_info.get_subscription_count():
             info = copy.deepcopy(camera_info)
             set_stamp(info, stamp_ns)
