@@ -61,6 +61,7 @@ setup(
         "muses": ["h5py>=3.10", "hdf5plugin>=4"],
         "pictures": ["scikit-learn>=1.4"],
         "gpu": ["nvidia-ml-py>=12"],
+        "viewer": ["av>=14", "rerun-sdk>=0.41"],
     },
     zip_safe=False,
     entry_points={

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.deploy import Segmenter
+from sartm_core.deploy import Segmenter, StagedSegmenter
 from sartm_core.deploy.bundle import check_serves
 from sartm_core.deploy.provenance import provenance_of
+from sartm_core.deploy.smoothing import smoother_for
 from sartm_core.errors import SartmError
 from sartm_core.kinds import Planes
 from sartm_core.rig import Rig
@@ -41,18 +42,21 @@ class Pipeline:
     Args:
         rig: what the messages are.
         segmenter: a loaded bundle.
+        smoothing_s: see `deploy.smoothing`; 0: each mask is of its own frame alone.
 
     Attributes:
         processor: makes the frame sets; its rig may be replaced as calibrations become known.
         provenance: of the masks.
 
     Raises:
-        SartmError: the bundle does not serve the rig.
+        SartmError: the bundle does not serve the rig, or cannot be smoothed.
     """
 
-    def __init__(self, rig: Rig, segmenter: Segmenter) -> None:
+    def __init__(self, rig: Rig, segmenter: Segmenter, smoothing_s: float = 0.0) -> None:
         check_serves(segmenter.bundle.rig, rig)
         self.configured_rig = rig
+        self._smoothing_s = smoothing_s
+        self._smoother = smoother_for(segmenter.bundle, smoothing_s)
         self.segmenter = segmenter
         self.provenance = provenance_of(segmenter)
         self.processor = FrameSetProcessor(rig, segmenter.bundle.rig)
@@ -66,9 +70,10 @@ class Pipeline:
         """Segments with another bundle from the next set on; not to be called while a set is segmented.
 
         Raises:
-            SartmError: it does not serve the rig; the one before stays.
+            SartmError: it does not serve the rig, or cannot be smoothed; the one before stays.
         """
         check_serves(segmenter.bundle.rig, self.configured_rig)
+        self._smoother = smoother_for(segmenter.bundle, self._smoothing_s)
         self.segmenter, self.provenance = segmenter, provenance_of(segmenter)
         self.processor.serve(segmenter.bundle.rig)
 
@@ -81,12 +86,16 @@ class Pipeline:
         started = time.perf_counter()
         frames = self.processor.process(stamp_ns, messages, **options)
         prepared = time.perf_counter()
-        segmentation = self.segment(frames.planes)
+        segmentation = self.segment(frames.planes, stamp_ns)
         finished = time.perf_counter()
         return Result(frames, segmentation, prepared - started, finished - prepared)
 
-    def segment(self, planes: dict[str, Planes]) -> Segmentation | None:
+    def segment(self, planes: dict[str, Planes], stamp_ns: int) -> Segmentation | None:
         """Segments planes at the size of the reference, the last one that was seen; None where there are no planes.
+
+        Args:
+            planes: modality -> [3, H, W].
+            stamp_ns: of the frame set.
 
         Raises:
             SartmError: the network's answer holds numbers that are not finite; its mask would mean nothing.
@@ -96,7 +105,7 @@ class Pipeline:
             self._reference_size = planes[reference].shape[1:]
         if not planes:
             return None
-        segmentation = self.segmenter.segment(planes, self._reference_size)
+        segmentation = self._segmented(planes, stamp_ns)
         if not np.isfinite(segmentation.confidence.sum() + segmentation.routing.sum()):
             raise SartmError(
                 f"the answer of {self.segmenter.backend} is not finite (NaN or infinity): no mask. If it is so for all "
@@ -104,6 +113,15 @@ class Pipeline:
                 "--precision fp32`."
             )
         return segmentation
+
+    def _segmented(self, planes: dict[str, Planes], stamp_ns: int) -> Segmentation:
+        segmenter = self.segmenter
+        if self._smoother is None:
+            return segmenter.segment(planes, self._reference_size)
+        assert isinstance(segmenter, StagedSegmenter)
+        answer = segmenter.run_network(*segmenter.prepare(planes))
+        answer["scores"] = self._smoother.smooth(answer["scores"], stamp_ns)
+        return segmenter.finish(planes, self._reference_size, answer)
 
     def backdrop(self, planes: dict[str, Planes]) -> NDArray[np.uint8] | None:
         """What an overlay is drawn on: the first 8-bit modality that is present, uint8 [H, W, 3] of the mask's size."""

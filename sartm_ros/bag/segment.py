@@ -1,6 +1,7 @@
 """`sartm bag segment`: masks for a recording, without DDS or a clock."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from sartm_core.segmentation import Segmentation
 from sartm_ros.bag.faults import BagFaults
 from sartm_ros.bag.reader import Bag, Recorded
 from sartm_ros.bag.replay import DEFAULTS, Replay, ReplayOptions, ReplaySet
+from sartm_ros.bag.rerun_recording import rerun_recording
 from sartm_ros.bag.storage_files import custom_data
 from sartm_ros.bag.topics import CDR
 from sartm_ros.bag.types import bag_message
+from sartm_ros.bag.video import film
 from sartm_ros.bag.writer import BagWriter
 from sartm_ros.decoding.images import header, set_stamp
 from sartm_ros.pipeline import Pipeline
@@ -41,12 +44,18 @@ class Outputs:
         copy: also every message of the recording, its attachments and metadata records.
         overlay: also the classes' colours over the image, as a topic.
         pictures: folder for the same as PNG files, named by stamp (nanoseconds); None to write none.
+        video: film of the overlay, with weights, states and legend: an .mp4 file; None for none.
+        rrd: the same for Rerun's viewer; None for none.
+        smoothing_s: of the masks, see `deploy.smoothing`.
     """
 
     node: str = "/perception"
     copy: bool = False
     overlay: bool = False
     pictures: Path | None = None
+    video: Path | None = None
+    rrd: Path | None = None
+    smoothing_s: float = 0.0
 
 
 OUTPUTS = Outputs()
@@ -79,15 +88,15 @@ def segment(
         SartmError: the bundle does not serve the rig, `out` exists, none of the rig's topics is there, or nothing on
             them can be used.
     """
-    pipeline = Pipeline(rig, segmenter)
-    with BagWriter(out) as writer:
-        results = _Results(writer, pipeline, outputs)
+    pipeline = Pipeline(rig, segmenter, outputs.smoothing_s)
+    with BagWriter(out) as writer, ExitStack() as files:
+        results = _Results(writer, pipeline, outputs, files)
         on_read = _copier(bag, writer, results.topics) if outputs.copy else None
         writer.note({f"sartm_{key}": value for key, value in pipeline.provenance.as_dict().items()})
         replay = Replay(bag, rig, segmenter.bundle.rig, options, faults, on_read)
         masks = 0
         for number, found in enumerate(replay, start=1):
-            segmentation = pipeline.segment(found.frames.planes)
+            segmentation = pipeline.segment(found.frames.planes, found.frames.stamp_ns)
             if segmentation is not None:
                 results.write(found, segmentation)
                 masks += 1
@@ -99,9 +108,13 @@ def segment(
 
 
 class _Results:
-    def __init__(self, writer: BagWriter, pipeline: Pipeline, outputs: Outputs) -> None:
+    """What becomes of each mask; `files` are complete when that stack is left."""
+
+    def __init__(self, writer: BagWriter, pipeline: Pipeline, outputs: Outputs, files: ExitStack) -> None:
         self._writer, self._pipeline, self._outputs = writer, pipeline, outputs
         self._rig = pipeline.segmenter.bundle.rig
+        self._film = None if outputs.video is None else files.enter_context(film(outputs.video, self._rig))
+        self._rrd = None if outputs.rrd is None else files.enter_context(rerun_recording(outputs.rrd, self._rig))
         names = [name for name in OUTPUT_TYPES if name != "overlay" or outputs.overlay]
         self.topics = {name: f"{outputs.node}/{name}" for name in names}
         for name, topic in self.topics.items():
@@ -122,12 +135,16 @@ class _Results:
             "confidence": confidence_message(bag_message, segmentation, stamped),
             "routing_weights": routing_message(bag_message, node, self._rig, segmentation, states, stamped),
         }
-        if self._outputs.overlay or self._outputs.pictures is not None:
+        if self._outputs.overlay or self._outputs.pictures is not None or self._film is not None:
             picture = overlay(segmentation, self._pipeline.backdrop(found.frames.planes), self._rig, OVERLAY_ALPHA)
             if self._outputs.overlay:
                 messages["overlay"] = overlay_message(bag_message, picture, stamped)
             if self._outputs.pictures is not None:
                 write_png(self._outputs.pictures / f"{found.frames.stamp_ns}.png", picture)
+            if self._film is not None:
+                self._film.add(found.frames.stamp_ns, picture, segmentation, states)
+        if self._rrd is not None:
+            self._rrd.add(found.frames, segmentation)
         if found.camera_info is not None:
             set_stamp(found.camera_info, found.frames.stamp_ns)
             messages["camera_info"] = found.camera_info

@@ -67,7 +67,7 @@ class PerceptionNode(LifecycleNode):
         self._tuning = self._settable.declare_for(rig)
         segmenter = load_warm(self._load, settings, rig, self.get_logger().info)
         self._settings = settings
-        self._pipeline = Pipeline(rig, segmenter)
+        self._pipeline = Pipeline(rig, segmenter, settings.smoothing_s)
         self._outputs = Publishers(self, segmenter.bundle.rig, self._pipeline.provenance)
         self._offer_services(rig)
         self.get_logger().info(f"rig '{rig.name}': {', '.join(rig.names)}")

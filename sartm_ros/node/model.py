@@ -11,6 +11,7 @@ from rclpy.task import Future
 
 from sartm_core.deploy import Segmenter, warm_up
 from sartm_core.deploy.bundle import check_serves, read_description
+from sartm_core.deploy.smoothing import smoother_for
 from sartm_core.errors import SartmError
 from sartm_core.resources import resolve_bundle
 from sartm_core.rig import Rig, load_rig
@@ -30,10 +31,12 @@ def checked_rig(settings: Settings, warn: Callable[[str], Any]) -> Rig:
     Everything is checked that needs no model, which may take minutes to load.
 
     Raises:
-        SartmError: no such rig or bundle, they do not fit each other, or a package is not installed.
+        SartmError: no such rig or bundle, they do not fit each other or the settings, or a package is not installed.
     """
     given = load_rig(settings.rig) if settings.rig else None
-    served = read_description(resolve_bundle(settings.bundle)).rig
+    described = read_description(resolve_bundle(settings.bundle))
+    smoother_for(described, settings.smoothing_s)
+    served = described.rig
     rig = installed_part(served, warn) if given is None else given
     check_serves(served, rig)
     check_installed(rig)

@@ -84,6 +84,13 @@ TABLE = (
         choices=("anchor", "exact", "approximate"),
     ),
     Spec("silence_warning_s", 5.0, "How often to explain topics that have no data or never match.", 0.5, 3600.0),
+    Spec(
+        "smoothing_s",
+        0.0,
+        "How long the last mask's classes are preferred, against flicker; 0: not at all.",
+        0.0,
+        10.0,
+    ),
     Spec("enabled", True, "Segment; false closes the inputs, the model stays loaded.", live=True),
     Spec(
         "max_latency_ms",
@@ -122,6 +129,7 @@ class Settings:
     input_reliability: str
     sync_policy: str
     silence_warning_s: float
+    smoothing_s: float
 
 
 @dataclass(frozen=True, slots=True)
