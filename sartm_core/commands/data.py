@@ -8,10 +8,12 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
+from sartm_core.commands.common import JsonOption, WholeSummaries, print_json, stderr, stdout, user_errors
 
 data_app = typer.Typer(
-    no_args_is_help=True, help="Data sets on disk: MFNet, PST900, FMB, DELIVER, MUSES, MCubeS, frame folders."
+    cls=WholeSummaries,
+    no_args_is_help=True,
+    help="Data sets on disk: MFNet, PST900, FMB, DELIVER, MUSES, MCubeS, frame folders.",
 )
 
 DataArgument = Annotated[Path, typer.Argument(help="Root of the data set; its layout is detected.")]
