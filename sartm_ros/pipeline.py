@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sartm_core.deploy import Segmenter, StagedSegmenter
 from sartm_core.deploy.bundle import check_serves
-from sartm_core.deploy.provenance import provenance_of
+from sartm_core.deploy.provenance import Provenance, provenance_of
 from sartm_core.deploy.smoothing import smoother_for
 from sartm_core.errors import SartmError
 from sartm_core.kinds import Planes
@@ -46,7 +46,6 @@ class Pipeline:
 
     Attributes:
         processor: makes the frame sets; its rig may be replaced as calibrations become known.
-        provenance: of the masks.
 
     Raises:
         SartmError: the bundle does not serve the rig, or cannot be smoothed.
@@ -58,9 +57,13 @@ class Pipeline:
         self._smoothing_s = smoothing_s
         self._smoother = smoother_for(segmenter.bundle, smoothing_s)
         self.segmenter = segmenter
-        self.provenance = provenance_of(segmenter)
         self.processor = FrameSetProcessor(rig, segmenter.bundle.rig)
         self._reference_size = rig.modality(rig.reference).size
+
+    @property
+    def provenance(self) -> Provenance:
+        """Of the masks."""
+        return provenance_of(self.segmenter)
 
     def forget(self) -> None:
         """Resets: what was learned of calibrations and broken sensors may have been corrected since."""
@@ -74,7 +77,7 @@ class Pipeline:
         """
         check_serves(segmenter.bundle.rig, self.configured_rig)
         self._smoother = smoother_for(segmenter.bundle, self._smoothing_s)
-        self.segmenter, self.provenance = segmenter, provenance_of(segmenter)
+        self.segmenter = segmenter
         self.processor.serve(segmenter.bundle.rig)
 
     def run(self, stamp_ns: int, messages: Mapping[str, Any], **options: Any) -> Result:
