@@ -98,15 +98,19 @@ def data_preview(
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     count: Annotated[int, typer.Option(help="Maximum number of rows.", min=1, max=60)] = 6,
     each: Annotated[str | None, typer.Option(help="One row per value of this tag, such as condition or fault.")] = None,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Instead: the edges of each sensor over the reference, large.")
+    ] = False,
 ) -> None:
     """Draw a contact sheet: each modality in conventional colours, the truth, a legend."""
     with user_errors():
+        from sartm_core.datasets.edge_sheet import edge_sheet
         from sartm_core.datasets.layouts import open_data
         from sartm_core.datasets.preview import contact_sheet, spread_out
 
         data = open_data(folder)
         frames = spread_out(list(data.frames(split)), count, each)
-        contact_sheet(data, frames, out)
+        (edge_sheet if overlay else contact_sheet)(data, frames, out)
     stdout.print(f"{out}: {len(frames)} frame sets of {data.name}", soft_wrap=True)
 
 
