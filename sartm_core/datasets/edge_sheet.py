@@ -51,16 +51,19 @@ def edge_sheet(data: DataSet, frames: list[Frame], out: Path) -> None:
 
 
 def over(reference: NDArray[np.uint8], modality: Modality, image: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """The reference's picture [H, W, 3] in grey, on it a sensor's edges; of points and events where they are."""
+    """The reference's picture [H, W, 3] in grey, on it a sensor's edges; points and events in their own colours."""
     height, width = reference.shape[:2]
     grey = cv2.cvtColor(reference, cv2.COLOR_RGB2GRAY)
     sheet = cv2.cvtColor(grey // 2 + 64, cv2.COLOR_GRAY2RGB)
     picture = modality.picture(image)
     own = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     background = np.bincount(own.reshape(-1)).argmax()  # black behind points, white behind events
-    marks = (own != background).astype(np.uint8) * 255
-    if marks.mean() > 255 * DENSE:
+    marks = (own != background).astype(np.uint8)
+    inked = picture.copy()
+    if marks.mean() > DENSE:
         marks = cv2.Canny(cv2.GaussianBlur(own, (0, 0), SMOOTH), LOW, HIGH)
-    marks = cv2.resize(marks, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    sheet[marks > 0] = INK
+        inked[:] = INK
+    size, nearest = (width, height), cv2.INTER_NEAREST_EXACT
+    seen = cv2.resize(marks, size, interpolation=nearest) > 0
+    sheet[seen] = cv2.resize(inked, size, interpolation=nearest)[seen]
     return np.asarray(sheet, np.uint8)
