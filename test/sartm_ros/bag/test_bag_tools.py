@@ -402,6 +402,7 @@ class TestEvaluate:
         told = run("bag", "evaluate", drive, "--bundle", bundle, "--labels", extracted, "--json")
         assert json_of(told)["clean"] == figures_of(evaluated)["clean"]
 
+    @pytest.mark.soak
     def test_several_recordings_on_two_processes(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
         second = tmp_path / "second"
         with open_bag(drive) as bag, BagWriter(second) as writer:
