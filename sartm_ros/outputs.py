@@ -74,22 +74,23 @@ class PublishedParameters(Checked):
 DEFAULT_PARAMETERS = PublishedParameters()
 
 
-def read_parameters(path: Path) -> PublishedParameters:
-    """Reads a parameter file such as config/node.yaml: what stands under `/**` and under any node's name.
+def read_parameters(path: Path, node: str = "/perception") -> PublishedParameters:
+    """Reads a parameter file such as config/node.yaml: what stands under `/**` and under the node's name.
 
     Raises:
-        SartmError: unreadable, no `ros__parameters`, or a value that is not allowed.
+        SartmError: unreadable, without parameters of this node, or a value that is not allowed.
     """
-    sections = [
-        one["ros__parameters"]
-        for one in load_yaml(path).values()
-        if isinstance(one, dict) and list(one) == ["ros__parameters"]
-    ]
-    if not sections or not all(isinstance(one, dict) for one in sections):
+    content, own = load_yaml(path), node.removeprefix("/")
+    values: dict[str, Any] = {}
+    for name in ("/**", node, own):
+        section = content.get(name)
+        values |= section.get("ros__parameters") or {} if isinstance(section, dict) else {}
+    if not values:
         raise SartmError(
-            f"{path}: expected a node's parameters, /**: {{ros__parameters: {{...}}}}, as config/node.yaml."
+            f"{path}: expected ros__parameters: {{...}} under {own}:, the node's name, or under /**:, for all nodes, "
+            "as in config/node.yaml."
         )
-    return check({name: value for one in sections for name, value in one.items()}, PublishedParameters, str(path))
+    return check(values, PublishedParameters, str(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,11 @@ def _resolved(name: str, settings: OutputSettings, rig: Rig, served: Rig) -> Out
     table = np.zeros(256, np.uint8)
     if form == "ids":
         table[:] = settings.otherwise
-        table[list(chosen)] = [_id_of(class_name, settings, at, served) for class_name in classes]
+        ids = [_id_of(class_name, settings, at, served) for class_name in classes]
+        for class_name, class_id in zip(classes, ids, strict=True):
+            if not 0 <= class_id <= 255:
+                raise SartmError(f"{at}.ids.{class_name}': expected an id from 0 to 255, got {class_id}.")
+        table[list(chosen)] = ids
     else:
         table[list(chosen)] = 255
     return Output(name, form, chosen, table, _size(settings.size, form, at, rig), settings.run_lengths)
@@ -182,8 +187,6 @@ def _id_of(class_name: str, settings: OutputSettings, at: str, served: Rig) -> i
     """What a class is called in the consumer's label space."""
     wanted = settings.ids.get(class_name)
     if isinstance(wanted, int):
-        if not 0 <= wanted <= 255:
-            raise SartmError(f"{at}.ids.{class_name}': expected an id from 0 to 255, got {wanted}.")
         return wanted
     if settings.label_space is None:
         if isinstance(wanted, str):
@@ -191,11 +194,14 @@ def _id_of(class_name: str, settings: OutputSettings, at: str, served: Rig) -> i
         return settings.otherwise if settings.ids else served.class_names.index(class_name)
     path = resolve_config(settings.label_space, "label_spaces")
     space = check(load_yaml(path), _LabelSpace, str(path))
-    labels = {entry.name.lower(): entry.label for entry in space.label_names}
-    label = labels.get((wanted or class_name).lower())
-    if label is None and wanted is not None:
-        raise SartmError(f"{at}.ids.{class_name}': {path} has no '{wanted}'. It has: {', '.join(labels)}.")
-    return settings.otherwise if label is None else label
+    name = (wanted or class_name).lower()
+    labels = {entry.label for entry in space.label_names if entry.name.lower() == name}
+    if len(labels) > 1:
+        raise SartmError(f"{at}.ids.{class_name}': {path} has '{name}' {len(labels)} times. Give the id, not the name.")
+    if not labels and wanted is not None:
+        known = ", ".join(entry.name for entry in space.label_names)
+        raise SartmError(f"{at}.ids.{class_name}': {path} has no '{wanted}'. It has: {known}.")
+    return next(iter(labels), settings.otherwise)
 
 
 def _size(size: str | None, form: Form, at: str, rig: Rig) -> Size | None:

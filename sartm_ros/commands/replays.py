@@ -68,7 +68,7 @@ def bag_segment(
         from sartm_ros.bag.segment import Outputs, segment
         from sartm_ros.outputs import DEFAULT_PARAMETERS, read_parameters
 
-        parameters = DEFAULT_PARAMETERS if params is None else read_parameters(params)
+        parameters = DEFAULT_PARAMETERS if params is None else read_parameters(params, f"/{node.strip('/')}")
         outputs = Outputs(f"/{node.strip('/')}", copy, overlay, pictures, points, parameters)
         options = ReplayOptions(stamps=_stamps(stamps))
         asked = _faults(drop, delay, noise)

@@ -15,6 +15,7 @@ from sartm_core.deploy import Segmenter, free_gpu_memory, load_segmenter, warm_u
 from sartm_core.errors import SartmError, shown
 from sartm_core.rig import Rig, load_rig
 from sartm_ros.labelled_cloud import check_points
+from sartm_ros.node.bond import ManagerBond
 from sartm_ros.node.inputs import check_installed, installed_part
 from sartm_ros.node.parameters import Parameters, Settings, Tuning
 from sartm_ros.node.process import catch_signals, end_at_once, ros_process
@@ -45,6 +46,7 @@ class PerceptionNode(LifecycleNode):
         self._session: Session | None = None
         self._left_behind: Session | None = None
         self._enable_services: list[Any] = []
+        self._bond = ManagerBond(self)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads and warms up; on failure the node stays unconfigured and says why."""
@@ -104,6 +106,8 @@ class PerceptionNode(LifecycleNode):
             self.stop()
             return TransitionCallbackReturn.FAILURE
         self._outputs.publish_labels()
+        if not self.get_parameter("autostart").value:  # somebody manages it
+            self._bond.form()
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -133,6 +137,7 @@ class PerceptionNode(LifecycleNode):
         Returns:
             False where the network hangs. What it was at work on is left behind, and so is its thread.
         """
+        self._bond.dissolve()
         session, self._session = self._session, None
         if session is not None and not session.stop():
             self._left_behind = session
