@@ -56,8 +56,8 @@ HOUSES: dict[str, tuple[str, ...]] = {
     "sim.record": ("rig", "ros.decoding", "ros.bag", "sim.simulation", "sim.messages"),
     "sim.simulator_node": ("rig", "ros.decoding", "ros.node", "sim.simulation", "sim.messages"),
     "sim.demo": (
-        "rig", "deploy", "evaluation", "ros.decoding", "ros.labelled_cloud", "ros.bag", "ros.node", "sim.simulation",
-        "sim.messages",
+        "rig", "sensing", "deploy", "evaluation", "ros.decoding", "ros.labelled_cloud", "ros.bag", "ros.node",
+        "sim.simulation", "sim.messages",
     ),
     "sim.commands": ("rig", "commands", "sim.simulation", "sim.dataset", "sim.record", "sim.demo"),
     "ros.cli": ("cli", "ros.commands", "sim.commands"),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.metrics import SegmentationScore
 from sartm_core.rig import Rig
+from sartm_core.sensing import register
 from sartm_ros.bag.reader import read_messages
 from sartm_ros.decoding.images import raw_array, stamp_ns
 from sartm_ros.decoding.point_clouds import cloud_points
@@ -127,14 +128,16 @@ def _note(drive: Drive, topic: str, time_ns: int, message: Any, rig: Rig) -> Non
 
 
 def read_samples(bag: Path, rig: Rig, drive: Drive) -> dict[int, dict[str, Any]]:
-    """The raw arrays of the phases' sample frames: stamp -> modality -> array."""
+    """What the sensors measured in the phases' sample frames: stamp -> modality -> image; of a LiDAR its projection."""
     samples: dict[int, dict[str, Any]] = {phase.sample_ns: {} for phase in drive.phases}
     by_topic = {modality.topic: modality.name for modality in rig.modalities}
     for topic, _, message in read_messages(bag, set(by_topic)):
         instant = drive.instant_of(stamp_ns(message))
         if instant in samples:
-            is_cloud = hasattr(message, "point_step")
-            samples[instant][by_topic[topic]] = cloud_points(message) if is_cloud else raw_array(message)
+            name = by_topic[topic]
+            is_cloud = rig.modality(name).delivers_points
+            raw = register(rig, name, {name: cloud_points(message)}) if is_cloud else raw_array(message)
+            samples[instant][name] = raw
     return samples
 
 

@@ -65,17 +65,18 @@ def run_demo(out: Path, scenario_name: str, rate_hz: float, console: Console) ->
 def summary_table(summary: dict[str, Any], rig: Rig) -> Table:
     """The figures of summary.json for a terminal."""
     table = Table(title=f"{summary['masks_out']} masks for {summary['frames_in']} frames, latency {_latency(summary)}")
+    table.caption = "grid: share of the bird's-eye cells with the true class; then the weight of each sensor"
     replaced = summary["frames_without_mask"]
     if replaced > 0:
-        table.caption = f"{replaced} frames were replaced by newer ones while the network was busy"
+        table.caption += f"\n{replaced} frames were replaced by newer ones while the network was busy"
     table.add_column("phase")
-    for column in ("frames", "masks", "mIoU", "grid", *(f"w({name})" for name in rig.names)):
+    for column in ("masks", "mIoU", "grid", *rig.names):  # with more, a terminal of 80 columns cuts them off
         table.add_column(column, justify="right")
     for phase in summary["phases"]:
         miou = "" if phase["miou"] is None else f"{phase['miou']:.3f}"
         weights = ["-" if weight is None else f"{weight:.3f}" for weight in phase["routing"].values()]
         right = "" if phase["grid"]["right"] is None else f"{phase['grid']['right']:.3f}"
-        table.add_row(phase["name"], str(phase["frames"]), str(phase["masks"]), miou, right, *weights)
+        table.add_row(phase["name"], str(phase["masks"]), miou, right, *weights)
     return table
 
 

@@ -171,6 +171,34 @@ class TestSegment:
         run("bag", "segment", drive, "--bundle", bundle, "--out", tmp_path / "again.mcap")
         assert digest_of(tmp_path / "again.mcap") == digest_of(segmented)
 
+    def test_points_come_from_depth_then_from_the_lidar(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
+        params = tmp_path / "node.yaml"
+        outputs = {"cars": {"as": "mask", "classes": ["car"]}, "all": {"as": "points", "size": "reference"}}
+        params.write_text(yaml.safe_dump({"/**": {"ros__parameters": {"bundle": "x", "outputs": outputs}}}))
+        command = ("--points", "--params", params, "--drop", "depth@2:9", "--out", tmp_path / "points.mcap")
+        run("bag", "segment", drive, "--bundle", bundle, *command)
+        found = messages_of(tmp_path / "points.mcap")
+        masks = {stamp_ns(message): raw_array(message) for message in found["/perception/mask"]}
+        clouds = {stamp_ns(message): message for message in found["/perception/points"]}
+        assert clouds.keys() == masks.keys()
+        organised = [(cloud.height, cloud.width) == (256, 320) for _, cloud in sorted(clouds.items())]
+        assert organised == sorted(organised, reverse=True)  # first the depth camera
+        assert 5 < sum(organised) < 15
+        assert {(cloud.height, cloud.width) for cloud in found["/perception/outputs/all"]} == {(256, 320)}
+        assert {cloud.header.frame_id for cloud in clouds.values()} == {"sim_rgb_optical"}
+        for message in found["/perception/outputs/cars"]:
+            np.testing.assert_array_equal(raw_array(message) > 0, masks[stamp_ns(message)] == 8)
+
+    def test_a_rig_without_ranges_has_no_points(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
+        rig = tmp_path / "cameras.yaml"
+        content = load_rig("simrobot").only(["rgb", "thermal"]).model_dump(mode="json", exclude_none=True)
+        content["modalities"] = {one.pop("name"): one for one in content["modalities"]}
+        rig.write_text(yaml.safe_dump(content))
+        out = tmp_path / "none.mcap"
+        said = run("bag", "segment", drive, "--rig", rig, "--bundle", bundle, "--points", "--out", out, status=1)
+        assert "labelled points need a depth camera with encoding metres" in said.replace("\n", " ")
+        assert not out.exists()
+
     def test_a_copy_holds_everything_and_the_masks(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
         out = tmp_path / "copy"
         pictures = tmp_path / "pictures"
