@@ -24,6 +24,8 @@ ConfidenceEncoding = Literal["mono8", "32FC1"]
 Form = Literal["mask", "points", "channels", "ids"]
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SIZE = re.compile(r"reference|depth|[1-9]\d{0,4}x[1-9]\d{0,4}")
+MOST_PIXELS = 1 << 23
+"""Of an image that is larger than the mask: a slip of a digit must not fill a robot's memory."""
 _OF_IDS = ("ids", "label_space", "otherwise", "run_lengths")
 """The fields that only `as: ids` has."""
 
@@ -225,6 +227,8 @@ def _size(size: str | None, form: Form, at: str, rig: Rig) -> Size | None:
 
 
 def _of_same_aspect(size: Size, reference: Size, at: str, of: str) -> Size:
+    if size[0] * size[1] > MOST_PIXELS:
+        raise SartmError(f"{at}.size': {size[0]}x{size[1]}{of}: at most {MOST_PIXELS:,} pixels are published.")
     if abs(size[1] * reference[0] / (size[0] * reference[1]) - 1) > OTHER_ASPECT:
         raise SartmError(
             f"{at}.size': {size[0]}x{size[1]}{of} has another aspect than the mask, {reference[0]}x{reference[1]} "

@@ -373,6 +373,7 @@ def test_a_sensor_that_measures_no_position_gives_no_cloud() -> None:
             {"as": "mask", "size": "big"},
             "size: expected reference, depth, or height x width such as 480x640, got 'big'",
         ),
+        ({"as": "mask", "size": "25600x32000"}, "outputs.mine.size': 25600x32000: at most 8,388,608 pixels"),
         ({"as": "mask", "size": "100x100"}, "100x100 has another aspect than the mask, 256x320 (height x width)"),
     ],
 )
