@@ -33,13 +33,20 @@ class ManagerBond:
                 "ros-$ROS_DISTRO-bondpy; it aborts the bring-up otherwise"
             )
             return
-        self._bond = kind(self._node, "bond", self._node.get_name())
-        self._bond.set_heartbeat_period(HEARTBEAT_PERIOD_S)
-        self._bond.set_heartbeat_timeout(HEARTBEAT_TIMEOUT_S)
-        self._bond.start()
+        try:
+            bond = kind(self._node, "bond", self._node.get_name())
+            bond.set_heartbeat_period(HEARTBEAT_PERIOD_S)
+            bond.set_heartbeat_timeout(HEARTBEAT_TIMEOUT_S)
+            bond.start()
+            self._bond = bond
+        except Exception as error:  # whatever bondpy raises costs the bond, not the node
+            self._node.get_logger().warning(f"no bond to a lifecycle manager: {error!r}")
 
     def dissolve(self) -> None:
         """Tells the manager that the node ends its work, not that it died."""
         bond, self._bond = self._bond, None
         if bond is not None:
-            bond.shutdown()
+            try:
+                bond.shutdown()
+            except Exception as error:  # as above: what stops after it must be stopped
+                self._node.get_logger().warning(f"the bond to the lifecycle manager was not ended: {error!r}")

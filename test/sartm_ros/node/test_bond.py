@@ -48,6 +48,7 @@ def test_the_manager_finds_the_bond_under_the_nodes_name(node: Any, monkeypatch:
     module.Bond = Bond  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "bondpy", ModuleType("bondpy"))
     monkeypatch.setitem(sys.modules, "bondpy.bondpy", module)
+    Bond.made.clear()
     bond = ManagerBond(node)
     for _ in range(2):  # active, inactive, active, inactive
         bond.form()
@@ -58,6 +59,22 @@ def test_the_manager_finds_the_bond_under_the_nodes_name(node: Any, monkeypatch:
         assert made.calls == ["period 0.1", "timeout 4.0", "start", "shutdown"]
     assert len(Bond.made) == 2
     assert NODE_LOG == []
+
+
+@pytest.mark.parametrize("failing", ["start", "shutdown"])
+def test_what_bondpy_raises_does_not_stop_the_node(node: Any, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    def fail(self: Bond) -> None:
+        raise AttributeError("sub")
+
+    module = ModuleType("bondpy.bondpy")
+    module.Bond = type("Odd", (Bond,), {failing: fail})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "bondpy", ModuleType("bondpy"))
+    monkeypatch.setitem(sys.modules, "bondpy.bondpy", module)
+    bond = ManagerBond(node)
+    bond.form()
+    bond.dissolve()
+    assert len(NODE_LOG) == 1
+    assert "AttributeError('sub')" in NODE_LOG[0]
 
 
 def test_without_bondpy_the_log_says_what_to_set(node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
