@@ -14,12 +14,15 @@ from std_srvs.srv import SetBool
 from sartm_core.deploy import Segmenter, free_gpu_memory, load_segmenter, warm_up
 from sartm_core.errors import SartmError, shown
 from sartm_core.rig import Rig, load_rig
+from sartm_ros.labelled_cloud import check_points
+from sartm_ros.node.bond import ManagerBond
 from sartm_ros.node.inputs import check_installed, installed_part
 from sartm_ros.node.parameters import Parameters, Settings, Tuning
 from sartm_ros.node.process import catch_signals, end_at_once, ros_process
 from sartm_ros.node.publishers import Publishers
 from sartm_ros.node.session import Session
 from sartm_ros.node.worker import STOP_S
+from sartm_ros.outputs import resolved_outputs
 from sartm_ros.pipeline import Pipeline
 
 REFUSALS_EVERY_S = 10.0
@@ -43,6 +46,7 @@ class PerceptionNode(LifecycleNode):
         self._session: Session | None = None
         self._left_behind: Session | None = None
         self._enable_services: list[Any] = []
+        self._bond = ManagerBond(self)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads and warms up; on failure the node stays unconfigured and says why."""
@@ -66,18 +70,28 @@ class PerceptionNode(LifecycleNode):
         rig = load_rig(settings.rig) if settings.rig else installed_part(bundle_rig, self.get_logger().warning)
         pipeline = Pipeline(rig, segmenter)
         check_installed(rig)
+        outputs = resolved_outputs(self._settable.outputs(), rig, bundle_rig)
+        has_points = self._can_give_points(rig)
         self._tuning = self._settable.declare_for(rig)
         loaded = time.perf_counter()
         warm_up(segmenter, rig.names)
         warm = time.perf_counter()
         self._settings = settings
         self._pipeline = pipeline
-        self._outputs = Publishers(self, bundle_rig)
+        self._outputs = Publishers(self, bundle_rig, settings, outputs, has_points)
         self._offer_services(rig)
         self.get_logger().info(
             f"bundle '{segmenter.bundle.name}', {segmenter.backend}, is loaded ({loaded - started:.1f} s) and warm "
             f"({warm - loaded:.1f} s); rig '{rig.name}': {', '.join(rig.names)}"
         )
+
+    def _can_give_points(self, rig: Rig) -> bool:
+        try:
+            check_points(rig)
+        except SartmError as error:
+            self.get_logger().info(f"~/points is not offered: {error}")
+            return False
+        return True
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribes and starts the worker; on failure the node stays inactive and says why."""
@@ -92,6 +106,8 @@ class PerceptionNode(LifecycleNode):
             self.stop()
             return TransitionCallbackReturn.FAILURE
         self._outputs.publish_labels()
+        if not self.get_parameter("autostart").value:  # somebody manages it
+            self._bond.form()
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -121,6 +137,7 @@ class PerceptionNode(LifecycleNode):
         Returns:
             False where the network hangs. What it was at work on is left behind, and so is its thread.
         """
+        self._bond.dissolve()
         session, self._session = self._session, None
         if session is not None and not session.stop():
             self._left_behind = session

@@ -126,7 +126,7 @@ class TestSegment:
         assert kinds == {
             f"/perception/{name}": (kind, 1 if name == "labels" else 20, name == "labels")
             for name, kind in OUTPUT_TYPES.items()
-            if name != "overlay"
+            if name not in ("overlay", "points")
         }
 
     def test_masks_are_those_of_the_segmenter(self, segmented: Path, segmenter: Segmenter, extracted: Path) -> None:
@@ -143,7 +143,7 @@ class TestSegment:
             mask = masks.pop(int(frame.id))
             assert (mask.encoding, mask.header.frame_id) == ("mono8", "sim_rgb_optical")
             assert np.array_equal(raw_array(mask), expected.mask)
-            np.testing.assert_allclose(confidences[int(frame.id)], expected.confidence, atol=1e-6)
+            np.testing.assert_allclose(confidences[int(frame.id)] / 255, expected.confidence, atol=0.501 / 255)
         assert masks == {}
         assert len({raw_array(message).tobytes() for message in found["/perception/mask"]}) > 10
 
@@ -170,6 +170,34 @@ class TestSegment:
     def test_twice_gives_the_same_to_the_byte(self, drive: Path, bundle: Path, segmented: Path, tmp_path: Path) -> None:
         run("bag", "segment", drive, "--bundle", bundle, "--out", tmp_path / "again.mcap")
         assert digest_of(tmp_path / "again.mcap") == digest_of(segmented)
+
+    def test_points_come_from_depth_then_from_the_lidar(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
+        params = tmp_path / "node.yaml"
+        outputs = {"cars": {"as": "mask", "classes": ["car"]}, "all": {"as": "points", "size": "reference"}}
+        params.write_text(yaml.safe_dump({"/**": {"ros__parameters": {"bundle": "x", "outputs": outputs}}}))
+        command = ("--points", "--params", params, "--drop", "depth@2:9", "--out", tmp_path / "points.mcap")
+        run("bag", "segment", drive, "--bundle", bundle, *command)
+        found = messages_of(tmp_path / "points.mcap")
+        masks = {stamp_ns(message): raw_array(message) for message in found["/perception/mask"]}
+        clouds = {stamp_ns(message): message for message in found["/perception/points"]}
+        assert clouds.keys() == masks.keys()
+        organised = [(cloud.height, cloud.width) == (256, 320) for _, cloud in sorted(clouds.items())]
+        assert organised == sorted(organised, reverse=True)  # first the depth camera
+        assert 5 < sum(organised) < 15
+        assert {(cloud.height, cloud.width) for cloud in found["/perception/outputs/all"]} == {(256, 320)}
+        assert {cloud.header.frame_id for cloud in clouds.values()} == {"sim_rgb_optical"}
+        for message in found["/perception/outputs/cars"]:
+            np.testing.assert_array_equal(raw_array(message) > 0, masks[stamp_ns(message)] == 8)
+
+    def test_a_rig_without_ranges_has_no_points(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
+        rig = tmp_path / "cameras.yaml"
+        content = load_rig("simrobot").only(["rgb", "thermal"]).model_dump(mode="json", exclude_none=True)
+        content["modalities"] = {one.pop("name"): one for one in content["modalities"]}
+        rig.write_text(yaml.safe_dump(content))
+        out = tmp_path / "none.mcap"
+        said = run("bag", "segment", drive, "--rig", rig, "--bundle", bundle, "--points", "--out", out, status=1)
+        assert "labelled points need a depth camera with encoding metres" in said.replace("\n", " ")
+        assert not out.exists()
 
     def test_a_copy_holds_everything_and_the_masks(self, drive: Path, bundle: Path, tmp_path: Path) -> None:
         out = tmp_path / "copy"
