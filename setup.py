@@ -29,6 +29,8 @@ setup(
         (f"share/{PACKAGE}/config/systemd", glob("config/systemd/*.service")),
         (f"share/{PACKAGE}/config/rigs", glob("config/rigs/*.yaml")),
         (f"share/{PACKAGE}/config/scenarios", glob("config/scenarios/*.yaml")),
+        (f"share/{PACKAGE}/config/consumers", glob("config/consumers/*.yaml")),
+        (f"share/{PACKAGE}/config/label_spaces", glob("config/label_spaces/*.yaml")),
         (f"share/{PACKAGE}/config/class_maps", glob("config/class_maps/*.yaml")),
     ],
     # torch brings CUDA or not, rclpy comes from apt or from PyPI: both are the user's choice, see docs/installation.md.

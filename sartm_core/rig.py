@@ -105,6 +105,16 @@ class Rig(Checked):
         return tuple(modality.name for modality in self.modalities)
 
     @property
+    def point_sources(self) -> tuple[str, ...]:
+        """The modalities that measure positions, best first: depth cameras in metres, then LiDARs that deliver points.
+
+        An image that a homography warps is none of them: the ranges in it are those of another place.
+        """
+        depth = [m for m in self.modalities if isinstance(m, DepthModality) and m.encoding == "metres"]
+        lidars = [m for m in self.modalities if m.delivers_points]
+        return tuple(m.name for m in (*depth, *lidars) if m.homography is None)
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         return tuple(spec.name for spec in self.classes)
 

@@ -1,6 +1,6 @@
 """The result of segmentation, and the words that it is described in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,3 +32,9 @@ class Segmentation:
     confidence: NDArray[np.float32]
     routing: NDArray[np.float32]
     reused: int = 0
+
+    def at_least(self, confidence: float) -> "Segmentation":
+        """The same, but pixels of a lower confidence are unlabelled; itself where that is 0."""
+        if confidence <= 0:
+            return self
+        return replace(self, mask=np.where(self.confidence < confidence, np.uint8(UNLABELLED), self.mask))

@@ -26,6 +26,7 @@ class FrameSet:
     Attributes:
         stamp_ns: of the anchor's measurement, nanoseconds.
         frame_id: the reference camera's.
+        raws: modality -> what was measured: image [H, W] or [H, W, C], points [N, 4], events.
         images: modality -> registered image.
         planes: modality -> the same encoded, [3, H, W] of the served rig's dtype; an absent modality is not a key.
         broken: modality -> why its message could not be used; it counts as absent.
@@ -36,6 +37,7 @@ class FrameSet:
 
     stamp_ns: int
     frame_id: str
+    raws: dict[str, NDArray[Any]]
     images: dict[str, NDArray[Any]]
     planes: dict[str, Planes]
     broken: dict[str, str]
@@ -156,6 +158,7 @@ class FrameSetProcessor:
         return FrameSet(
             stamp_ns=stamp_ns,
             frame_id=self._frame_id(messages),
+            raws=raws,
             images=encoded.images,
             planes=encoded.measured,
             broken=broken,

@@ -11,16 +11,19 @@ from numpy.typing import NDArray
 from sartm_core.deploy.provenance import Provenance
 from sartm_core.rig import Rig
 from sartm_core.segmentation import LEVELS, UNLABELLED, Segmentation
-from sartm_ros.decoding.images import MessageFactory, image_message
+from sartm_ros.decoding.images import MessageFactory, image_fields, image_message
+from sartm_ros.decoding.point_clouds import point_cloud_message
+from sartm_ros.labelled_cloud import Cloud
+from sartm_ros.outputs import ConfidenceEncoding, Output, image_of, points_of, run_lengths
 
-IMAGE, ROUTING, CAMERA_INFO, LABELS = (
-    "sensor_msgs/msg/Image", "diagnostic_msgs/msg/DiagnosticArray", "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String",
-)  # fmt: skip
+IMAGE, POINT_CLOUD, CAMERA_INFO = (f"sensor_msgs/msg/{name}" for name in ("Image", "PointCloud2", "CameraInfo"))
+ROUTING, LABELS = "diagnostic_msgs/msg/DiagnosticArray", "std_msgs/msg/String"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 JPEG_QUALITY = 85
 OUTPUT_TYPES = {
     "mask": IMAGE,
     "confidence": IMAGE,
+    "points": POINT_CLOUD,
     "overlay": IMAGE,
     "camera_info": CAMERA_INFO,
     "routing_weights": ROUTING,
@@ -36,9 +39,26 @@ def mask_message(make: MessageFactory, segmentation: Segmentation, stamped: Any)
     return image_message(make, segmentation.mask, "mono8", stamped)
 
 
-def confidence_message(make: MessageFactory, segmentation: Segmentation, stamped: Any) -> Any:
-    """Softmax probability of the chosen class, 32FC1."""
-    return image_message(make, segmentation.confidence, "32FC1", stamped)
+def confidence_message(
+    make: MessageFactory, segmentation: Segmentation, stamped: Any, encoding: ConfidenceEncoding = "mono8"
+) -> Any:
+    """Softmax probability of the chosen class; mono8: 0 to 255, what costmaps read; 32FC1: 0 to 1."""
+    if encoding == "32FC1":
+        return image_message(make, segmentation.confidence, encoding, stamped)
+    return image_message(make, cv2.convertScaleAbs(segmentation.confidence, alpha=255), encoding, stamped)
+
+
+def output_message(
+    make: MessageFactory, output: Output, segmentation: Segmentation, cloud: Cloud | None, stamped: Any
+) -> Any | None:
+    """One of `outputs`; None of points where nothing measured any (`cloud` is None)."""
+    if output.form == "points":
+        return None if cloud is None else point_cloud_message(make, points_of(output, cloud), stamped)
+    image = image_of(output, segmentation)
+    if output.form == "channels":
+        return image_message(make, image, f"32FC{image.shape[2]}", stamped)
+    fields = image_fields(image, "mono8")
+    return make(IMAGE, header=stamped, **fields | ({"data": run_lengths(image)} if output.run_lengths else {}))
 
 
 def overlay(

@@ -48,20 +48,20 @@ def sim_dataset(
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the recording and the report.")] = Path("out/demo"),
-    scenario: Annotated[str, typer.Option(help="Scenario file, or the name of a shipped one.")] = "demo",
-    rate: Annotated[float, typer.Option(help="Frames per second of every sensor.", min=0.5, max=60)] = 8.0,
+    scenario: Annotated[str, typer.Option(help="Scenario file, or the name of a shipped one.")] = "unplugged",
+    rate: Annotated[float, typer.Option(help="Frames per second of every sensor.", min=0.5, max=60)] = 5.0,
     json_output: JsonOption = False,
 ) -> None:
     """Drive a simulated robot whose sensors die, segment live through ROS 2, and report."""
     with user_errors():
         from sartm_core.rig import load_rig
-        from sartm_sim.demo.run import run_demo, summary_table
+        from sartm_sim.demo.run import RIG, run_demo, summary_table
 
         summary = run_demo(out, scenario, rate, stderr)
         if json_output:
             print_json(summary)
             return
-        stdout.print(summary_table(summary, load_rig("sim")))
+        stdout.print(summary_table(summary, load_rig(RIG)))
         for name, what in (
             ("report.html", "the report: open it in a browser"),
             ("contact_sheet.png", "what the robot saw"),

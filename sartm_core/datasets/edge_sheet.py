@@ -12,7 +12,7 @@ from sartm_core.datasets.dataset import DataSet, Frame
 from sartm_core.datasets.lettering import plain_text
 from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path
-from sartm_core.kinds import Modality
+from sartm_core.rig import Modality
 
 INK = (255, 40, 90)
 DENSE = 0.4

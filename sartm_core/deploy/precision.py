@@ -62,12 +62,39 @@ def halve(path: Path, float32_inputs: set[str], float32_outputs: set[str]) -> No
     """
     import onnx
 
-    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    model = _with_types(onnx.load(path))
     islands = _until_filters(model.graph, float32_inputs) | _statistics(model.graph)
     islands |= _behind(model.graph, {"routing"} & float32_outputs, lambda node: node.op_type not in FILTERS)
     _Converter(model, islands, float32_inputs, float32_outputs).convert()
-    onnx.checker.check_model(model)
+    onnx.checker.check_model(model, full_check=True)  # infers types: a Conv of float32 and fp16 would be found
     onnx.save(model, path)
+
+
+def _with_types(model: Any) -> Any:
+    """The model with the type of every tensor.
+
+    ONNX infers none behind GroupNormalization of opset 21 and later (onnx 1.23), though it has its input's type.
+
+    Raises:
+        RuntimeError: a type stays unknown.
+    """
+    import onnx
+
+    while True:
+        model = onnx.shape_inference.infer_shapes(model)
+        graph = model.graph
+        types = {
+            value.name: value.type.tensor_type.elem_type
+            for values in (graph.input, graph.output, graph.value_info)
+            for value in values
+        } | {weight.name: weight.data_type for weight in graph.initializer}
+        untyped = [node for node in graph.node if any(name and name not in types for name in node.output)]
+        if not untyped:
+            return model
+        node = untyped[0]
+        if node.op_type != "GroupNormalization":
+            raise RuntimeError(f"the type of {node.output[0]}, of {node.op_type}, is unknown")
+        graph.value_info.append(onnx.helper.make_tensor_value_info(node.output[0], types[node.input[0]], None))
 
 
 class _Converter:

@@ -87,8 +87,8 @@ class TorchSegmenter:
         for index, (first, count) in enumerate(spans(self._groups, rows, fresh)):
             if count:
                 part = slice(first, first + count)
-                encode = self._work(("encode", index, first, count), self._batch[part], modality[part])
-                encode(self._batch[part], modality[part])
+                inputs = self._batch[part], modality[part]
+                self._work(("encode", index, first, count), *inputs)(*inputs)
         answer = self._work(("decode", len(rows)), modality)(modality)
         names = HEAD_OUTPUTS[self.bundle.argmax]
         return {name: tensor.cpu().numpy() for name, tensor in zip(names, answer, strict=True)}

@@ -51,7 +51,7 @@ def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[A
         _check_calibrated(rig, modality)
     if modality.delivers_points and raw.ndim == 2:
         pose = (modality.extrinsics or LIDAR_LOOKS_AHEAD).matrix
-        return project_points(raw, _reference_intrinsics(rig).matrix, pose, size).transpose(1, 2, 0)
+        return project_points(raw, reference_intrinsics(rig).matrix, pose, size).transpose(1, 2, 0)
     if isinstance(modality, EventModality) and raw.dtype == EVENT:
         raw = count_events(raw, modality.size)
     if name == rig.reference or (modality.homography is None and modality.intrinsics is None):
@@ -61,12 +61,12 @@ def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[A
     if modality.homography is not None:
         return _warped(modality, raw, np.array(modality.homography), size, interpolation)
     if modality.depth_from == name:
-        return _depth_in_reference(rig, modality, raw)
+        return depth_in_reference(rig, modality, raw)
     if modality.depth_from is not None and modality.depth_from in raws:
         with contextlib.suppress(SartmError):  # a depth image that cannot be used is as good as none
             source = rig.modality(modality.depth_from)
             _check_calibrated(rig, source)
-            depth_m = _depth_in_reference(rig, source, raws[source.name])
+            depth_m = depth_in_reference(rig, source, raws[source.name])
             return _warp_by_depth(rig, modality, raw, depth_m, interpolation)
     return _warp_by_plane(rig, modality, raw, interpolation)
 
@@ -119,7 +119,12 @@ def check_same_view(rig: Rig, raws: Mapping[str, NDArray[Any]]) -> None:
             )
 
 
-def _reference_intrinsics(rig: Rig) -> Intrinsics:
+def reference_intrinsics(rig: Rig) -> Intrinsics:
+    """The reference camera's, for images of the size in the rig file.
+
+    Raises:
+        SartmError: it has none, and none were received.
+    """
     intrinsics = rig.modality(rig.reference).intrinsics
     if intrinsics is None:
         raise SartmError(
@@ -133,7 +138,7 @@ def _calibration(rig: Rig, modality: Modality) -> tuple[NDArray[Any], NDArray[An
     """K of the reference, K of the sensor (float64 [3, 3]), and the sensor's pose in the reference (float64 [4, 4])."""
     assert modality.intrinsics is not None
     pose = modality.extrinsics.matrix if modality.extrinsics is not None else np.eye(4)
-    return _reference_intrinsics(rig).matrix, modality.intrinsics.matrix, pose
+    return reference_intrinsics(rig).matrix, modality.intrinsics.matrix, pose
 
 
 def _warp_by_plane(rig: Rig, modality: Modality, raw: NDArray[Any], interpolation: int) -> NDArray[Any]:
@@ -177,9 +182,23 @@ def _warp_by_depth(
     return np.asarray(image)
 
 
-def _depth_in_reference(rig: Rig, depth: Modality, raw: NDArray[Any]) -> NDArray[np.float32]:
-    """float32 [H, W] of the reference, metres along its axis, 0 where nothing was measured; the nearest wins."""
+def depth_in_reference(rig: Rig, depth: Modality, raw: NDArray[Any]) -> NDArray[np.float32]:
+    """What a depth camera measures, seen from the reference camera.
+
+    Args:
+        rig: gives the calibrations.
+        depth: a depth camera with encoding metres; without intrinsics its image is taken to be aligned.
+        raw: [H, W], its image.
+
+    Returns:
+        float32 [H, W] of the reference, metres along its axis, 0 where nothing was measured; the nearest wins.
+
+    Raises:
+        SartmError: a calibration is missing, or the image is not of the size that it is for.
+    """
     assert isinstance(depth, DepthModality)  # the rig file was checked
+    if depth.calibration == "ros":
+        _check_calibrated(rig, depth)
     measured = depth.encode(raw)[0]
     height, width = rig.modality(rig.reference).size
     if depth.intrinsics is None:  # aligned by the driver

@@ -1,6 +1,7 @@
 """`sartm bag segment`: masks for a recording, without DDS or a clock."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,19 @@ from sartm_ros.bag.types import bag_message
 from sartm_ros.bag.video import film
 from sartm_ros.bag.writer import BagWriter
 from sartm_ros.decoding.images import header, set_stamp
+from sartm_ros.decoding.point_clouds import point_cloud_message
+from sartm_ros.frame_sets import FrameSet
+from sartm_ros.labelled_cloud import Cloud, check_points, labelled_cloud
+from sartm_ros.outputs import DEFAULT_PARAMETERS, Output, PublishedParameters, resolved_outputs
 from sartm_ros.pipeline import Pipeline
 from sartm_ros.result_messages import (
+    IMAGE,
     OUTPUT_TYPES,
+    POINT_CLOUD,
     confidence_message,
     labels_text,
     mask_message,
+    output_message,
     overlay,
     overlay_message,
     routing_message,
@@ -47,12 +55,16 @@ class Outputs:
         video: film of the overlay, with weights, states and legend: an .mp4 file; None for none.
         rrd: the same for Rerun's viewer; None for none.
         smoothing_s: of the masks, see `deploy.smoothing`.
+        points: also the labelled points.
+        parameters: of the node; what of them decides how results are published.
     """
 
     node: str = "/perception"
     copy: bool = False
     overlay: bool = False
     pictures: Path | None = None
+    points: bool = False
+    parameters: PublishedParameters = DEFAULT_PARAMETERS
     video: Path | None = None
     rrd: Path | None = None
     smoothing_s: float = 0.0
@@ -88,17 +100,20 @@ def segment(
         SartmError: the bundle does not serve the rig, `out` exists, none of the rig's topics is there, or nothing on
             them can be used.
     """
-    pipeline = Pipeline(rig, segmenter, outputs.smoothing_s)
+    pipeline, served = Pipeline(rig, segmenter, outputs.smoothing_s), segmenter.bundle.rig
+    if outputs.points:
+        check_points(rig)
     with BagWriter(out) as writer, ExitStack() as files:
-        results = _Results(writer, pipeline, outputs, files)
+        others = resolved_outputs(outputs.parameters.outputs, rig, served)
+        results = _Results(writer, pipeline, outputs, others, bag.losses, files)
         on_read = _copier(bag, writer, results.topics) if outputs.copy else None
         writer.note({f"sartm_{key}": value for key, value in pipeline.provenance.as_dict().items()})
-        replay = Replay(bag, rig, segmenter.bundle.rig, options, faults, on_read)
+        replay = Replay(bag, rig, served, options, faults, on_read)
         masks = 0
         for number, found in enumerate(replay, start=1):
             segmentation = pipeline.segment(found.frames.planes, found.frames.stamp_ns)
             if segmentation is not None:
-                results.write(found, segmentation)
+                results.write(found, segmentation, replay.calibrated_rig)
                 masks += 1
             progress(number, replay.read_ns)
         if not masks:
@@ -108,21 +123,42 @@ def segment(
 
 
 class _Results:
-    """What becomes of each mask; `files` are complete when that stack is left."""
+    """Writes results.
 
-    def __init__(self, writer: BagWriter, pipeline: Pipeline, outputs: Outputs, files: ExitStack) -> None:
+    Args:
+        writer: of the recording.
+        pipeline: that makes them.
+        outputs: what is written.
+        others: `outputs` of the parameters.
+        losses: gets a line for each reason why points are missing.
+        files: film and Rerun's recording are complete when this stack is left.
+    """
+
+    def __init__(
+        self,
+        writer: BagWriter,
+        pipeline: Pipeline,
+        outputs: Outputs,
+        others: Sequence[Output],
+        losses: list[str],
+        files: ExitStack,
+    ) -> None:
         self._writer, self._pipeline, self._outputs = writer, pipeline, outputs
+        self._others, self._losses = others, losses
         self._rig = pipeline.segmenter.bundle.rig
         self._film = None if outputs.video is None else files.enter_context(film(outputs.video, self._rig))
         self._rrd = None if outputs.rrd is None else files.enter_context(rerun_recording(outputs.rrd, self._rig))
-        names = [name for name in OUTPUT_TYPES if name != "overlay" or outputs.overlay]
-        self.topics = {name: f"{outputs.node}/{name}" for name in names}
+        optional = {"overlay": outputs.overlay, "points": outputs.points}
+        types = {name: kind for name, kind in OUTPUT_TYPES.items() if optional.get(name, True)}
+        types |= {f"outputs/{one.name}": POINT_CLOUD if one.form == "points" else IMAGE for one in others}
+        self.topics = {name: f"{outputs.node}/{name}" for name in types}
         for name, topic in self.topics.items():
-            writer.add_topic(topic, OUTPUT_TYPES[name], latched=name == "labels")
+            writer.add_topic(topic, types[name], latched=name == "labels")
         self._labelled = False
 
-    def write(self, found: ReplaySet, segmentation: Segmentation) -> None:
-        at = found.recorded_ns
+    def write(self, found: ReplaySet, segmentation: Segmentation, calibrated: Rig) -> None:
+        at, parameters = found.recorded_ns, self._outputs.parameters
+        segmentation = segmentation.at_least(parameters.min_confidence)
         if not self._labelled:
             labels = bag_message(OUTPUT_TYPES["labels"], data=labels_text(self._rig, self._pipeline.provenance))
             self._writer.write_message(self.topics["labels"], at, labels)
@@ -132,7 +168,7 @@ class _Results:
         node = self._outputs.node.lstrip("/")
         messages = {
             "mask": mask_message(bag_message, segmentation, stamped),
-            "confidence": confidence_message(bag_message, segmentation, stamped),
+            "confidence": confidence_message(bag_message, segmentation, stamped, parameters.confidence_encoding),
             "routing_weights": routing_message(bag_message, node, self._rig, segmentation, states, stamped),
         }
         if self._outputs.overlay or self._outputs.pictures is not None or self._film is not None:
@@ -145,11 +181,37 @@ class _Results:
                 self._film.add(found.frames.stamp_ns, picture, segmentation, states)
         if self._rrd is not None:
             self._rrd.add(found.frames, segmentation)
+        messages |= self._point_messages(found.frames, segmentation, calibrated, stamped)
         if found.camera_info is not None:
             set_stamp(found.camera_info, found.frames.stamp_ns)
             messages["camera_info"] = found.camera_info
         for name, message in messages.items():
             self._writer.write_message(self.topics[name], at, message)
+
+    def _point_messages(
+        self, frames: FrameSet, segmentation: Segmentation, calibrated: Rig, stamped: Any
+    ) -> dict[str, Any]:
+        """The labelled points and the parameters' `outputs`."""
+        unseen = self._outputs.parameters.points_out_of_view
+
+        @functools.cache
+        def cloud(organised: bool) -> Cloud | None:
+            try:
+                return labelled_cloud(calibrated, frames, segmentation, self._rig.palette, unseen, organised)
+            except SartmError as error:  # the next frame set may be fine
+                self._losses.extend({f"no points in some frame sets: {error}"} - set(self._losses))
+                return None
+
+        messages = {}
+        points = cloud(False) if self._outputs.points else None
+        if points is not None:
+            messages["points"] = point_cloud_message(bag_message, points, stamped)
+        for one in self._others:
+            points = cloud(one.size is not None) if one.form == "points" else None
+            message = output_message(bag_message, one, segmentation, points, stamped)
+            if message is not None:
+                messages[f"outputs/{one.name}"] = message
+        return messages
 
 
 def _copier(bag: Bag, writer: BagWriter, results: dict[str, str]) -> Callable[[Recorded], Any]:

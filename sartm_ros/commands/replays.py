@@ -45,6 +45,10 @@ def bag_segment(
     copy: Annotated[bool, typer.Option("--copy", help="Also copy everything in the recording.")] = False,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write overlays, as a topic.")] = False,
     pictures: Annotated[Path | None, typer.Option(help="Folder for the overlays as PNG files.")] = None,
+    points: Annotated[bool, typer.Option("--points", help="Also write the labelled points.")] = False,
+    params: Annotated[
+        Path | None, typer.Option(help="The node's parameter file: its outputs, confidence_encoding, min_confidence.")
+    ] = None,
     video: Annotated[
         Path | None, typer.Option(help="Also a film, .mp4: overlay, legend, weights and states of the sensors.")
     ] = None,
@@ -67,8 +71,10 @@ def bag_segment(
         from sartm_ros.bag.replay import ReplayOptions
         from sartm_ros.bag.rig_topics import topics_without_messages
         from sartm_ros.bag.segment import Outputs, segment
+        from sartm_ros.outputs import DEFAULT_PARAMETERS, read_parameters
 
-        outputs = Outputs(f"/{node.strip('/')}", copy, overlay, pictures, video, rrd, smoothing)
+        parameters = DEFAULT_PARAMETERS if params is None else read_parameters(params, f"/{node.strip('/')}")
+        outputs = Outputs(f"/{node.strip('/')}", copy, overlay, pictures, points, parameters, video, rrd, smoothing)
         options = ReplayOptions(stamps=_stamps(stamps))
         asked = _faults(drop, delay, noise)
         given = None if rig is None else load_rig(rig)

@@ -25,6 +25,8 @@ class Calibrator:
         self._wants_intrinsics = {
             m.name for m in rig.modalities if m.calibration == "ros" and m.intrinsics is None and not m.points
         }
+        if rig.point_sources and rig.modality(rig.reference).intrinsics is None:
+            self._wants_intrinsics.add(rig.reference)  # needed for points, wherever the others' calibration comes from
         self._wants_extrinsics = {
             m.name
             for m in rig.modalities

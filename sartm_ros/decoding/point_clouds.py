@@ -1,5 +1,6 @@
 """Converts between sensor_msgs/PointCloud2 and point arrays. Duck-typed: works on rclpy's and rosbags' messages."""
 
+import array
 import sys
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartm_core.errors import SartmError, shown
+from sartm_ros.decoding.images import MessageFactory
 
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 """sensor_msgs/PointField's datatypes."""
@@ -84,3 +86,33 @@ def cloud_fields(points: NDArray[np.float32], point_field: Any) -> dict[str, Any
         "data": np.ascontiguousarray(points).tobytes(),
         "is_dense": True,
     }
+
+
+def point_cloud_message(make: MessageFactory, cloud: NDArray[np.void], stamped: Any) -> Any:
+    """Builds a sensor_msgs/PointCloud2 with a field for each of a structured array's.
+
+    Args:
+        make: of the message.
+        cloud: [H, W], organised, with NaN for what was not measured; or [N], all of them measured.
+        stamped: its header.
+    """
+    assert cloud.dtype.fields is not None
+    codes = {kind: code for code, kind in _TYPES.items()}
+    data = array.array("B")  # rclpy checks each element of anything else
+    data.frombytes(np.ascontiguousarray(cloud).view(np.uint8).data.cast("B"))
+    width, step = cloud.shape[-1], cloud.dtype.itemsize
+    return make(
+        "sensor_msgs/msg/PointCloud2",
+        header=stamped,
+        height=cloud.shape[0] if cloud.ndim == 2 else 1,
+        width=width,
+        fields=[
+            make("sensor_msgs/msg/PointField", name=name, offset=offset, datatype=codes[kind.str[1:]], count=1)
+            for name, (kind, offset, *_) in cloud.dtype.fields.items()
+        ],
+        is_bigendian=False,
+        point_step=step,
+        row_step=step * width,
+        data=data,
+        is_dense=cloud.ndim == 1,
+    )

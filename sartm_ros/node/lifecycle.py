@@ -16,12 +16,15 @@ from sartm_core.errors import SartmError, shown
 from sartm_core.resources import resolve_bundle
 from sartm_core.rig import Rig
 from sartm_core.sensing import reason_of
+from sartm_ros.labelled_cloud import check_points
+from sartm_ros.node.bond import ManagerBond
 from sartm_ros.node.model import Load, Reloader, checked_rig, load_warm
 from sartm_ros.node.parameters import Parameters, Settings, Tuning
 from sartm_ros.node.process import catch_signals, end_at_once, ros_process
 from sartm_ros.node.publishers import Publishers
 from sartm_ros.node.session import Session
 from sartm_ros.node.worker import STOP_S
+from sartm_ros.outputs import resolved_outputs
 from sartm_ros.pipeline import Pipeline
 
 REFUSALS_EVERY_S = 10.0
@@ -48,6 +51,7 @@ class PerceptionNode(LifecycleNode):
         self._session: Session | None = None
         self._left_behind: Session | None = None
         self._offered: list[Any] = []
+        self._bond = ManagerBond(self)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads and warms up; on failure the node stays unconfigured and says why."""
@@ -63,14 +67,25 @@ class PerceptionNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self, settings: Settings) -> None:
-        rig = checked_rig(settings, self.get_logger().warning)
+        rig, served = checked_rig(settings, self.get_logger().warning)
+        outputs = resolved_outputs(self._settable.outputs(), rig, served)
+        has_points = self._can_give_points(rig)
         self._tuning = self._settable.declare_for(rig)
         segmenter = load_warm(self._load, settings, rig, self.get_logger().info)
         self._settings = settings
         self._pipeline = Pipeline(rig, segmenter, settings.smoothing_s)
-        self._outputs = Publishers(self, segmenter.bundle.rig, self._pipeline.provenance)
+        about = segmenter.bundle.rig, self._pipeline.provenance
+        self._outputs = Publishers(self, *about, settings, outputs, has_points)
         self._offer_services(rig)
         self.get_logger().info(f"rig '{rig.name}': {', '.join(rig.names)}")
+
+    def _can_give_points(self, rig: Rig) -> bool:
+        try:
+            check_points(rig)
+        except SartmError as error:
+            self.get_logger().info(f"~/points is not offered: {error}")
+            return False
+        return True
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribes and starts the worker; on failure the node stays inactive and says why."""
@@ -86,6 +101,8 @@ class PerceptionNode(LifecycleNode):
             self.stop()
             return TransitionCallbackReturn.FAILURE
         self._outputs.publish_labels()
+        if not self.get_parameter("autostart").value:  # somebody manages it
+            self._bond.form()
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -115,6 +132,7 @@ class PerceptionNode(LifecycleNode):
         Returns:
             False where the network hangs. What it was at work on is left behind, and so is its thread.
         """
+        self._bond.dissolve()
         session, self._session = self._session, None
         if session is not None and not session.stop():
             self._left_behind = session

@@ -25,8 +25,8 @@ Load = Callable[..., Segmenter]
 """Makes a segmenter of the parameters bundle, backend, device and threads, as `load_segmenter` does."""
 
 
-def checked_rig(settings: Settings, warn: Callable[[str], Any]) -> Rig:
-    """The robot's rig: the one of the settings, or what the bundle's has and is installed here.
+def checked_rig(settings: Settings, warn: Callable[[str], Any]) -> tuple[Rig, Rig]:
+    """The robot's rig: the one of the settings, or what the bundle's has and is installed here; and the bundle's own.
 
     Everything is checked that needs no model, which may take minutes to load.
 
@@ -44,7 +44,7 @@ def checked_rig(settings: Settings, warn: Callable[[str], Any]) -> Rig:
         raise SartmError("calibration: ros needs tf2_msgs, which is not installed: apt install ros-$ROS_DISTRO-tf2-ros")
     if settings.sync_policy != "anchor":
         required_library(settings.sync_policy)
-    return rig
+    return rig, served
 
 
 def load_warm(load: Load, settings: Settings, rig: Rig, say: Callable[[str], Any]) -> Segmenter:

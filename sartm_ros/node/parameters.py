@@ -13,7 +13,9 @@ from rclpy.node import Node
 
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig
+from sartm_ros.labelled_cloud import Unseen
 from sartm_ros.node.watch import Limits
+from sartm_ros.outputs import ConfidenceEncoding
 from sartm_ros.streams import Stream
 
 
@@ -91,6 +93,19 @@ TABLE = (
         0.0,
         10.0,
     ),
+    Spec(
+        "confidence_encoding",
+        "mono8",
+        "Of ~/confidence: mono8, 0 to 255, as costmaps read it; or 32FC1, 0 to 1.",
+        choices=("mono8", "32FC1"),
+    ),
+    Spec("min_confidence", 0.0, "Pixels below it are unlabelled (255); LabelInfo.threshold says it.", 0.0, 1.0),
+    Spec(
+        "points_out_of_view",
+        "leave_out",
+        "What becomes of a LiDAR's points that the reference camera does not see: no points, or points of class 255.",
+        choices=("leave_out", "unlabelled"),
+    ),
     Spec("enabled", True, "Segment; false closes the inputs, the model stays loaded.", live=True),
     Spec(
         "max_latency_ms",
@@ -117,6 +132,12 @@ TABLE = (
 )
 
 
+OUTPUTS = "outputs."
+"""Parameters that exist where they are given at startup: `outputs.<name>.<field>`, see `outputs.OutputSettings`."""
+_OF_OUTPUTS = "A field of one of the outputs, see docs/node.md."
+_WHEN_CONFIGURED = "it is read when the node is configured; deactivate and clean up first"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Parameters read once, when the node is configured; fields as in `TABLE`."""
@@ -130,6 +151,9 @@ class Settings:
     sync_policy: str
     silence_warning_s: float
     smoothing_s: float
+    confidence_encoding: ConfidenceEncoding
+    min_confidence: float
+    points_out_of_view: Unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +185,29 @@ class Parameters:
         for spec in TABLE:
             if spec.default is not None and "<" not in spec.name:
                 self._declare(spec.name, spec, spec.default)
+        for name, given in getattr(node, "_parameter_overrides", {}).items():
+            if name.startswith(OUTPUTS):
+                node.declare_parameter(
+                    name, given.value, ParameterDescriptor(description=_OF_OUTPUTS, dynamic_typing=True)
+                )
         node.add_on_set_parameters_callback(self._on_set)
 
     def settings(self) -> Settings:
         """Reads the parameters needed to configure the node."""
         return Settings(**{name: self._node.get_parameter(name).value for name in Settings.__dataclass_fields__})
+
+    def outputs(self) -> dict[str, dict[str, Any]]:
+        """Reads `outputs.<name>.<field>`: name -> fields of `OutputSettings`, not yet checked."""
+        outputs: dict[str, dict[str, Any]] = {}
+        for path, parameter in self._node.get_parameters_by_prefix(OUTPUTS.removesuffix(".")).items():
+            name, _, field = path.partition(".")
+            field, _, key = field.partition(".")
+            fields = outputs.setdefault(name, {})
+            if key:
+                fields.setdefault(field, {})[key] = parameter.value
+            else:
+                fields[field] = parameter.value
+        return outputs
 
     def declare_for(self, rig: Rig) -> Tuning:
         """Declares the rig's parameters; values given at startup override the rig file's.
@@ -206,7 +248,7 @@ class Parameters:
             close = difflib.get_close_matches(name, self._specs, n=1)
             if close:
                 lines.append(f"parameter '{name}': unknown, ignored. Did you mean '{close[0]}'?")
-            elif not name.startswith("qos_overrides."):
+            elif not name.startswith(("qos_overrides.", OUTPUTS)):
                 foreign.append(f"'{name}'")
         if foreign:
             named = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
@@ -234,13 +276,14 @@ class Parameters:
     def _on_set(self, changes: Sequence[Any]) -> SetParametersResult:
         """Rejects invalid values, and passes on changes that take effect while the node runs."""
         values = {change.name: change.value for change in changes if change.name in self._specs}
+        if self._rig is not None and any(change.name.startswith(OUTPUTS) for change in changes):
+            return SetParametersResult(successful=False, reason=_WHEN_CONFIGURED)
         for name, value in values.items():
             spec = self._specs[name]
             if not spec.allows(value):
                 return SetParametersResult(successful=False, reason=f"{spec.expected}, got '{value}'")
             if self._rig is not None and not (spec.live or spec.reloaded):
-                reason = "it is read when the node is configured; deactivate and clean up first"
-                return SetParametersResult(successful=False, reason=reason)
+                return SetParametersResult(successful=False, reason=_WHEN_CONFIGURED)
         live = {name: value for name, value in values.items() if self._specs[name].live}
         if live and self._rig is not None:
             self._on_tuning(self._tuning(live))

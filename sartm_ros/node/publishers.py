@@ -1,7 +1,8 @@
-"""The node's outputs: mask, confidence, overlay, camera info, routing weights, labels, diagnostics."""
+"""The node's outputs: mask, confidence, overlay, points, camera info, routing weights, labels, diagnostics."""
 
 import copy
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import String
 
 from sartm_core.deploy.provenance import Provenance
@@ -18,11 +19,16 @@ from sartm_core.rig import Rig
 from sartm_core.segmentation import Segmentation
 from sartm_ros.decoding.images import header, set_stamp
 from sartm_ros.decoding.message_types import live_message, message_class
+from sartm_ros.decoding.point_clouds import point_cloud_message
+from sartm_ros.labelled_cloud import Cloud
+from sartm_ros.node.parameters import Settings
+from sartm_ros.outputs import Output
 from sartm_ros.result_messages import (
     compressed_overlay_message,
     confidence_message,
     labels_text,
     mask_message,
+    output_message,
     overlay,
     overlay_message,
     routing_message,
@@ -39,13 +45,24 @@ class Publishers:
     Args:
         node: owns the publishers, which are silent until it is active.
         rig, provenance: see `describe`.
+        settings: as configured.
+        outputs: of the parameters `outputs`.
+        has_points: whether the robot can give labelled points.
 
     Attributes:
         overlay_alpha: opacity of the mask in the overlay.
     """
 
-    def __init__(self, node: LifecycleNode, rig: Rig, provenance: Provenance) -> None:
-        self._node = node
+    def __init__(
+        self,
+        node: LifecycleNode,
+        rig: Rig,
+        provenance: Provenance,
+        settings: Settings,
+        outputs: Sequence[Output],
+        has_points: bool,
+    ) -> None:
+        self._node, self._settings = node, settings
         self.describe(rig, provenance)
         self.overlay_alpha = 0.5
         self._all: list[Any] = []
@@ -53,6 +70,11 @@ class Publishers:
         self._confidence = self._create(Image, "~/confidence", _OUTPUT_QOS)
         self._overlay = self._create(Image, "~/overlay", _OUTPUT_QOS)
         self._compressed = self._create(CompressedImage, "~/overlay/compressed", _OUTPUT_QOS)
+        self._points = self._create(PointCloud2, "~/points", _OUTPUT_QOS) if has_points else None
+        self._outputs = [
+            (one, self._create(PointCloud2 if one.form == "points" else Image, f"~/outputs/{one.name}", _OUTPUT_QOS))
+            for one in outputs
+        ]
         self._camera_info = self._create(CameraInfo, "~/camera_info", _OUTPUT_QOS)
         self._routing = self._create(DiagnosticArray, "~/routing_weights", _OUTPUT_QOS)
         self._labels = self._create(String, "~/labels", _LATCHED_QOS)
@@ -96,7 +118,8 @@ class Publishers:
         info, entry = (message_class(f"vision_msgs/msg/{name}") for name in ("LabelInfo", "VisionClass"))
         assert info is not None
         assert entry is not None
-        message = info(class_map=[entry(class_id=i, class_name=name) for i, name in enumerate(self._rig.class_names)])
+        classes = [entry(class_id=i, class_name=name) for i, name in enumerate(self._rig.class_names)]
+        message = info(class_map=classes, threshold=float(self._settings.min_confidence))
         message.header.stamp = self._node.get_clock().now().to_msg()
         return message
 
@@ -106,6 +129,7 @@ class Publishers:
         stamp_ns: int,
         frame_id: str,
         backdrop: Callable[[], NDArray[np.uint8] | None],
+        cloud: Callable[[bool], Cloud | None],
         camera_info: CameraInfo | None,
         states: dict[str, str],
     ) -> None:
@@ -116,13 +140,25 @@ class Publishers:
             stamp_ns: the anchor's.
             frame_id: the reference camera's.
             backdrop: makes the image the overlay is drawn on, uint8 [H, W, 3]; None: on black.
+            cloud: makes the labelled points, as an image of points where it is told so; None: nothing measures them.
             camera_info: the reference camera's, if one was received.
             states: modality -> present, absent, stale, broken or empty.
         """
         stamped = header(live_message, stamp_ns, frame_id)
         self._mask.publish(mask_message(live_message, segmentation, stamped))
         if self._confidence.get_subscription_count():
-            self._confidence.publish(confidence_message(live_message, segmentation, stamped))
+            encoding = self._settings.confidence_encoding
+            self._confidence.publish(confidence_message(live_message, segmentation, stamped, encoding))
+        self._publish_overlay(segmentation, backdrop, stamped)
+        self._publish_camera_info(camera_info, stamp_ns)
+        if self._routing.get_subscription_count():
+            name = self._node.get_fully_qualified_name().lstrip("/")
+            self._routing.publish(routing_message(live_message, name, self._rig, segmentation, states, stamped))
+        self._publish_points(segmentation, functools.cache(cloud), stamped)
+
+    def _publish_overlay(
+        self, segmentation: Segmentation, backdrop: Callable[[], NDArray[np.uint8] | None], stamped: Any
+    ) -> None:
         raw, compressed = self._overlay.get_subscription_count(), self._compressed.get_subscription_count()
         if raw or compressed:
             picture = overlay(segmentation, backdrop(), self._rig, self.overlay_alpha)
@@ -130,10 +166,22 @@ class Publishers:
                 self._overlay.publish(overlay_message(live_message, picture, stamped))
             if compressed:
                 self._compressed.publish(compressed_overlay_message(live_message, picture, stamped))
+
+    def _publish_camera_info(self, camera_info: CameraInfo | None, stamp_ns: int) -> None:
         if camera_info is not None and self._camera_info.get_subscription_count():
             info = copy.deepcopy(camera_info)
             set_stamp(info, stamp_ns)
             self._camera_info.publish(info)
-        if self._routing.get_subscription_count():
-            name = self._node.get_fully_qualified_name().lstrip("/")
-            self._routing.publish(routing_message(live_message, name, self._rig, segmentation, states, stamped))
+
+    def _publish_points(self, segmentation: Segmentation, cloud: Callable[[bool], Cloud | None], stamped: Any) -> None:
+        """The labelled points, and `outputs`."""
+        if self._points is not None and self._points.get_subscription_count():
+            points = cloud(False)
+            if points is not None:
+                self._points.publish(point_cloud_message(live_message, points, stamped))
+        for output, publisher in self._outputs:
+            if publisher.get_subscription_count():
+                points = cloud(output.size is not None) if output.form == "points" else None
+                message = output_message(live_message, output, segmentation, points, stamped)
+                if message is not None:
+                    publisher.publish(message)

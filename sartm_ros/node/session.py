@@ -11,12 +11,14 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo
 
 from sartm_core.errors import shown
+from sartm_core.segmentation import Segmentation
 from sartm_core.sensing import reason_of
 from sartm_ros.decoding.calibration import Calibrator
 from sartm_ros.decoding.images import stamp_ns
 from sartm_ros.explanations import NO_STAMP
 from sartm_ros.filter_synchronizer import FilterSynchronizer
-from sartm_ros.frame_sets import FrameSetProcessor
+from sartm_ros.frame_sets import FrameSet, FrameSetProcessor
+from sartm_ros.labelled_cloud import Cloud, labelled_cloud
 from sartm_ros.node.inputs import Inputs
 from sartm_ros.node.parameters import Settings, Tuning
 from sartm_ros.node.publishers import Publishers
@@ -59,6 +61,7 @@ class Session:
         pipeline.forget()
         self._rig = pipeline.configured_rig
         self._silence_warning_s = settings.silence_warning_s
+        self._min_confidence, self._points_out_of_view = settings.min_confidence, settings.points_out_of_view
         self._tuning = tuning
         self._calibrator = Calibrator(self._rig)
         self._reports = Reports(node, self._rig)
@@ -245,11 +248,13 @@ class Session:
         assert result.segmentation is not None
         stamp = result.frames.stamp_ns
         started = time.perf_counter()
+        segmentation = result.segmentation.at_least(self._min_confidence)
         self._outputs.publish(
-            result.segmentation,
+            segmentation,
             stamp,
             result.frames.frame_id,
             lambda: self._pipeline.backdrop(result.frames.planes),
+            lambda organised: self._cloud(result.frames, segmentation, organised),
             self._camera_info,
             result.frames.states,
         )
@@ -261,6 +266,16 @@ class Session:
             publish=time.perf_counter() - started,
             stamp_to_mask=(self._now_ns() - stamp) / 1e9,
         )
+
+    def _cloud(self, frames: FrameSet, segmentation: Segmentation, organised: bool) -> Cloud | None:
+        """The labelled points; None where nothing measures them, or where it stands cannot be told."""
+        try:
+            palette = self._pipeline.segmenter.bundle.rig.palette
+            rig = self._calibrator.rig
+            return labelled_cloud(rig, frames, segmentation, palette, self._points_out_of_view, organised)
+        except Exception as error:  # whatever was measured, it costs the points only
+            self._reports.warn_once("points", reason_of(error))
+            return None
 
     def _publish_diagnostics(self) -> None:
         states, counts = self._now()

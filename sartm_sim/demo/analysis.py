@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.metrics import SegmentationScore
 from sartm_core.rig import Rig
+from sartm_core.sensing import register
 from sartm_ros.bag.reader import read_messages
 from sartm_ros.decoding.images import raw_array, stamp_ns
+from sartm_ros.decoding.point_clouds import cloud_points
+from sartm_ros.labelled_cloud import POINT
+from sartm_sim.demo.grid import Grid, GridPair, grid_figures, grid_of
 from sartm_sim.demo.live import NODE
 from sartm_sim.messages import PHASE_TOPIC, TRUTH_TOPIC
 
@@ -49,6 +53,7 @@ class Drive:
         truths: stamp -> uint8 [H, W]; the stamp names the instant from here on.
         masks: instant -> uint8 [H, W]. Its own stamp is that of the sensor that led, by that sensor's clock.
         masks_received: number of messages; on a busy machine a late sensor makes a second mask of one instant.
+        grids: instant -> bird's-eye grid of the labelled points.
         routing: instant -> float32 [M], mean over the levels.
         latency_s: instant -> seconds from the mask's stamp to the recorder.
         published: modality -> number of messages.
@@ -59,6 +64,7 @@ class Drive:
     masks: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
     masks_received: int = 0
     truths: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    grids: dict[int, Grid] = field(default_factory=dict)
     routing: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     latency_s: dict[int, float] = field(default_factory=dict)
     published: dict[str, int] = field(default_factory=dict)
@@ -94,7 +100,7 @@ def read_drive(bag: Path, rig: Rig) -> Drive:
     if not drive.phases or not drive.masks:
         raise SartmError(f"{bag}: holds no {'masks' if drive.phases else 'phases'}; see perception.log beside it.")
     drive.masks, drive.routing = drive.by_instant(drive.masks), drive.by_instant(drive.routing)
-    drive.latency_s = drive.by_instant(drive.latency_s)
+    drive.latency_s, drive.grids = drive.by_instant(drive.latency_s), drive.by_instant(drive.grids)
     for phase in drive.phases:
         stamps = [stamp for stamp in sorted(drive.masks) if drive.phase_of(stamp) is phase]
         phase.sample_ns = stamps[len(stamps) // 2] if stamps else 0
@@ -112,6 +118,8 @@ def _note(drive: Drive, topic: str, time_ns: int, message: Any, rig: Rig) -> Non
         drive.masks[stamp_ns(message)] = raw_array(message)
         drive.masks_received += 1
         drive.latency_s[stamp_ns(message)] = (time_ns - stamp_ns(message)) / 1e9
+    elif topic == f"{NODE}/points":
+        drive.grids[stamp_ns(message)] = grid_of(np.frombuffer(message.data, POINT))
     elif topic == f"{NODE}/routing_weights":
         drive.routing[stamp_ns(message)] = _weights(message, rig)
     elif topic == "/diagnostics":
@@ -120,18 +128,21 @@ def _note(drive: Drive, topic: str, time_ns: int, message: Any, rig: Rig) -> Non
 
 
 def read_samples(bag: Path, rig: Rig, drive: Drive) -> dict[int, dict[str, Any]]:
-    """The raw arrays of the phases' sample frames: stamp -> modality -> array."""
+    """What the sensors measured in the phases' sample frames: stamp -> modality -> image; of a LiDAR its projection."""
     samples: dict[int, dict[str, Any]] = {phase.sample_ns: {} for phase in drive.phases}
     by_topic = {modality.topic: modality.name for modality in rig.modalities}
     for topic, _, message in read_messages(bag, set(by_topic)):
         instant = drive.instant_of(stamp_ns(message))
         if instant in samples:
-            samples[instant][by_topic[topic]] = raw_array(message)
+            name = by_topic[topic]
+            is_cloud = rig.modality(name).delivers_points
+            raw = register(rig, name, {name: cloud_points(message)}) if is_cloud else raw_array(message)
+            samples[instant][name] = raw
     return samples
 
 
-def summarise(drive: Drive, rig: Rig, rate_hz: float) -> dict[str, Any]:
-    """The content of summary.json."""
+def summarise(drive: Drive, rig: Rig, rate_hz: float, compared: dict[int, GridPair]) -> dict[str, Any]:
+    """The content of summary.json; `compared`: of `birds_eye.compare_grids`."""
     received = {name: int(drive.node[f"input {name}"]["received"]) for name in rig.names}
     latencies_ms = np.array(list(drive.latency_s.values())) * 1e3
     return {
@@ -145,11 +156,11 @@ def summarise(drive: Drive, rig: Rig, rate_hz: float) -> dict[str, Any]:
         "lost_between_processes": sum(drive.published.values()) - sum(received.values()),
         "latency_ms": {f"p{p}": round(float(np.percentile(latencies_ms, p)), 1) for p in (50, 95)},
         "stages_ms": {key: float(value) for key, value in drive.node["pipeline"].items() if "_ms_p" in key},
-        "phases": [_phase_summary(drive, rig, phase) for phase in drive.phases],
+        "phases": [_phase_summary(drive, rig, phase, compared) for phase in drive.phases],
     }
 
 
-def _phase_summary(drive: Drive, rig: Rig, phase: Phase) -> dict[str, Any]:
+def _phase_summary(drive: Drive, rig: Rig, phase: Phase, compared: dict[int, GridPair]) -> dict[str, Any]:
     frames = [stamp for stamp in sorted(drive.truths) if drive.phase_of(stamp) is phase]
     segmented = [stamp for stamp in frames if stamp in drive.masks]
     score = SegmentationScore(len(rig.classes))
@@ -170,6 +181,7 @@ def _phase_summary(drive: Drive, rig: Rig, phase: Phase) -> dict[str, Any]:
             name: round(float(value), 4) for name, value in zip(rig.class_names, iou, strict=True) if value == value
         },
         "routing": dict(zip(rig.names, mean_weights, strict=True)),
+        "grid": grid_figures([pair for stamp, pair in compared.items() if drive.phase_of(stamp) is phase]),
     }
 
 

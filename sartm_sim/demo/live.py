@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import String
 
 from sartm_core.errors import SartmError
@@ -26,6 +27,8 @@ from sartm_sim.simulation.scenario import Scenario
 
 START_TIMEOUT_S = 60.0
 NODE = "/perception"
+SEED = 7
+"""Of the street."""
 LABELS_TOPIC = f"{NODE}/labels"
 LOGS = NODE_LOG, SIMULATOR_LOG = "perception.log", "simulator.log"
 
@@ -67,6 +70,7 @@ def record_drive(
                 f"rate_hz:={rate_hz:f}",
                 "wait_for_subscribers:=2",
                 f"rig:={rig.name}",
+                f"seed:={SEED}",
             )
             arguments = ["--ros-args", *(part for setting in settings for part in ("-p", setting))]
             with _process(
@@ -84,12 +88,13 @@ def record_drive(
 
 
 def _recorder(node: Node, writer: BagWriter, rig: Rig) -> Recorder:
-    topics = {modality.topic: Image for modality in rig.modalities}
+    topics: dict[str, Any] = {m.topic: PointCloud2 if m.delivers_points else Image for m in rig.modalities}
     topics |= {modality.camera_info: CameraInfo for modality in rig.modalities if modality.camera_info}
     topics |= {TRUTH_TOPIC: Image, PHASE_TOPIC: String, LABELS_TOPIC: String}
     topics |= {f"{NODE}/{name}": Image for name in ("mask", "confidence", "overlay")}
     topics |= {
         f"{NODE}/camera_info": CameraInfo,
+        f"{NODE}/points": PointCloud2,
         f"{NODE}/routing_weights": DiagnosticArray,
         "/diagnostics": DiagnosticArray,
     }

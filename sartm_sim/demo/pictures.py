@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from sartm_core.files import atomic_path
 from sartm_core.rig import Modality, Rig
+from sartm_core.segmentation import UNLABELLED
 from sartm_sim.demo.analysis import Drive
+from sartm_sim.demo.grid import GridPair
 
 matplotlib.use("Agg")
 plt.rcParams |= {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
@@ -58,6 +60,34 @@ def contact_sheet(
     with atomic_path(out) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
     plt.close(figure)
+
+
+def grid_sheet(drive: Drive, compared: dict[int, GridPair], summary: dict[str, Any], rig: Rig) -> bytes:
+    """For each phase the bird's-eye grid in its middle, and the true one below; a PNG."""
+    palette = rig.palette.copy()
+    palette[UNLABELLED] = 235
+    figure, axes = plt.subplots(
+        2, len(drive.phases), figsize=(1.9 * len(drive.phases), 5.6), layout="constrained", squeeze=False
+    )
+    for column, (phase, figures) in enumerate(zip(drive.phases, summary["phases"], strict=True)):
+        stamps = [stamp for stamp in sorted(compared) if drive.phase_of(stamp) is phase]
+        pair = compared[stamps[len(stamps) // 2]] if stamps else None
+        for axis, grid in zip(axes[:, column], (pair.seen, pair.true) if pair else (None, None), strict=True):
+            axis.imshow(palette[np.full((2, 2), UNLABELLED) if grid is None else grid], interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+        right = figures["grid"]["right"]
+        label = (
+            "no points" if right is None else f"{100 * right:.0f} % right, {100 * figures['grid']['known']:.0f} % seen"
+        )
+        axes[0][column].set_title(
+            f"{phase.name}\n{label}".replace(", RGB", ",\nRGB").replace(", th", ",\nth"), fontsize=8
+        )
+    for axis, label in zip(axes[:, 0], ("from ~/points", "truth"), strict=True):
+        axis.set_ylabel(label, fontsize=10)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110, format="png")
+    plt.close(figure)
+    return buffer.getvalue()
 
 
 def routing_chart(drive: Drive, rig: Rig) -> str:

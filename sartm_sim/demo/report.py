@@ -10,11 +10,20 @@ import jinja2
 from sartm_core.files import write_text
 from sartm_core.rig import Rig
 from sartm_sim.demo.analysis import Drive
-from sartm_sim.demo.pictures import COLOURS, latency_chart, routing_chart
+from sartm_sim.demo.grid import CELL_M, GridPair
+from sartm_sim.demo.pictures import COLOURS, grid_sheet, latency_chart, routing_chart
 
 
-def write_report(drive: Drive, summary: dict[str, Any], rig: Rig, bundle: str, pictures: Path, out: Path) -> None:
-    """Writes report.html; `pictures` is the contact sheet, embedded."""
+def write_report(
+    drive: Drive,
+    summary: dict[str, Any],
+    compared: dict[int, GridPair],
+    rig: Rig,
+    bundle: str,
+    pictures: Path,
+    out: Path,
+) -> None:
+    """Writes report.html; `pictures` is the contact sheet, embedded; `compared` of `compare_grids`."""
     source = resources.files("sartm_sim.demo").joinpath("report.html.j2").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
     html = template.render(
@@ -23,6 +32,8 @@ def write_report(drive: Drive, summary: dict[str, Any], rig: Rig, bundle: str, p
         colours=dict(zip(rig.names, COLOURS, strict=False)),
         bundle=bundle,
         pictures=base64.b64encode(pictures.read_bytes()).decode("ascii"),
+        grids=base64.b64encode(grid_sheet(drive, compared, summary, rig)).decode("ascii"),
+        cell_m=CELL_M,
         routing_chart=routing_chart(drive, rig),
         latency_chart=latency_chart(drive),
     )

@@ -123,6 +123,17 @@ class SimulatedRig:
         truth = views.of(self.rig.modality(self.rig.reference), time_s).truth
         return SimulatedFrame(raw, self._class_ids[truth])
 
+    def exact(self, time_s: float) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """What the reference camera's pixels really see, and where: no sensor measures it.
+
+        Returns:
+            uint8 [H, W], as `SimulatedFrame.truth`; float32 [H, W], metres along the optical axis, 0 = sky.
+        """
+        rays = self.rays(self.rig.modality(self.rig.reference))
+        assert isinstance(rays, Camera)
+        view = look(self._street, rays, time_s)
+        return self._class_ids[view.truth], np.where(view.sky, 0, view.ahead_m / rays.axial).astype(np.float32)
+
     def registered(self, frame: SimulatedFrame) -> dict[str, NDArray[Any]]:
         """Every measurement as an image in the reference's geometry (`sensing.registration.register`)."""
         return {name: register(self.rig, name, frame.raw) for name in frame.raw}

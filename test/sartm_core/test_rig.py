@@ -9,7 +9,20 @@ from sartm_core.errors import SartmError
 from sartm_core.resources import config_names
 from sartm_core.rig import Rig, load_rig, rig_from_dict
 
-SHIPPED = {"sim", "rgbt", "rgbd", "deliver", "muses", "mcubes", "pst900", "mfnet", "fmb", "simrig5", "simrobot"}
+SHIPPED = {
+    "sim",
+    "rgbt",
+    "rgbd",
+    "deliver",
+    "muses",
+    "mcubes",
+    "pst900",
+    "mfnet",
+    "fmb",
+    "simrig5",
+    "simrobot",
+    "simdemo",
+}
 
 MINIMAL = """
 name: mine

@@ -134,6 +134,7 @@ def oracle(frame_folder: Path) -> Oracle:
     return Oracle(load_segmenter("any_sensor_simrig5").bundle.model_copy(update={"size": (256, 320)}), truths)
 
 
+@pytest.mark.slow
 def test_protocols_find_out_what_a_model_needs(oracle: Oracle, frame_folder: Path) -> None:
     protocols = ("clean", "subsets", "noise", "conditions", "faults")
     figures = as_dict(evaluate(oracle, open_data(frame_folder), "test", protocols))

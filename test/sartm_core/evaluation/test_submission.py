@@ -56,6 +56,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return untrained_bundle(tmp_path_factory.mktemp("model") / "rgb", rig, size=(64, 96))
 
 
+@pytest.mark.slow
 def test_masks_are_named_and_stored_as_the_server_expects(muses: Muses, bundle: Path, tmp_path: Path) -> None:
     command = ["evaluate", str(bundle), "--data", str(muses.root), "--submission", str(tmp_path / "out")]
     result = runner.invoke(app, command)
@@ -124,6 +125,7 @@ def test_nothing_can_be_scored_without_labels(muses: Muses, bundle: Path, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_a_split_with_labels_is_scored_too_by_any_number_of_processes(
     muses: Muses, bundle: Path, tmp_path: Path

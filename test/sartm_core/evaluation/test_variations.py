@@ -211,6 +211,7 @@ class Watched:
         return result
 
 
+@pytest.mark.slow
 class TestOnTheNetwork:
     """What the protocols damage is what the network reads."""
 

@@ -30,7 +30,6 @@ RECIPE = {
     "backbone": "nano",
     "train_backbone": True,
     "lora_rank": 2,
-    "data": {"simulated": "sim", "modalities": ["rgb"]},
     "stages": [{"size": [32, 64], "samples": 24, "batch": 4, "learning_rate": 1.0e-3}],
     "accumulate": 2,
     "validate_every": 2,
@@ -42,9 +41,10 @@ IN_SLURM = {"NTASKS": "1", "JOB_ID": "123", "JOB_NAME": "train", "NODELIST": "n1
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+def recipe(tmp_path_factory: pytest.TempPathFactory, small_recording: Path) -> Recipe:
     path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
-    path.write_text(yaml.safe_dump(RECIPE))
+    data = {"root": str(small_recording), "modalities": ["rgb"]}
+    path.write_text(yaml.safe_dump(RECIPE | {"data": data}))
     return read_recipe(path)
 
 
@@ -204,7 +204,7 @@ def test_what_decides_nothing_may_change_in_a_resumed_run(
     """After a file has broken: the advice of the message, on data that have moved."""
     before, out = tmp_path / "data", tmp_path / "run"
     shutil.copytree(small_recording, before)
-    source = recipe.data.model_copy(update={"simulated": None, "root": str(before)})
+    source = recipe.data.model_copy(update={"root": str(before)})
     stage = recipe.stages[0].model_copy(update={"samples": 16})
     first = recipe.model_copy(update={"data": source, "stages": (stage,)})
     with monkeypatch.context() as patch:

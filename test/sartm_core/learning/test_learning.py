@@ -209,6 +209,7 @@ def test_consistency_is_the_cross_entropy_of_labelled_pixels(rng: np.random.Gene
     assert float(label_consistency(logits, truth)) == pytest.approx(float(wanted))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 @pytest.mark.parametrize("preset", ["any_sensor", "sam_lora"])
 def test_micro_batches_have_the_gradient_of_the_whole_batch(preset: str, sim_rig: Rig) -> None:

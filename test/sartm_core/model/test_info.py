@@ -36,6 +36,7 @@ def test_every_preset_is_described(name: str) -> None:
         assert whole[1] - whole[0] > 1.01 * encoder
 
 
+@pytest.mark.slow
 def test_a_modality_at_half_size_costs_a_quarter() -> None:
     config = dataclasses.replace(any_sensor("nano", ("rgb", "lidar", "thermal"), 5, 4), half_size=("lidar",))
     rgb, lidar, both = gflop_of(config, (128, 192), [[0], [1], [0, 1]])

@@ -391,6 +391,7 @@ def test_the_papers_decoder_has_the_papers_size() -> None:
     assert shared == 146_208
 
 
+@pytest.mark.slow
 def test_ablations_are_single_fields() -> None:
     config = mle_sam("nano", MODALITIES, 5, 4)
     for change in (

@@ -53,8 +53,8 @@ def test_a_set_becomes_a_mask_with_everything_beside_it(
     assert (mask.encoding, mask.height, mask.width, mask.header.frame_id) == ("mono8", 256, 320, "camera_optical")
     assert (raw_array(mask) == day_frame.truth).mean() > 0.8
     confidence = raw_array(host.heard["/perception/confidence"][-1])
-    assert confidence.dtype == np.float32
-    assert 0 < confidence.mean() <= 1
+    assert confidence.dtype == np.uint8  # mono8, what costmaps read
+    assert 0 < confidence.mean() <= 255
     overlay = host.heard["/perception/overlay"][-1]
     assert (overlay.encoding, overlay.height, overlay.width) == ("rgb8", 256, 320)
     levels = [status.name for status in host.heard["/perception/routing_weights"][-1].status]

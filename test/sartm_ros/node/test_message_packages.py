@@ -163,11 +163,13 @@ def transform(parent: str, child: str, move: tuple[float, ...], turn: tuple[floa
     return live_message("tf2_msgs/msg/TFMessage", transforms=[stamped])
 
 
-def test_label_info_tells_late_subscribers_the_classes(host, node, sim_rig) -> None:
+def test_label_info_tells_late_subscribers_the_classes_and_the_threshold(host, start, sim_rig) -> None:
+    node = start("sartm_ros.node", min_confidence=0.25)
     host.listen("/perception/label_info", required_message_class("vision_msgs/msg/LabelInfo", "a test"), LATCHED)
-    assert host.until(lambda: host.heard["/perception/label_info"] != [], 10), node.log()
+    assert host.until(lambda: host.heard["/perception/label_info"] != [], 40), node.log()
     (info,) = host.heard["/perception/label_info"]
     assert {entry.class_id: entry.class_name for entry in info.class_map} == dict(enumerate(sim_rig.class_names))
+    assert info.threshold == 0.25
 
 
 @pytest.mark.parametrize("kind", ["tf2_msgs/msg/TFMessage", "event_camera_msgs/msg/EventPacket"])

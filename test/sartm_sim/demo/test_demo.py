@@ -34,6 +34,8 @@ def test_the_demo_leaves_its_report_and_tells_the_truth(tmp_path: Path) -> None:
     assert day["miou"] > 0.5
     assert unplugged["routing"]["rgb"] == 0.0
     assert unplugged["miou"] > 0.7 * day["miou"]
+    assert day["grid"]["right"] > 0.7
+    assert unplugged["grid"]["right"] > 0.9 * day["grid"]["right"]
     assert "day, RGB unplugged" in run.stdout
     masks = [message for topic, _, message in read_messages(out, {"/perception/mask"})]
     assert len(masks) == summary["masks_out"]
