@@ -241,7 +241,7 @@ class TestSegment:
             assert {"driver": "anna"} in [one.metadata for one in reader.iter_metadata()]
         noted = yaml.safe_load((out / "metadata.yaml").read_text())["rosbag2_bagfile_information"]["custom_data"]
         assert noted["weather"] == "rain"
-        assert noted["sartm_bundle"] == "any_sensor_simrig5"
+        assert noted["sartm_bundle"] == "untrained"
         with open_bag(out) as copied, open_bag(tmp_path / "in") as original:
             assert copied.topics["/sim/rgb/image"].offered[0].reliability.name == "BEST_EFFORT"
             assert [qos.depth for qos in copied.topics["/sim/rgb/camera_info"].offered] == [1, 1]
