@@ -135,7 +135,11 @@ def _session(bundle: Bundle, path: Path, device: str, threads: int) -> Any:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[(provider, settings)])
     except Exception as error:  # the library's exceptions share no base
-        raise SartmError(f"{path}: ONNX Runtime cannot load it: {error}. Export the bundle again.") from error
+        kept = settings.get("trt_engine_cache_path")
+        raise SartmError(
+            f"{path}: ONNX Runtime cannot load it: {error}. Export the bundle again"
+            f"{f', or remove {kept}, where an engine may be damaged' if kept else ''}."
+        ) from error
     if (found := session.get_providers()[0]) != provider:
         raise SartmError(
             f"device '{device}': ONNX Runtime fell back to {found}: the libraries of CUDA, cuDNN or TensorRT that this "

@@ -144,6 +144,21 @@ def test_a_fixed_number_of_rows_needs_no_profile(bundle: Bundle) -> None:
     assert not any("profile" in name for name in provider_options(FOLDER / HEAD_FILE, alone, False))
 
 
+def test_an_engine_that_does_not_load_is_said_with_its_folder(
+    asked: dict[str, Any], bundle: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider writes engines in place: a power cut leaves half of one."""
+
+    def refuse(*of: Any, **named: Any) -> None:
+        raise RuntimeError("TensorRT EP could not deserialize engine from cache: a.engine")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    with pytest.raises(
+        SartmError, match=rf"deserialize engine .*or remove {cache}/encoder-\w+, where an engine may be"
+    ):
+        OnnxSegmenter(bundle, FOLDER, "tensorrt")
+
+
 def test_a_cache_that_cannot_be_written_is_an_error_before_minutes_of_building(
     asked: dict[str, Any], bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

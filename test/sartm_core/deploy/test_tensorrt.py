@@ -219,7 +219,7 @@ class TestSegmenter:
     ) -> None:
         install(version)
         segmenter = start()
-        order = [*subsets(bundle), *reversed(subsets(bundle)), *subsets(bundle)[::2]]
+        order = [*subsets(bundle), *reversed(subsets(bundle))][:: 1 if version == NEW else 3]
         for seed, names in enumerate(order):
             planes = random_planes(bundle, names, seed)
             assert_same(segmenter.segment(planes), onnx.segment(planes))
