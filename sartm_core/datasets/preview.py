@@ -30,7 +30,7 @@ def contact_sheet(data: DataSet, frames: list[Frame], out: Path) -> None:
     heights = 2.05 * len(frames), 0.2 + 0.25 * math.ceil(len(rig.classes) / in_a_line)  # inches
     figure = Figure(figsize=(2.5 * len(columns), sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
-    upper, lower = figure.subfigures(2, 1, height_ratios=heights)
+    upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
     axes = upper.subplots(len(frames), len(columns), squeeze=False)
     for row, frame in enumerate(frames):
         for column, name in enumerate(columns):
