@@ -110,3 +110,61 @@ def rig_check(
         stdout.print(f"{loaded.name}: {counts}, {summary}{tried}")
     if faults:
         raise typer.Exit(1)
+
+
+@rig_app.command("calibrate")
+def rig_calibrate(
+    rig: RigArgument,
+    bag: Annotated[Path, typer.Option(help="A recording of a minute of driving.")],
+    modality: Annotated[
+        list[str] | None, typer.Option(help="Only this modality; can be repeated. Default: all but the reference.")
+    ] = None,
+    what: Annotated[str, typer.Option(help="What to estimate: time, pose, or both, separated by a comma.")] = (
+        "time,pose"
+    ),
+    out: Annotated[
+        Path | None, typer.Option(help="The rig file to write; default: RIG itself, if it is a file.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="The before/after picture to write; default: beside the rig file.")
+    ] = None,
+    msgs: MsgsOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Estimate how the sensors lie to the reference, in space and time, from a recording; refuses what it cannot see.
+
+    Exit status 1 if nothing could be estimated; then nothing is written.
+    """
+    with user_errors():
+        from sartm_core.calibrate.picture import write_comparisons
+        from sartm_core.errors import SartmError
+        from sartm_core.files import write_text
+        from sartm_core.resources import resolve_config
+        from sartm_core.rig import load_rig
+        from sartm_ros.bag.calibration_report import comparisons, line, summary, written
+        from sartm_ros.bag.reader import open_bag
+        from sartm_ros.bag.rig_calibrate import calibrate_rig, wanted_parts
+
+        loaded, source = load_rig(rig), resolve_config(rig, "rigs")
+        names = [loaded.modality(name).name for name in modality] if modality else list(loaded.names)
+        parts = wanted_parts(what)
+        target = out or Path(rig)
+        if out is None and source != target:
+            raise SartmError(f"{rig}: is a shipped rig and is not changed. Choose a file with --out.")
+        with open_bag(bag, msgs) as opened, stderr.status("comparing"):
+            found = calibrate_rig(opened, loaded, names, parts)
+        text = written(source.read_text(encoding="utf-8"), found, bag.name, str(source))
+        some = [one for one in found if one.fields]
+        drawn = picture or target.with_name(f"{target.stem}_calibration.png")
+        if some:
+            write_comparisons(comparisons(some), drawn)
+            write_text(target, text)
+    if json_output:
+        print_json([summary(one) for one in found])
+    else:
+        for one in found:
+            stdout.print(line(one), soft_wrap=True, highlight=False, markup=False)
+        if some:
+            stdout.print(f"{target}: written; look at {drawn}", soft_wrap=True, highlight=False)
+    if not some:
+        raise typer.Exit(1)
