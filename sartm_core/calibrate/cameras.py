@@ -13,7 +13,7 @@ from sartm_core.calibrate.coarse import Guess, guesses
 from sartm_core.calibrate.edges import Field, edge_field
 from sartm_core.calibrate.estimate import Estimate, Refusal
 from sartm_core.calibrate.fit import Rendered, Step, fit
-from sartm_core.calibrate.judgement import grid, judged
+from sartm_core.calibrate.judgement import LEAST_SCORE, grid, is_moving, judged, too_little
 from sartm_core.calibrate.models import Matrix, Model
 from sartm_core.calibrate.moments import Moment
 
@@ -81,7 +81,7 @@ def align(
     model, p = begun
     if optics is None and len(images) >= FEW:
         model, p = models.homography(model.matrix(p), size), np.zeros(8)
-    timed = not moments[0].is_still
+    timed = is_moving(moments)
     fine = FINE if timed else tuple(replace(step, timed=False) for step in FINE)
     found = fit(moments, render.by(model), model, MIDDLE + fine, p, 0.0)
     matrix = model.matrix(found.p)
@@ -112,6 +112,8 @@ def _begin(
         tried.append((rough.score, model, rough.p))
     tried.sort(key=lambda one: -one[0])
     score, model, p = tried[0]
+    if score < LEAST_SCORE:
+        return too_little(score)
     for its_score, other, its_p in tried[1:]:
         apart_px = _apart(other.matrix(its_p), model.matrix(p), size)
         if its_score > AMBIGUOUS * score and apart_px > DIFFERENT_PX:
@@ -132,9 +134,14 @@ class _Renderer:
             matrix, size = model.matrix(p), self.size[::-1]
             view = cv2.warpPerspective(np.ones(self._images[0].shape, np.uint8), matrix, size)
             inside = cv2.erode(view, np.ones((7, 7), np.uint8)) > 0
-            return [edge_field(cv2.warpPerspective(one, matrix, size), sigma_px, inside) for one in self._images]
+            return [edge_field(_warped(one, matrix, size), sigma_px, inside) for one in self._images]
 
         return render
+
+
+def _warped(image: NDArray[np.float32], matrix: Matrix, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Continued beyond its border, which else would be an edge."""
+    return np.asarray(cv2.warpPerspective(image, matrix, size, borderMode=cv2.BORDER_REPLICATE))
 
 
 def _apart(one: Matrix, other: Matrix, size: tuple[int, int]) -> float:

@@ -85,7 +85,7 @@ class _Searched:
         inside = cv2.erode(view, np.ones((5, 5), np.uint8)) > 0
         total, own = np.zeros(self.shape, np.complex64), np.zeros(self.canvas, np.float32)
         for image, spectrum in zip(sensors, self.spectra, strict=True):
-            warped = cv2.warpPerspective(image, matrix, self.canvas[::-1])
+            warped = cv2.warpPerspective(image, matrix, self.canvas[::-1], borderMode=cv2.BORDER_REPLICATE)
             field = edge_field(warped, SIGMA_PX, inside)
             own += np.abs(field) ** 2
             total += spectrum * np.conj(self._spectrum(field))

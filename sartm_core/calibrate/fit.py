@@ -15,6 +15,8 @@ from sartm_core.calibrate.patches import PATCH_PX, Stack, correlate, look_up, sm
 
 TIME_UNIT_S = 0.01
 """The parameter of time counts these, so that one of it moves the image about as far as one of the others."""
+DEGENERATE = 1e-5
+"""Curvature, relative to the largest, below which a combination of parameters cannot be told from none."""
 LONGEST_S = 0.3
 """Offsets in time are sought up to here."""
 
@@ -115,7 +117,10 @@ def _covariance(
     own = gradients(p).reshape(-1, len(stack.centres), count)
     by_patch, by_frame = own.sum(0), own.sum(1)
     spread = by_patch.T @ by_patch + (by_frame.T @ by_frame if len(own) > 1 else 0)
-    inverse = np.linalg.pinv((curvature + curvature.T) / 2)
+    values, axes = np.linalg.eigh(-(curvature + curvature.T) / 2)
+    if values.min() < DEGENERATE * values.max():
+        return np.full((count, count), np.inf)
+    inverse = (axes / values) @ axes.T
     return np.asarray(inverse @ spread @ inverse)
 
 

@@ -19,6 +19,7 @@ SPREADS, SPREADS_OF_TIME = 3.0, 4.0
 """Standard deviations in an uncertainty, to cover what edges of two spectra have in common neither in place."""
 LEAST_SPEED = 5.0
 """Pixels per second that a scene must move for its time to be seen."""
+NOTHING_MOVES = "nothing moves: record while driving"
 
 
 def judged(
@@ -40,10 +41,9 @@ def judged(
     size = moments[0].frames[0].shape
     spread_px = SPREADS * _typical_px(model, found, (size[0], size[1]))
     if found.score < LEAST_SCORE:
-        return Refusal(
-            f"the edges of both have too little in common: correlation {found.score:.3f}, needed {LEAST_SCORE:g}. It "
-            "is too dark, or has too little texture, or they see different things"
-        )
+        return too_little(found.score)
+    if not np.isfinite(spread_px):
+        return Refusal("what both see fits many calibrations alike: record where there are edges of every direction")
     if not spread_px <= LARGEST_PX:
         return Refusal(
             f"it would be known to {spread_px:.1f} px only, needed {LARGEST_PX:g}. Record for longer, where there are "
@@ -52,8 +52,10 @@ def judged(
     offset_s, spread_s, reason = None, 0.0, ""
     if timed:
         spread_s = SPREADS_OF_TIME * TIME_UNIT_S * float(np.sqrt(found.covariance[-1, -1]))
-        reason = _no_offset(moments, found, spread_s)
+        reason = _no_offset(found, spread_s)
         offset_s = None if reason else found.offset_s
+    elif not moments[0].is_still:
+        reason = NOTHING_MOVES
     return Alignment(matrix, rotation, spread_px, len(moments), found.score, offset_s, spread_s, reason)
 
 
@@ -63,12 +65,24 @@ def grid(size: tuple[int, int]) -> NDArray[np.float64]:
     return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64)
 
 
-def _no_offset(moments: Sequence[Moment], found: Fitted, spread_s: float) -> str:
-    """Why the time cannot be told; empty where it can."""
+def too_little(score: float) -> Refusal:
+    """Of edges that agree."""
+    return Refusal(
+        f"the edges of both have too little in common: correlation {score:.3f}, needed {LEAST_SCORE:g}. It is too "
+        "dark, or has too little texture, or they see different things"
+    )
+
+
+def is_moving(moments: Sequence[Moment]) -> bool:
+    """Whether the scene moves enough to tell the time by it."""
+    if moments[0].is_still:
+        return False
     some = moments[:: max(len(moments) // 6, 1)]
-    speed = float(np.mean([np.abs(moment.seen(found.offset_s)[1]).mean() for moment in some]))
-    if speed < LEAST_SPEED:
-        return f"nothing moves: {speed:.1f} px per second, needed {LEAST_SPEED:g}. Drive"
+    return float(np.mean([np.abs(moment.seen(0.0)[1]).mean() for moment in some])) >= LEAST_SPEED
+
+
+def _no_offset(found: Fitted, spread_s: float) -> str:
+    """Why the time cannot be told; empty where it can."""
     if abs(found.offset_s) >= 0.95 * LONGEST_S:
         return f"it is longer than {LONGEST_S:g} s, the longest that is sought"
     if not spread_s <= LARGEST_S:
@@ -80,4 +94,6 @@ def _typical_px(model: Model, found: Fitted, size: tuple[int, int]) -> float:
     """Median standard deviation over the reference's image."""
     moves = models.jacobian(model, found.p, grid(size))
     covariance = found.covariance[: model.count, : model.count]
+    if not np.isfinite(covariance).all():
+        return np.inf
     return float(np.median(np.sqrt(np.einsum("nik,kl,nil->n", moves, covariance, moves))))

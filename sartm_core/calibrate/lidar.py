@@ -11,7 +11,7 @@ from sartm_core.calibrate import models
 from sartm_core.calibrate.edges import Field, edge_field
 from sartm_core.calibrate.estimate import Alignment, Estimate
 from sartm_core.calibrate.fit import Step, fit
-from sartm_core.calibrate.judgement import judged
+from sartm_core.calibrate.judgement import is_moving, judged
 from sartm_core.calibrate.models import HALF, Matrix, Model
 from sartm_core.calibrate.moments import Moment
 from sartm_core.sensing.lidar import project_points
@@ -56,7 +56,7 @@ def align_lidar(
         turned = k_reference @ models.turned(p, k_reference, np.eye(3)) @ np.linalg.inv(k_reference)
         return np.asarray(np.linalg.inv(HALF) @ turned @ HALF)
 
-    timed = not moments[0].is_still
+    timed = is_moving(moments)
     model = Model(3, matrix)
     found = fit(moments, render, model, STEPS if timed else STILL, np.zeros(3), 0.0)
     answer = judged(moments, model, found, False, np.eye(3), models.turned(found.p, k_reference, turn))

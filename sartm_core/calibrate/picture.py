@@ -22,11 +22,13 @@ EDGE = (255, 190, 0)
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Attributes:
-    title: what was done.
+    name: of the sensor.
+    change: what was done to it.
     before, after: uint8 [H, W, 3].
     """
 
-    title: str
+    name: str
+    change: str
     before: NDArray[np.uint8]
     after: NDArray[np.uint8]
 
@@ -38,7 +40,8 @@ def image_over(
     size = (reference.shape[1], reference.shape[0])
     inside = cv2.warpPerspective(np.ones(image.shape, np.uint8), matrix, size)
     inside = cv2.erode(inside, np.ones((7, 7), np.uint8)) > 0
-    return _over(reference, edge_field(cv2.warpPerspective(image, matrix, size), 1.0, inside))
+    warped = cv2.warpPerspective(image, matrix, size, borderMode=cv2.BORDER_REPLICATE)
+    return _over(reference, edge_field(warped, 1.0, inside))
 
 
 def _over(reference: NDArray[np.float32], edges: NDArray[np.complex64]) -> NDArray[np.uint8]:
@@ -69,7 +72,9 @@ def write_comparisons(rows: Sequence[Comparison], out: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), 2, squeeze=False)
     for row, one in zip(axes, rows, strict=True):
-        for axis, image, title in zip(row, (one.before, one.after), ("before", one.title), strict=True):
+        for axis, image, title in zip(
+            row, (one.before, one.after), (f"{one.name} before", f"after: {one.change}"), strict=True
+        ):
             axis.imshow(image, interpolation="nearest")
             axis.set_title(title, fontsize=10)
             axis.set(xticks=[], yticks=[])

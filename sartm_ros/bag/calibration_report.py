@@ -15,15 +15,17 @@ def line(one: Calibrated) -> str:
     if isinstance(one.estimate, Refusal):
         return f"{one.name}: not calibrated: {one.estimate.reason}"
     known = one.estimate
-    pose = f"lay {one.moved_px:.1f} px off, now within {one.uncertainty_px:.1f} px"
+    pose = f"lies {one.moved_px:.1f} px off, known within {one.uncertainty_px:.1f} px"
+    if one.moved_px <= one.uncertainty_px:
+        pose = f"lies as the rig file says, within {one.uncertainty_px:.1f} px"
     return f"{one.name}: {pose}; {_time(known)}; {known.frames} frames"
 
 
 def _time(known: Alignment) -> str:
     if known.offset_s is None:
-        return f"time unknown ({known.no_offset or 'single frames'})"
+        return f"time not known ({known.no_offset or 'single frames'})"
     side = "late" if known.offset_s < 0 else "early"
-    return f"was {abs(known.offset_s) * 1e3:.0f} ms {side}, now within {known.offset_uncertainty_s * 1e3:.0f} ms"
+    return f"{abs(known.offset_s) * 1e3:.0f} ms {side}, known within {known.offset_uncertainty_s * 1e3:.0f} ms"
 
 
 def summary(one: Calibrated) -> dict[str, Any]:
@@ -79,5 +81,5 @@ def comparisons(found: Sequence[Calibrated]) -> list[Comparison]:
         else:
             before = points_over(then, measured, one.k, one.before)
             after = points_over(now, measured, one.k, one.after)
-        rows.append(Comparison(line(one), before, after))
+        rows.append(Comparison(one.name, f"moved by {one.moved_px:.1f} px", before, after))
     return rows

@@ -124,13 +124,14 @@ def _camera(one: Modality, reference: Modality, seen: Seen, what: Collection[str
     if isinstance(estimate, Refusal):
         return Calibrated(one.name, estimate, {})
     fields = _time_field(one, estimate) if "time" in what else {}
+    moved = _median(displacement(estimate.matrix @ np.linalg.inv(before), grid(small_reference)), seen)
+    what = _unknown(what, moved, estimate, seen)
     if "pose" in what and optics is not None and estimate.rotation is not None:
         fields |= _extrinsics_field(optics.position_m, estimate.rotation)
     elif "pose" in what:
         full = _scaling(small_reference, seen.reference_size) @ estimate.matrix @ _scaling(seen.size, small)
         fields["homography"] = _rows(full / full[2, 2])
-    moved = displacement(estimate.matrix @ np.linalg.inv(before), grid(small_reference))
-    return Calibrated(one.name, estimate, fields, _median(moved, seen), seen, before / before[2, 2], estimate.matrix)
+    return Calibrated(one.name, estimate, fields, moved, seen, before / before[2, 2], estimate.matrix)
 
 
 def _lidar(one: Modality, reference: Modality, seen: Seen, what: Collection[str]) -> Calibrated:
@@ -144,10 +145,17 @@ def _lidar(one: Modality, reference: Modality, seen: Seen, what: Collection[str]
         return Calibrated(one.name, estimate, {})
     after = before.copy()
     after[:3, :3] = estimate.rotation
-    fields = _extrinsics_field(before[:3, 3], estimate.rotation) if "pose" in what else {}
     turn = k @ after[:3, :3] @ before[:3, :3].T @ np.linalg.inv(k)
     moved = _median(displacement(turn, grid(size)), seen)
+    pose = "pose" in _unknown(what, moved, estimate, seen)
+    fields = _extrinsics_field(before[:3, 3], estimate.rotation) if pose else {}
     return Calibrated(one.name, estimate, fields, moved, seen, before, after, k)
+
+
+def _unknown(what: Collection[str], moved_px: float, estimate: Alignment, seen: Seen) -> Collection[str]:
+    """Of what is wanted, the part that is not as the rig file says already."""
+    certain_px = estimate.uncertainty_px * seen.reference_size[1] / shrunk_size(seen.reference_size)[1]
+    return what if moved_px > certain_px else [part for part in what if part != "pose"]
 
 
 def _optics(one: Modality, reference: Modality, seen: Seen) -> Optics | None:
