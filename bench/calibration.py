@@ -139,18 +139,19 @@ def drive_row(seed: int, mode: str) -> ConsoleRow:
 def _time(found: Alignment, true_s: float) -> str:
     if found.offset_s is None:
         return "refused"
-    return f"{1e3 * (found.offset_s - true_s):+.1f} of {1e3 * true_s:+.0f} ms (within {1e3 * found.offset_uncertainty_s:.0f})"
+    off_ms, within_ms = 1e3 * (found.offset_s - true_s), 1e3 * found.offset_uncertainty_s
+    return f"{off_ms:+.1f} of {1e3 * true_s:+.0f} ms (within {within_ms:.0f})"
 
 
 def pair_row(path: Path) -> ConsoleRow:
     """Moves one real thermal image by a known amount, and finds that beside its own misalignment as delivered."""
-    colour = grey(shrunk(cv2.imread(str(path))))
-    image = cv2.imread(str(path).replace("_vi", "_ir"), cv2.IMREAD_GRAYSCALE)
+    colour = grey(shrunk(np.asarray(cv2.imread(str(path)))))
+    image = np.asarray(cv2.imread(str(path).replace("_vi", "_ir"), cv2.IMREAD_GRAYSCALE))
     rng = np.random.default_rng(int(path.stem[:5]))
     move = np.eye(3)
     move[:2] = cv2.getRotationMatrix2D((320, 240), rng.uniform(-3, 3), rng.uniform(0.9, 1.1))
     move[:2, 2] += rng.uniform(-40, 40, 2)
-    moved = cv2.warpPerspective(image, move, image.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+    moved = cv2.warpPerspective(image, move, (image.shape[1], image.shape[0]), borderMode=cv2.BORDER_REPLICATE)
     started = time.process_time()
     own, found = (align([Moment([colour], np.zeros(1))], [grey(shrunk(one))]) for one in (image, moved))
     seconds = f"{(time.process_time() - started) / 2:.0f}"

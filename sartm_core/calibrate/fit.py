@@ -118,7 +118,7 @@ def _covariance(
     by_patch, by_frame = own.sum(0), own.sum(1)
     spread = by_patch.T @ by_patch + (by_frame.T @ by_frame if len(own) > 1 else 0)
     values, axes = np.linalg.eigh(-(curvature + curvature.T) / 2)
-    if values.min() < DEGENERATE * values.max():
+    if values.min() <= DEGENERATE * max(values.max(), 0.0):
         return np.full((count, count), np.inf)
     inverse = (axes / values) @ axes.T
     return np.asarray(inverse @ spread @ inverse)
