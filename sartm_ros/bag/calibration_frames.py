@@ -14,7 +14,8 @@ from sartm_core.calibrate.cameras import WIDTH
 from sartm_core.calibrate.edges import grey
 from sartm_core.calibrate.moments import Moment
 from sartm_core.errors import SartmError
-from sartm_core.rig import Rig
+from sartm_core.rig import Modality, Rig
+from sartm_core.sensing.undistortion import undistorted
 from sartm_ros.bag.order import header_of
 from sartm_ros.bag.reader import Bag, Recorded
 from sartm_ros.decoding.images import raw_array
@@ -83,7 +84,8 @@ def frames_around(bag: Bag, rig: Rig, name: str, count: int) -> Seen:
         with contextlib.suppress(SartmError):
             stamp = header_of(message.data)[0] + offsets_ns[message.topic]
             if stamp in wanted[message.topic]:
-                found[message.topic][stamp] = _measured(bag, message, sizes)
+                modality = sensor if message.topic == sensor.topic else reference
+                found[message.topic][stamp] = _measured(bag, message, modality, sizes)
     moments, measurements = _paired(chosen, found[sensor.topic], found[reference.topic])
     if not moments:
         raise SartmError(f"{name}: no message of {sensor.topic} could be decoded beside one of {reference.topic}.")
@@ -103,11 +105,11 @@ def _paired(
     return moments, measurements
 
 
-def _measured(bag: Bag, message: Recorded, sizes: dict[str, tuple[int, int]]) -> NDArray[Any]:
+def _measured(bag: Bag, message: Recorded, modality: Modality, sizes: dict[str, tuple[int, int]]) -> NDArray[Any]:
     decoded = bag.deserialize(message)
     if hasattr(decoded, "point_step"):
         return cloud_points(decoded)
-    raw = raw_array(decoded)
+    raw = undistorted(modality, raw_array(decoded))
     size = sizes.setdefault(message.topic, (raw.shape[0], raw.shape[1]))
     if raw.shape[:2] != size:
         raise SartmError(f"{message.topic}: an image of another size than the first.")

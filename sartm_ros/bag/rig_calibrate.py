@@ -98,7 +98,7 @@ def _calibrated(
 ) -> Calibrated:
     if modality.kind in _UNSEEN:
         return Calibrated(modality.name, Refusal(_UNSEEN[modality.kind]), {})
-    seen = frames_around(bag, rig, modality.name, frames)
+    seen = frames_around(bag, recorded.rig, modality.name, frames)
     for stream in (rig.modality(rig.reference), modality):
         recorded.frame(stream.name, seen.frame_ids[stream.topic])
     known = recorded.rig
