@@ -13,7 +13,7 @@ from sartm_core.calibrate.coarse import Guess, guesses
 from sartm_core.calibrate.edges import Field, edge_field
 from sartm_core.calibrate.estimate import Estimate, Refusal
 from sartm_core.calibrate.fit import Rendered, Step, fit
-from sartm_core.calibrate.judgement import LEAST_SCORE, grid, is_moving, judged, too_little
+from sartm_core.calibrate.judgement import LEAST_SCORE, grid, is_moving, judged, too_little, too_small
 from sartm_core.calibrate.models import Matrix, Model
 from sartm_core.calibrate.moments import Moment
 
@@ -74,6 +74,8 @@ def align(
         start: [3, 3], a matrix to search around; by default the images show about the same view.
     """
     size = (moments[0].frames[0].shape[0], moments[0].frames[0].shape[1])
+    if (small := too_small(size) or too_small(images[0].shape)) is not None:
+        return small
     render = _Renderer(images, size)
     begun = _begin(moments, images, optics, start, render)
     if isinstance(begun, Refusal):

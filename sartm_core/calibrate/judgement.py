@@ -10,6 +10,7 @@ from sartm_core.calibrate.estimate import Alignment, Estimate, Refusal
 from sartm_core.calibrate.fit import LONGEST_S, TIME_UNIT_S, Fitted
 from sartm_core.calibrate.models import Model
 from sartm_core.calibrate.moments import Moment
+from sartm_core.calibrate.patches import PATCH_PX
 
 LEAST_SCORE = 0.01
 """Mean correlation of the edges, over all patches, below which an optimum may be chance."""
@@ -71,6 +72,13 @@ def too_little(score: float) -> Refusal:
         f"the edges of both have too little in common: correlation {score:.3f}, needed {LEAST_SCORE:g}. It is too "
         "dark, or has too little texture, or they see different things"
     )
+
+
+def too_small(size: tuple[int, ...]) -> Refusal | None:
+    """Of images whose (height, width) hold too few patches; None of larger ones."""
+    if min(size[:2]) >= 2 * PATCH_PX:
+        return None
+    return Refusal(f"images of {size[0]}x{size[1]} are too small, needed {2 * PATCH_PX} pixels in each direction")
 
 
 def is_moving(moments: Sequence[Moment]) -> bool:

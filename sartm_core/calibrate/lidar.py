@@ -11,7 +11,7 @@ from sartm_core.calibrate import models
 from sartm_core.calibrate.edges import Field, edge_field
 from sartm_core.calibrate.estimate import Alignment, Estimate
 from sartm_core.calibrate.fit import Step, fit
-from sartm_core.calibrate.judgement import is_moving, judged
+from sartm_core.calibrate.judgement import is_moving, judged, too_small
 from sartm_core.calibrate.models import HALF, Matrix, Model
 from sartm_core.calibrate.moments import Moment
 from sartm_core.sensing.lidar import project_points
@@ -45,6 +45,8 @@ def align_lidar(
         pose: [4, 4], the LiDAR's in the reference's frame as it is assumed; its translation is taken as it is.
     """
     size = (moments[0].frames[0].shape[0], moments[0].frames[0].shape[1])
+    if (small := too_small(size)) is not None:
+        return small
     turn = pose[:3, :3]
 
     def render(p: NDArray[np.float64], sigma_px: float) -> list[Field]:

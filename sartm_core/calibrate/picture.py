@@ -33,6 +33,11 @@ class Comparison:
     after: NDArray[np.uint8]
 
 
+def clear_share(reference: NDArray[np.float32]) -> float:
+    """The share of an image's pixels on edges that stand out: noise, as in the dark, has few."""
+    return float((np.abs(edge_field(reference, 1.0)) > CLEAR).mean())
+
+
 def image_over(
     reference: NDArray[np.float32], image: NDArray[np.float32], matrix: NDArray[np.float64]
 ) -> NDArray[np.uint8]:

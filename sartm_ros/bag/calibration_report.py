@@ -5,9 +5,12 @@ from datetime import date
 from typing import Any
 
 from sartm_core.calibrate.estimate import Alignment, Refusal
-from sartm_core.calibrate.picture import Comparison, image_over, points_over
+from sartm_core.calibrate.picture import Comparison, clear_share, image_over, points_over
 from sartm_core.calibrate.rig_text import with_fields
 from sartm_ros.bag.rig_calibrate import Calibrated
+
+LEAST_OFF_PX, LEAST_LATE_S = 2.0, 0.01
+"""Less is no remark of `sartm rig check`."""
 
 
 def line(one: Calibrated) -> str:
@@ -19,6 +22,17 @@ def line(one: Calibrated) -> str:
     if one.moved_px <= one.uncertainty_px:
         pose = f"lies as the rig file says, within {one.uncertainty_px:.1f} px"
     return f"{one.name}: {pose}; {_time(known)}; {known.frames} frames"
+
+
+def remark(one: Calibrated) -> str | None:
+    """What `sartm rig check` says of a sensor that does not lie, or is not stamped, as the rig file has it."""
+    if isinstance(one.estimate, Refusal):
+        return None
+    known = one.estimate
+    late = known.offset_s is not None and abs(known.offset_s) > max(known.offset_uncertainty_s, LEAST_LATE_S)
+    if not late and one.moved_px <= max(one.uncertainty_px, LEAST_OFF_PX):
+        return None
+    return f"{line(one)}. `sartm rig calibrate` corrects it."
 
 
 def _time(known: Alignment) -> str:
@@ -64,15 +78,16 @@ def written(text: str, found: Sequence[Calibrated], recording: str, source: str)
 
 
 def comparisons(found: Sequence[Calibrated]) -> list[Comparison]:
-    """A picture for each, of the moment in the middle."""
+    """A picture for each, of the moment at which the reference saw most clearly."""
     rows = []
     for one in found:
         assert one.seen is not None
         assert one.before is not None
         assert one.after is not None
         assert isinstance(one.estimate, Alignment)
-        middle = len(one.seen.moments) // 2
-        moment, measured = one.seen.moments[middle], one.seen.measurements[middle]
+        clearness = [clear_share(moment.nearest(0.0)) for moment in one.seen.moments]
+        best = clearness.index(max(clearness))
+        moment, measured = one.seen.moments[best], one.seen.measurements[best]
         then, now = moment.nearest(0.0), moment.nearest(one.estimate.offset_s or 0.0)
         if not moment.is_still and one.estimate.offset_s is not None:
             now = moment.seen(one.estimate.offset_s)[0]

@@ -1,5 +1,6 @@
 """`sartm rig calibrate` on a small recording: hidden offsets come back, and what cannot be seen is refused."""
 
+import re
 from pathlib import Path
 
 import cv2
@@ -109,3 +110,14 @@ def test_a_shipped_rig_is_not_changed(folder: Path) -> None:
     done = CliRunner().invoke(app, ["rig", "calibrate", "rgbt", "--bag", str(folder / "drive")])
     assert done.exit_code == 1
     assert "--out" in done.output
+
+
+def test_rig_check_says_how_far_off_a_sensor_is(folder: Path) -> None:
+    rig = folder / "checked.yaml"
+    rig.write_text(RIG.replace("  event:\n    kind: event\n    size: [160, 200]\n    topic: /events\n", ""))
+    done = CliRunner().invoke(app, ["rig", "check", str(rig), "--bag", str(folder / "drive")])
+    assert done.exit_code == 0, done.output
+    said = re.search(r"remark: thermal: lies ([\d.]+) px off, known within [\d.]+ px; (\d+) ms late", done.output)
+    assert said, done.output
+    assert float(said[1]) == pytest.approx(200 * np.tan(np.radians(2)), abs=1)
+    assert int(said[2]) == pytest.approx(40, abs=3)
