@@ -53,6 +53,7 @@ setup(
         "rich>=11",
         "rosbags>=0.11",
         "safetensors>=0.4",
+        "scipy>=1.10",
         "typer>=0.12",
         "zstandard>=0.20",
     ],
