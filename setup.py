@@ -48,6 +48,7 @@ setup(
         "pillow>=9",
         "pycocotools>=2.0.8",
         "opencv-python-headless>=4.5.4",
+        "psutil>=5.9",
         "pydantic>=2.7",
         "pyyaml>=6",
         "rich>=11",
@@ -65,6 +66,8 @@ setup(
         "training": ["peft==0.21.2", "lightning>=2.4", "torchmetrics>=1.4", "tensorboardX>=2.6", "transformers>=4.50"],
         "muses": ["h5py>=3.10", "hdf5plugin>=4"],
         "pictures": ["scikit-learn>=1.4"],
+        "gpu": ["nvidia-ml-py>=12"],
+        "viewer": ["av>=14", "rerun-sdk>=0.41"],
     },
     zip_safe=False,
     entry_points={

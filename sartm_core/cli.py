@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from sartm_core.commands import labels  # noqa: F401 (it adds its commands)
+from sartm_core.commands.common import WholeSummaries
 from sartm_core.commands.data import data_app
 from sartm_core.commands.deployment import bench, engine_app, export
 from sartm_core.commands.evaluation import compare, evaluate, pictures
@@ -16,6 +17,7 @@ from sartm_core.commands.weights import weights_app
 from sartm_core.version import __version__
 
 app = typer.Typer(
+    cls=WholeSummaries,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

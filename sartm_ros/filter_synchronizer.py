@@ -17,6 +17,22 @@ from sartm_ros.synchronizer import OnSet
 QUEUE_LENGTH = 10
 
 
+def required_library(policy: str) -> Any:
+    """message_filters.
+
+    Raises:
+        SartmError: it is not installed.
+    """
+    try:
+        import message_filters
+    except ImportError as error:
+        raise SartmError(
+            f"sync_policy '{policy}' needs message_filters, which is not installed: apt install "
+            "ros-$ROS_DISTRO-message-filters, and source ROS; or use sync_policy 'anchor'."
+        ) from error
+    return message_filters
+
+
 class FilterSynchronizer:
     """Has the methods of `sartm_ros.synchronizer.Synchronizer`.
 
@@ -35,14 +51,7 @@ class FilterSynchronizer:
     def __init__(
         self, streams: list[Stream], anchor: str, max_wait_s: float, stale_after_s: float, on_set: OnSet, policy: str
     ) -> None:
-        try:
-            import message_filters
-        except ImportError as error:
-            raise SartmError(
-                f"sync_policy '{policy}' needs message_filters, which is not installed: apt install "
-                "ros-$ROS_DISTRO-message-filters, and source ROS; or use sync_policy 'anchor'."
-            ) from error
-        self._library = message_filters
+        self._library = required_library(policy)
         self._streams = {stream.name: stream for stream in streams}
         self._anchor = anchor
         self._policy = policy

@@ -70,6 +70,10 @@ class FrameSetProcessor:
         self._undecodable_ns: dict[str, int] = {}
         self._last_broken: dict[str, Any] = {}
 
+    def serve(self, rig: Rig) -> None:
+        """Makes sets for another bundle's rig from now on; what was learnt of the sensors stays."""
+        self._served = rig
+
     def gathers(self, name: str) -> bool:
         """Whether every message of this modality is needed on its arrival, matched or not: events."""
         return name in self._event_streams

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sartm_core.deploy.provenance import Provenance
 from sartm_core.rig import Rig
 from sartm_core.segmentation import LEVELS, UNLABELLED, Segmentation
 from sartm_ros.decoding.images import MessageFactory, image_fields, image_message
@@ -17,6 +18,8 @@ from sartm_ros.outputs import ConfidenceEncoding, Output, image_of, points_of, r
 
 IMAGE, POINT_CLOUD, CAMERA_INFO = (f"sensor_msgs/msg/{name}" for name in ("Image", "PointCloud2", "CameraInfo"))
 ROUTING, LABELS = "diagnostic_msgs/msg/DiagnosticArray", "std_msgs/msg/String"
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
+JPEG_QUALITY = 85
 OUTPUT_TYPES = {
     "mask": IMAGE,
     "confidence": IMAGE,
@@ -71,6 +74,12 @@ def overlay_message(make: MessageFactory, picture: NDArray[np.uint8], stamped: A
     return image_message(make, picture, "rgb8", stamped)
 
 
+def compressed_overlay_message(make: MessageFactory, picture: NDArray[np.uint8], stamped: Any) -> Any:
+    """What `overlay` drew as JPEG, described as image_transport's compressed plugin describes it."""
+    _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return make(COMPRESSED, header=stamped, format="rgb8; jpeg compressed bgr8", data=data.tobytes())
+
+
 def routing_message(
     make: MessageFactory, node: str, rig: Rig, segmentation: Segmentation, states: Mapping[str, str], stamped: Any
 ) -> Any:
@@ -96,7 +105,7 @@ def routing_message(
     return make(ROUTING, header=stamped, status=statuses)
 
 
-def labels_text(rig: Rig) -> str:
-    """What `~/labels` says: JSON."""
+def labels_text(rig: Rig, provenance: Provenance) -> str:
+    """What `~/labels` says: JSON with the classes of the masks' ids, and which model makes them."""
     classes = [{"id": index, "name": spec.name, "color": spec.color} for index, spec in enumerate(rig.classes)]
-    return json.dumps({"classes": classes, "unlabelled": UNLABELLED})
+    return json.dumps({"classes": classes, "unlabelled": UNLABELLED, "provenance": provenance.as_dict()})

@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
+from sartm_core.commands.common import JsonOption, WholeSummaries, print_json, stderr, stdout, user_errors
 
-sim_app = typer.Typer(no_args_is_help=True, help="The simulated rig: recordings and data sets with exact truth.")
+sim_app = typer.Typer(
+    cls=WholeSummaries, no_args_is_help=True, help="The simulated rig: recordings and data sets with exact truth."
+)
 
 ALL_SPLITS = ["train", "val", "test"]
 

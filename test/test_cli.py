@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import sartm_core
+from sartm_core.rig import load_rig
 
 
 def sartm(*arguments: str) -> subprocess.CompletedProcess:
@@ -33,6 +34,24 @@ def test_every_command_has_help(command: tuple[str, ...]) -> None:
     run = sartm(*command, "--help")
     assert run.returncode == 0
     assert "Usage:" in run.stdout
+
+
+def test_lists_of_commands_are_complete_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for group in ((), ("bag",), ("rig",), ("data",)):
+        told = sartm(*group, "--help").stdout
+        assert "..." not in told
+        assert max(len(line) for line in told.splitlines()) <= 80
+    assert "could be, tolerances." in " ".join(sartm("bag", "--help").stdout.split())
+
+
+@pytest.mark.parametrize("rig", ["simrobot", "muses"])
+def test_rig_show_folds_no_word_at_80_columns(monkeypatch: pytest.MonkeyPatch, rig: str) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told, shown = sartm("rig", "show", rig).stdout, load_rig(rig)
+    assert max(len(line) for line in told.splitlines()) <= 80
+    for word in (*shown.names, *shown.class_names, *(modality.topic for modality in shown.modalities)):
+        assert word in told, word
 
 
 def test_rig_show_speaks_json() -> None:

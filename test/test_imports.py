@@ -40,7 +40,7 @@ HOUSES: dict[str, tuple[str, ...]] = {
     "ros.pipeline": ("kinds", "rig", "deploy", "ros.frame_sets"),
     "ros.labelled_cloud": ("rig", "sensing", "ros.frame_sets"),
     "ros.outputs": ("rig", "sensing", "ros.labelled_cloud"),
-    "ros.result_messages": ("rig", "ros.decoding", "ros.labelled_cloud", "ros.outputs"),
+    "ros.result_messages": ("rig", "deploy", "ros.decoding", "ros.labelled_cloud", "ros.outputs"),
     "ros.node": (
         "kinds", "rig", "sensing", "deploy", "ros.streams", "ros.synchronizer", "ros.filter_synchronizer",
         "ros.explanations", "ros.decoding", "ros.frame_sets", "ros.pipeline", "ros.labelled_cloud", "ros.outputs",
@@ -48,10 +48,13 @@ HOUSES: dict[str, tuple[str, ...]] = {
     ),
     "ros.bag": (
         "kinds", "rig", "sensing", "calibrate", "deploy", "datasets", "evaluation", "ros.strays", "ros.streams",
-        "ros.synchronizer", "ros.explanations", "ros.decoding", "ros.frame_sets", "ros.pipeline", "ros.labelled_cloud", "ros.outputs",
-        "ros.result_messages", "ros.node",
+        "ros.synchronizer", "ros.explanations", "ros.decoding", "ros.frame_sets", "ros.pipeline", "ros.labelled_cloud",
+        "ros.outputs", "ros.result_messages", "ros.node",
     ),
-    "ros.commands": ("rig", "calibrate", "deploy", "evaluation", "commands", "ros.outputs", "ros.bag"),
+    "ros.views": ("rig",),
+    "ros.commands": (
+        "rig", "calibrate", "deploy", "datasets", "evaluation", "commands", "ros.outputs", "ros.bag", "ros.views",
+    ),
     "sim.dataset": ("rig", "datasets", "sim.simulation"),
     "sim.messages": ("kinds", "rig", "sensing", "ros.decoding", "sim.simulation"),
     "sim.record": ("rig", "ros.decoding", "ros.bag", "sim.simulation", "sim.messages"),

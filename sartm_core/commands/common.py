@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.logging import RichHandler
 from rich.segment import Segment
 from rich.text import Text
+from typer.core import TyperGroup
 
 from sartm_core.errors import SartmError, shown
 
@@ -42,6 +44,16 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 PeerOption = Annotated[
     str | None, typer.Option(help="module:factory: a torch network from outside sartm, whose code runs.")
 ]
+
+
+class WholeSummaries(TyperGroup):
+    """Lists its commands with the whole first sentence of their help: it is wrapped, never cut off."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None and command.help and not command.short_help:
+            command.short_help = re.split(r"\n\n|(?<=\.)\s", command.help.strip(), maxsplit=1)[0].replace("\n", " ")
+        return command
 
 
 @contextmanager

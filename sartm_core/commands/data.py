@@ -8,10 +8,12 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
+from sartm_core.commands.common import JsonOption, WholeSummaries, print_json, stderr, stdout, user_errors
 
 data_app = typer.Typer(
-    no_args_is_help=True, help="Data sets on disk: MFNet, PST900, FMB, DELIVER, MUSES, MCubeS, frame folders."
+    cls=WholeSummaries,
+    no_args_is_help=True,
+    help="Data sets on disk: MFNet, PST900, FMB, DELIVER, MUSES, MCubeS, frame folders.",
 )
 
 DataArgument = Annotated[Path, typer.Argument(help="Root of the data set; its layout is detected.")]
@@ -96,15 +98,19 @@ def data_preview(
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     count: Annotated[int, typer.Option(help="Maximum number of rows.", min=1, max=60)] = 6,
     each: Annotated[str | None, typer.Option(help="One row per value of this tag, such as condition or fault.")] = None,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Instead: the edges of each sensor over the reference, large.")
+    ] = False,
 ) -> None:
     """Draw a contact sheet: each modality in conventional colours, the truth, a legend."""
     with user_errors():
+        from sartm_core.datasets.edge_sheet import edge_sheet
         from sartm_core.datasets.layouts import open_data
         from sartm_core.datasets.preview import contact_sheet, spread_out
 
         data = open_data(folder)
         frames = spread_out(list(data.frames(split)), count, each)
-        contact_sheet(data, frames, out)
+        (edge_sheet if overlay else contact_sheet)(data, frames, out)
     stdout.print(f"{out}: {len(frames)} frame sets of {data.name}", soft_wrap=True)
 
 

@@ -8,9 +8,9 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
+from sartm_core.commands.common import JsonOption, WholeSummaries, print_json, stderr, stdout, user_errors
 
-engine_app = typer.Typer(no_args_is_help=True, help="TensorRT engines.")
+engine_app = typer.Typer(cls=WholeSummaries, no_args_is_help=True, help="TensorRT engines.")
 
 VerifyOption = Annotated[
     str | None,

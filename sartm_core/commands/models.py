@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from sartm_core.commands.common import JsonOption, print_json, stdout, user_errors
+from sartm_core.commands.common import JsonOption, WholeSummaries, print_json, stdout, user_errors
 from sartm_core.model.presets import PRESETS, NetworkConfig, preset
 
-model_app = typer.Typer(no_args_is_help=True, help="Networks: parameters and cost.")
+model_app = typer.Typer(cls=WholeSummaries, no_args_is_help=True, help="Networks: parameters and cost.")
 
 
 @model_app.command("info")

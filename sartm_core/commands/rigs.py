@@ -3,13 +3,15 @@
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE
+from rich.columns import Columns
 from rich.table import Table
 from rich.text import Text
 
-from sartm_core.commands.common import JsonOption, print_json, stdout, user_errors
+from sartm_core.commands.common import JsonOption, WholeSummaries, print_json, stdout, user_errors
 from sartm_core.rig import Modality, Rig
 
-rig_app = typer.Typer(no_args_is_help=True, help="Rig files: a robot's sensors and classes.")
+rig_app = typer.Typer(cls=WholeSummaries, no_args_is_help=True, help="Rig files: a robot's sensors and classes.")
 
 RigArgument = Annotated[str, typer.Argument(help="Rig file, or the name of a shipped rig.")]
 
@@ -24,23 +26,28 @@ def rig_show(rig: RigArgument, json_output: JsonOption = False) -> None:
     if json_output:
         print_json(loaded.model_dump(mode="json"))
         return
-    table = Table(
-        title=f"{loaded.name}: planes {loaded.dtype}, reference {loaded.reference}", caption=loaded.description
-    )
-    for column in ("modality", "kind", "encoding", "size", "rate", "tolerance", "alignment", "topic"):
-        table.add_column(column, overflow="fold")
+    stdout.print(f"{loaded.name}: planes {loaded.dtype}, reference {loaded.reference}. {loaded.description}")
+    measured = _table("modality", "kind", "encoding", "size", "rate", "tolerance")
+    placed = _table("modality", "topic", "alignment")
     for modality in loaded.modalities:
         encoding = str(getattr(modality, "encoding", ""))
         height, width = modality.size
         tolerance = f"{modality.tolerance_s * 1e3:g} ms"
         rate = "" if modality.rate_hz is None else f"{modality.rate_hz:g} Hz"
-        size, aligned = f"{height}x{width}", _alignment(loaded, modality)
-        table.add_row(modality.name, modality.kind, encoding, size, rate, tolerance, aligned, modality.topic)
-    stdout.print(table)
-    legend = Text("classes: ")
-    for spec in loaded.classes:
-        legend.append("\u25a0 ", style="rgb({},{},{})".format(*spec.color)).append(f"{spec.name}  ")
-    stdout.print(legend)
+        measured.add_row(modality.name, modality.kind, encoding, f"{height}x{width}", rate, tolerance)
+        placed.add_row(modality.name, modality.topic, _alignment(loaded, modality))
+    stdout.print(measured, placed)
+    stdout.print("classes:")
+    classes = (Text.assemble(("\u25a0 ", "rgb({},{},{})".format(*spec.color)), spec.name) for spec in loaded.classes)
+    stdout.print(Columns(classes, padding=(0, 2)))
+
+
+def _table(*columns: str) -> Table:
+    """Two of them fit 80 columns where one with all would fold its words."""
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
 
 
 def _alignment(rig: Rig, modality: Modality) -> str:

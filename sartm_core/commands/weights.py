@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
+from sartm_core.commands.common import JsonOption, WholeSummaries, print_json, stderr, stdout, user_errors
 
-weights_app = typer.Typer(no_args_is_help=True, help="Weights: SAM2's official ones, ours, and SARTM's.")
+weights_app = typer.Typer(
+    cls=WholeSummaries, no_args_is_help=True, help="Weights: SAM2's official ones, ours, and SARTM's."
+)
 
 
 @weights_app.command("list")

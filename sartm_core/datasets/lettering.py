@@ -10,6 +10,14 @@ FALLBACKS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Droid
 """Fonts with Chinese, Japanese and Korean letters, which matplotlib's own lacks; those that are installed are used."""
 
 
+def font_file(text: str) -> str:
+    """The file of a font that has the letters of a text, as far as one is installed; matplotlib brings the first."""
+    installed = set(font_manager.get_font_names())
+    known = () if text.isascii() else FALLBACKS
+    name = next((name for name in known if name in installed), "DejaVu Sans")
+    return str(font_manager.findfont(name))
+
+
 @contextmanager
 def plain_text() -> Iterator[None]:
     """Within it, and in functions that it decorates, figures take no `$` for mathematics."""

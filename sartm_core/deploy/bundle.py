@@ -143,6 +143,20 @@ def read_bundle(directory: Path) -> Bundle:
     Raises:
         SartmError: a file is missing or damaged, or of another format; says which and what to do.
     """
+    bundle = read_description(directory)
+    for name, expected in bundle.files.items():
+        _check_file(directory / name, expected)
+        if name.endswith(".onnx"):
+            _check_external(directory / name, bundle)
+    return bundle
+
+
+def read_description(directory: Path) -> Bundle:
+    """Reads and checks `bundle.json` alone, in milliseconds.
+
+    Raises:
+        SartmError: it is missing or damaged, or of another format; says what to do.
+    """
     path = directory / DESCRIPTION_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -166,10 +180,6 @@ def read_bundle(directory: Path) -> Bundle:
     needed = {WEIGHTS_FILE} if bundle.graphs is None else {HEAD_FILE, *encoder_files(bundle)}
     if missing := sorted(needed - set(bundle.files)):
         raise SartmError(f"{path}: files: expected {missing[0]} among them. Export the bundle again.")
-    for name, expected in bundle.files.items():
-        _check_file(directory / name, expected)
-        if name.endswith(".onnx"):
-            _check_external(directory / name, bundle)
     return bundle
 
 

@@ -165,7 +165,8 @@ class _CudaGraph:
                 run()
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=pool):
+        # Another model may segment in another thread: its allocations must not end the capture.
+        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
             self._answer = run()
 
     def __call__(self) -> tuple[Tensor, ...]:

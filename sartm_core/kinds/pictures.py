@@ -42,9 +42,10 @@ def point_picture(metres: NDArray[np.float32]) -> Picture:
     import cv2
 
     reach = max(metres.shape[1] // 160, 1)
-    filled = np.where(metres > 0, metres, np.inf).astype(np.float32)
+    nothing = np.finfo(np.float32).max  # what OpenCV takes for the pixels beyond the border
+    filled = np.where(metres > 0, metres, nothing).astype(np.float32)
     spread = cv2.erode(filled, np.ones((reach + 1, reach + 1), np.uint8))
-    return range_picture(np.where(np.isfinite(spread), spread, 0).astype(np.float32))
+    return range_picture(np.where(spread < nothing, spread, 0).astype(np.float32))
 
 
 def event_picture(counts: NDArray[Any]) -> Picture:

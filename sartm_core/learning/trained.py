@@ -21,7 +21,7 @@ class Trained:
     Attributes:
         network: in its inference form, on the CPU.
         rig: what it was trained for.
-        name: of the recipe.
+        name: of the recipe, and of the rig where it is not part of that.
         shape: what the network is built from.
         size: height, width of its input.
         fit: how images of another aspect come to that size.
@@ -62,7 +62,7 @@ def _of_checkpoint(path: Path) -> Trained:
     return Trained(
         network=network.eval(),
         rig=rig,
-        name=recipe.name,
+        name=recipe.name if rig.name in recipe.name else f"{recipe.name}_{rig.name}",
         shape=NetworkShape(
             preset=recipe.preset, backbone=recipe.backbone, lora_rank=recipe.lora_rank, changes=recipe.network
         ),

@@ -1,7 +1,6 @@
 """`sartm bag evaluate`: scores a bundle on recordings with labels, over time and with sensors dropping out."""
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Any
 
 from sartm_core.deploy import Segmenter
 from sartm_core.deploy.bundle import check_inputs, check_serves
+from sartm_core.deploy.provenance import content_hash, provenance_of
 from sartm_core.errors import SartmError
 from sartm_core.evaluation.class_map import ClassMap
 from sartm_core.evaluation.outcome import WINDOW, Evaluation, LabelledSet, Moment
@@ -86,9 +86,10 @@ def evaluate_bags(
         everything = gathered(mine)
         evaluation = scoring.result(" ".join(names), "recording")
     found = {name: entry for part in everything for name, entry in part.items()}
+    of = provenance_of(segmenter)
     figures = as_dict(evaluation) | {
         "recordings": [found[name] for name in names],
-        "bundle": {"name": segmenter.bundle.name, "sha256": _hash(segmenter.bundle.model_dump(mode="json"))},
+        "bundle": {"name": of.bundle, "sha256": of.sha256, "backend": of.backend},
         "configuration": _configuration(rig, how),
     }
     return evaluation, figures
@@ -160,8 +161,4 @@ def _configuration(rig: Rig, how: BagEvaluation) -> dict[str, Any]:
         "faults": ", ".join(fault.text for fault in how.faults) or "none",
     }
     whole = {"rig": rig.model_dump(mode="json"), "how": {**asdict(how), "labels": None, "definitions": None}}
-    return {"sha256": _hash(whole), "options": options}
-
-
-def _hash(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return {"sha256": content_hash(whole), "options": options}

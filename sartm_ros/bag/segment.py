@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from sartm_core.segmentation import Segmentation
 from sartm_ros.bag.faults import BagFaults
 from sartm_ros.bag.reader import Bag, Recorded
 from sartm_ros.bag.replay import DEFAULTS, Replay, ReplayOptions, ReplaySet
+from sartm_ros.bag.rerun_recording import rerun_recording
 from sartm_ros.bag.storage_files import custom_data
 from sartm_ros.bag.topics import CDR
 from sartm_ros.bag.types import bag_message
+from sartm_ros.bag.video import film
 from sartm_ros.bag.writer import BagWriter
 from sartm_ros.decoding.images import header, set_stamp
 from sartm_ros.decoding.point_clouds import point_cloud_message
@@ -49,6 +52,9 @@ class Outputs:
         copy: also every message of the recording, its attachments and metadata records.
         overlay: also the classes' colours over the image, as a topic.
         pictures: folder for the same as PNG files, named by stamp (nanoseconds); None to write none.
+        video: film of the overlay, with weights, states and legend: an .mp4 file; None for none.
+        rrd: the same for Rerun's viewer; None for none.
+        smoothing_s: of the masks, see `deploy.smoothing`.
         points: also the labelled points.
         parameters: of the node; what of them decides how results are published.
     """
@@ -59,6 +65,9 @@ class Outputs:
     pictures: Path | None = None
     points: bool = False
     parameters: PublishedParameters = DEFAULT_PARAMETERS
+    video: Path | None = None
+    rrd: Path | None = None
+    smoothing_s: float = 0.0
 
 
 OUTPUTS = Outputs()
@@ -91,17 +100,18 @@ def segment(
         SartmError: the bundle does not serve the rig, `out` exists, none of the rig's topics is there, or nothing on
             them can be used.
     """
-    pipeline, served = Pipeline(rig, segmenter), segmenter.bundle.rig
+    pipeline, served = Pipeline(rig, segmenter, outputs.smoothing_s), segmenter.bundle.rig
     if outputs.points:
         check_points(rig)
-    with BagWriter(out) as writer:
+    with BagWriter(out) as writer, ExitStack() as files:
         others = resolved_outputs(outputs.parameters.outputs, rig, served)
-        results = _Results(writer, pipeline, outputs, others, bag.losses)
+        results = _Results(writer, pipeline, outputs, others, bag.losses, files)
         on_read = _copier(bag, writer, results.topics) if outputs.copy else None
+        writer.note({f"sartm_{key}": value for key, value in pipeline.provenance.as_dict().items()})
         replay = Replay(bag, rig, served, options, faults, on_read)
         masks = 0
         for number, found in enumerate(replay, start=1):
-            segmentation = pipeline.segment(found.frames.planes)
+            segmentation = pipeline.segment(found.frames.planes, found.frames.stamp_ns)
             if segmentation is not None:
                 results.write(found, segmentation, replay.calibrated_rig)
                 masks += 1
@@ -121,14 +131,23 @@ class _Results:
         outputs: what is written.
         others: `outputs` of the parameters.
         losses: gets a line for each reason why points are missing.
+        files: film and Rerun's recording are complete when this stack is left.
     """
 
     def __init__(
-        self, writer: BagWriter, pipeline: Pipeline, outputs: Outputs, others: Sequence[Output], losses: list[str]
+        self,
+        writer: BagWriter,
+        pipeline: Pipeline,
+        outputs: Outputs,
+        others: Sequence[Output],
+        losses: list[str],
+        files: ExitStack,
     ) -> None:
         self._writer, self._pipeline, self._outputs = writer, pipeline, outputs
         self._others, self._losses = others, losses
         self._rig = pipeline.segmenter.bundle.rig
+        self._film = None if outputs.video is None else files.enter_context(film(outputs.video, self._rig))
+        self._rrd = None if outputs.rrd is None else files.enter_context(rerun_recording(outputs.rrd, self._rig))
         optional = {"overlay": outputs.overlay, "points": outputs.points}
         types = {name: kind for name, kind in OUTPUT_TYPES.items() if optional.get(name, True)}
         types |= {f"outputs/{one.name}": POINT_CLOUD if one.form == "points" else IMAGE for one in others}
@@ -141,7 +160,7 @@ class _Results:
         at, parameters = found.recorded_ns, self._outputs.parameters
         segmentation = segmentation.at_least(parameters.min_confidence)
         if not self._labelled:
-            labels = bag_message(OUTPUT_TYPES["labels"], data=labels_text(self._rig))
+            labels = bag_message(OUTPUT_TYPES["labels"], data=labels_text(self._rig, self._pipeline.provenance))
             self._writer.write_message(self.topics["labels"], at, labels)
             self._labelled = True
         states = found.frames.states
@@ -152,12 +171,16 @@ class _Results:
             "confidence": confidence_message(bag_message, segmentation, stamped, parameters.confidence_encoding),
             "routing_weights": routing_message(bag_message, node, self._rig, segmentation, states, stamped),
         }
-        if self._outputs.overlay or self._outputs.pictures is not None:
+        if self._outputs.overlay or self._outputs.pictures is not None or self._film is not None:
             picture = overlay(segmentation, self._pipeline.backdrop(found.frames.planes), self._rig, OVERLAY_ALPHA)
             if self._outputs.overlay:
                 messages["overlay"] = overlay_message(bag_message, picture, stamped)
             if self._outputs.pictures is not None:
                 write_png(self._outputs.pictures / f"{found.frames.stamp_ns}.png", picture)
+            if self._film is not None:
+                self._film.add(found.frames.stamp_ns, picture, segmentation, states)
+        if self._rrd is not None:
+            self._rrd.add(found.frames, segmentation)
         messages |= self._point_messages(found.frames, segmentation, calibrated, stamped)
         if found.camera_info is not None:
             set_stamp(found.camera_info, found.frames.stamp_ns)

@@ -8,12 +8,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from sartm_core.commands.common import JsonOption, print_json, stderr, stdout, user_errors
+from sartm_core.commands.common import JsonOption, WholeSummaries, print_json, stderr, stdout, user_errors
 
 if TYPE_CHECKING:
     from sartm_ros.bag.survey import Survey, TopicSurvey
 
-bag_app = typer.Typer(no_args_is_help=True, help="Recordings (rosbag2).")
+bag_app = typer.Typer(cls=WholeSummaries, no_args_is_help=True, help="Recordings (rosbag2).")
 
 BagArgument = Annotated[Path, typer.Argument(help="A rosbag2 folder, or a .mcap or .db3 file.")]
 MsgsOption = Annotated[

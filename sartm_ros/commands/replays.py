@@ -49,6 +49,11 @@ def bag_segment(
     params: Annotated[
         Path | None, typer.Option(help="The node's parameter file: its outputs, confidence_encoding, min_confidence.")
     ] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Also a film, .mp4: overlay, legend, weights and states of the sensors.")
+    ] = None,
+    rrd: Annotated[Path | None, typer.Option(help="Also a recording for Rerun's viewer, .rrd.")] = None,
+    smoothing: Annotated[float, typer.Option(help="The node's smoothing_s, seconds; 0: none.", min=0)] = 0.0,
     node: Annotated[str, typer.Option(help="Prefix of the topics.")] = "/perception",
     drop: DropOption = None,
     delay: DelayOption = None,
@@ -69,13 +74,14 @@ def bag_segment(
         from sartm_ros.outputs import DEFAULT_PARAMETERS, read_parameters
 
         parameters = DEFAULT_PARAMETERS if params is None else read_parameters(params, f"/{node.strip('/')}")
-        outputs = Outputs(f"/{node.strip('/')}", copy, overlay, pictures, points, parameters)
+        outputs = Outputs(f"/{node.strip('/')}", copy, overlay, pictures, points, parameters, video, rrd, smoothing)
         options = ReplayOptions(stamps=_stamps(stamps))
         asked = _faults(drop, delay, noise)
         given = None if rig is None else load_rig(rig)
         with open_bag(bag, msgs) as opened:
             # Importing torch takes seconds: only once the arguments are known to exist.
             from sartm_core.commands.opening import open_model
+            from sartm_core.deploy.provenance import provenance_of
 
             with open_model(bundle, device=device) as segmenter:
                 chosen = segmenter.bundle.rig if given is None else given
@@ -92,7 +98,7 @@ def bag_segment(
         if remark not in missing:
             warn(remark)
     if json_output:
-        print_json({"out": str(out), "masks": masks, **report})
+        print_json({"out": str(out), "masks": masks, "provenance": provenance_of(segmenter).as_dict(), **report})
     else:
         stdout.print(
             f"{out}: {masks} masks of {report['sets']} frame sets ({report['incomplete']} lacked a sensor), "

@@ -1,4 +1,4 @@
-"""`sartm rig init` and `check`: rig files and recordings."""
+"""`sartm rig init`, `check` and `views`: rig files, recordings and viewers."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -208,3 +208,30 @@ def rig_calibrate(
             stdout.print(f"{target}: written; look at {drawn}", soft_wrap=True, highlight=False)
     if not some:
         raise typer.Exit(1)
+
+
+@rig_app.command("views")
+def rig_views(
+    rig: RigArgument,
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    node: Annotated[str, typer.Option(help="The node's name.")] = "/perception",
+    frame: Annotated[str, typer.Option(help="RViz's fixed frame.")] = "base_link",
+) -> None:
+    """Write layouts of RViz and Foxglove for the rig's own topics, and a picture of its classes."""
+    with user_errors():
+        from sartm_core.datasets.legend import legend
+        from sartm_core.datasets.png import write_png
+        from sartm_core.files import write_text
+        from sartm_core.rig import load_rig
+        from sartm_ros.views import foxglove, rviz
+
+        loaded, name = load_rig(rig), f"/{node.strip('/')}"
+        write_text(out / f"{loaded.name}.rviz", rviz(loaded, name, frame))
+        write_text(out / f"{loaded.name}_foxglove.json", foxglove(loaded, name))
+        write_png(out / f"{loaded.name}_legend.png", legend(loaded))
+    for what, use in (
+        (f"{loaded.name}.rviz", "rviz2 -d FILE"),
+        (f"{loaded.name}_foxglove.json", "in Foxglove: import it as a layout"),
+        (f"{loaded.name}_legend.png", "the classes with their colours and ids"),
+    ):
+        stdout.print(f"{out / what}  {use}", soft_wrap=True, highlight=False)

@@ -1,5 +1,6 @@
 """/diagnostics: rates, ages, states and latencies, under the keys that greenwave_monitor reads."""
 
+import time
 from collections import deque
 from typing import Any
 
@@ -11,7 +12,7 @@ from rclpy.qos import QoSCompatibility, qos_check_compatible
 from sartm_core.rig import Modality
 from sartm_ros.explanations import explain_refused
 from sartm_ros.node.middleware import another_users_segments
-from sartm_ros.node.watch import Fault
+from sartm_ros.node.watch import Fault, Latency
 
 LOOKS = 6
 """Messages are `lately` refused when they came since so many looks, of one second each."""
@@ -23,6 +24,9 @@ SLOW_PERCENT = 20.0
 
 OUTAGE_NS = 2_000_000_000
 """A silence of this long (or of 5 periods, if they are longer) is left out of the rate."""
+
+LATELY_S, LEAST_MASKS = 10.0, 5
+"""Latency is judged over so many seconds, and at least so many masks."""
 
 IMPLAUSIBLE_S = 3600.0
 """Beyond this a stamp comes from another clock (a recording played without use_sim_time): no latency then."""
@@ -99,11 +103,13 @@ class PipelineMonitor:
         self.reason: str | None = None
         """Why the last of those failed."""
         self._milliseconds: dict[str, deque[float]] = {stage: deque(maxlen=WINDOW) for stage in self.STAGES}
+        self._at_s: deque[float] = deque(maxlen=WINDOW)
 
     def finished(self, **seconds: float) -> None:
         """Notes one mask; seconds per stage."""
         self.masks += 1
         self.unusable, self.reason = 0, None
+        self._at_s.append(time.monotonic())
         for stage, value in seconds.items():
             if abs(value) < IMPLAUSIBLE_S:
                 self._milliseconds[stage].append(value * 1e3)
@@ -121,6 +127,15 @@ class PipelineMonitor:
     def usual_s(self) -> float:
         """How long the network takes for a set, seconds; 0 before the first."""
         return self.values()["segment_ms_p95"] / 1e3
+
+    def latency(self, now_s: float) -> Latency:
+        """Of the masks of the last seconds, not of all that the percentiles of `values` are taken of."""
+        count = sum(now_s - at_s <= LATELY_S for at_s in tuple(self._at_s))
+        lately = {stage: list(values)[-count:] for stage, values in self._milliseconds.items()}
+        whole = lately.pop("stamp_to_mask")
+        if count < LEAST_MASKS or len(whole) < LEAST_MASKS:
+            return Latency(0.0, "")
+        return Latency(float(np.percentile(whole, 95)), max(lately, key=lambda stage: sum(lately[stage])))
 
     def values(self) -> dict[str, float]:
         """p50 and p95 of every stage, milliseconds."""
@@ -141,6 +156,7 @@ def diagnostic_array(
     dropped: int,
     reasons: dict[str, str],
     fault: Fault | None,
+    about: dict[str, Any],
 ) -> DiagnosticArray:
     """The message: one status per input, one for the pipeline.
 
@@ -152,6 +168,7 @@ def diagnostic_array(
         dropped: sets skipped because the network was busy.
         reasons: modality -> why it is not as it should be, though it sends.
         fault: of the masks, see `MaskWatch`.
+        about: further values of the pipeline's status: which model runs, and what it costs.
     """
     now_ns = node.get_clock().now().nanoseconds
     name = node.get_fully_qualified_name().lstrip("/")
@@ -165,7 +182,7 @@ def diagnostic_array(
         message.status.append(_status(f"{name}: input {modality}", level, text or state, values))
     values = {key: value for key, value in counts.items() if key != "streams"}
     values |= {"masks": pipeline.masks, "dropped": dropped, "failed": pipeline.failed}
-    values |= {"reused": pipeline.reused, **pipeline.values()}
+    values |= {"reused": pipeline.reused, **pipeline.values(), **about}
     found = set(states.values())
     if found == {"disabled"}:
         level, text = DiagnosticStatus.OK, "disabled"

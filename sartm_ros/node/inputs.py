@@ -97,12 +97,10 @@ class Inputs:
             elif modality.name not in names:
                 self._close(modality.name)
 
-    def open_transforms(self, callback: Callable[[Any], None]) -> bool:
-        """Listens to /tf_static; False where tf2_msgs is not installed."""
+    def open_transforms(self, callback: Callable[[Any], None]) -> None:
+        """Listens to /tf_static; the package of its messages must be installed."""
         kind = message_class("tf2_msgs/msg/TFMessage")
-        if kind is not None:
-            self._transforms = self._node.create_subscription(kind, "/tf_static", callback, _LATCHED_QOS)
-        return kind is not None
+        self._transforms = self._node.create_subscription(kind, "/tf_static", callback, _LATCHED_QOS)
 
     def close(self) -> None:
         """Closes everything."""

@@ -1,22 +1,24 @@
 """The perception node: synchronise, segment, publish. A managed node that can also start itself."""
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import rclpy
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from std_srvs.srv import SetBool
+from std_srvs.srv import SetBool, Trigger
 
-from sartm_core.deploy import Segmenter, free_gpu_memory, load_segmenter, warm_up
+from sartm_core.deploy import Segmenter, free_gpu_memory, load_segmenter
+from sartm_core.deploy.bundle import check_serves, read_description
 from sartm_core.errors import SartmError, shown
-from sartm_core.rig import Rig, load_rig
+from sartm_core.resources import resolve_bundle
+from sartm_core.rig import Rig
+from sartm_core.sensing import reason_of
 from sartm_ros.labelled_cloud import check_points
 from sartm_ros.node.bond import ManagerBond
-from sartm_ros.node.inputs import check_installed, installed_part
+from sartm_ros.node.model import Load, Reloader, checked_rig, load_warm
 from sartm_ros.node.parameters import Parameters, Settings, Tuning
 from sartm_ros.node.process import catch_signals, end_at_once, ros_process
 from sartm_ros.node.publishers import Publishers
@@ -27,8 +29,6 @@ from sartm_ros.pipeline import Pipeline
 
 REFUSALS_EVERY_S = 10.0
 
-Load = Callable[..., Segmenter]
-
 
 class PerceptionNode(LifecycleNode):
     """Configure loads the bundle, activate subscribes, deactivate stops, cleanup frees.
@@ -36,16 +36,21 @@ class PerceptionNode(LifecycleNode):
     Inputs, outputs, parameters, services and diagnostics: docs/node.md.
 
     Args:
-        load: makes a segmenter of the parameters bundle, backend, device and threads, as `load_segmenter` does.
+        load: makes the segmenter.
     """
 
     def __init__(self, load: Load = load_segmenter) -> None:
         super().__init__("perception")
         self._load = load
+        self._pipeline: Pipeline | None = None
+        self._reloader = Reloader(self, self._load_again)
+        # A group of its own: what waits in the node's keeps all that is in it from running.
+        group = ReentrantCallbackGroup()
+        self._reload_service = self.create_service(Trigger, "~/reload", self._reload, callback_group=group)
         self._settable = Parameters(self, self._tune)
         self._session: Session | None = None
         self._left_behind: Session | None = None
-        self._enable_services: list[Any] = []
+        self._offered: list[Any] = []
         self._bond = ManagerBond(self)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -62,28 +67,17 @@ class PerceptionNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self, settings: Settings) -> None:
-        started = time.perf_counter()
-        say = self.get_logger().info
-        segmenter = self._load(settings.bundle, settings.backend, settings.device, settings.threads, say=say)
-        bundle_rig = segmenter.bundle.rig
-        # The bundle's own rig is what it can serve; a chosen rig is what the robot has.
-        rig = load_rig(settings.rig) if settings.rig else installed_part(bundle_rig, self.get_logger().warning)
-        pipeline = Pipeline(rig, segmenter)
-        check_installed(rig)
-        outputs = resolved_outputs(self._settable.outputs(), rig, bundle_rig)
+        rig, served = checked_rig(settings, self.get_logger().warning)
+        outputs = resolved_outputs(self._settable.outputs(), rig, served)
         has_points = self._can_give_points(rig)
         self._tuning = self._settable.declare_for(rig)
-        loaded = time.perf_counter()
-        warm_up(segmenter, rig.names)
-        warm = time.perf_counter()
+        segmenter = load_warm(self._load, settings, rig, self.get_logger().info)
         self._settings = settings
-        self._pipeline = pipeline
-        self._outputs = Publishers(self, bundle_rig, settings, outputs, has_points)
+        self._pipeline = Pipeline(rig, segmenter, settings.smoothing_s)
+        about = segmenter.bundle.rig, self._pipeline.provenance
+        self._outputs = Publishers(self, *about, settings, outputs, has_points)
         self._offer_services(rig)
-        self.get_logger().info(
-            f"bundle '{segmenter.bundle.name}', {segmenter.backend}, is loaded ({loaded - started:.1f} s) and warm "
-            f"({warm - loaded:.1f} s); rig '{rig.name}': {', '.join(rig.names)}"
-        )
+        self.get_logger().info(f"rig '{rig.name}': {', '.join(rig.names)}")
 
     def _can_give_points(self, rig: Rig) -> bool:
         try:
@@ -99,6 +93,7 @@ class PerceptionNode(LifecycleNode):
         try:
             if self._left_behind is not None and self._left_behind.hangs():
                 raise SartmError("the network still works on a set of the last session. Restart the node.")
+            assert self._pipeline is not None
             self._session = Session(self, self._pipeline, self._outputs, self._settings, self._tuning)
             self._session.start()
         except Exception as error:  # rclpy would swallow it
@@ -118,11 +113,11 @@ class PerceptionNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Frees the model and takes the outputs away."""
         self._outputs.destroy()
-        for service in self._enable_services:
+        for service in self._offered:
             self.destroy_service(service)
-        self._enable_services.clear()
+        self._offered.clear()
         self._settable.undeclare()
-        del self._pipeline
+        self._pipeline = None
         free_gpu_memory()
         return TransitionCallbackReturn.SUCCESS
 
@@ -147,6 +142,53 @@ class PerceptionNode(LifecycleNode):
             )
         return self._left_behind is None or not self._left_behind.hangs()
 
+    def is_loading(self) -> bool:
+        """Whether a model is being loaded beside the one that runs."""
+        return self._reloader.is_loading()
+
+    def _load_again(self, rig: Rig) -> Segmenter:
+        """Runs in a thread of its own."""
+        settings = self._settable.settings()
+        check_serves(read_description(resolve_bundle(settings.bundle)).rig, rig)
+        return load_warm(self._load, settings, rig, self.get_logger().info)
+
+    async def _reload(self, request: Any, response: Any) -> Any:
+        """Answers ~/reload when the new model runs, or when it is known that it will not."""
+        try:
+            response.success, response.message = True, f"{await self._exchanged()} runs"
+            self.get_logger().info(response.message)
+        except Exception as error:  # whatever loading raises, the model before it runs on
+            response.success, response.message = False, f"the model is not exchanged: {reason_of(error)}"
+            self.get_logger().error(shown(response.message))
+        return response
+
+    async def _exchanged(self) -> str:
+        """Loads the bundle that the parameter names, and has it take over; returns which it is.
+
+        Raises:
+            SartmError: it cannot be loaded or does not serve the rig, or the node is not configured; nothing changes.
+        """
+        pipeline = self._pipeline
+        if pipeline is None:
+            raise SartmError("the node is not configured; configuring it loads the bundle.")
+        segmenter = await self._reloader.load(pipeline.configured_rig)
+        if self._pipeline is not pipeline:
+            raise SartmError("the node was cleaned up meanwhile.")
+
+        def take() -> None:
+            pipeline.replace(segmenter)
+            self._outputs.describe(segmenter.bundle.rig, pipeline.provenance)
+
+        if self._session is None:
+            take()
+        elif self._session.between_sets(take):
+            self._outputs.publish_labels()
+        else:
+            raise SartmError(f"the network has not answered for {STOP_S:.0f} s. Restart the node.")
+        free_gpu_memory()
+        of = pipeline.provenance
+        return f"bundle '{of.bundle}' ({of.sha256[:12]}), {of.backend},"
+
     def _tune(self, tuning: Tuning) -> None:
         self._tuning = tuning
         if self._session is not None:
@@ -165,7 +207,7 @@ class PerceptionNode(LifecycleNode):
                 response.message = result.reason or f"{parameter}: {'true' if request.data else 'false'}"
                 return response
 
-            self._enable_services.append(self.create_service(SetBool, service, answer))
+            self._offered.append(self.create_service(SetBool, service, answer))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -198,6 +240,8 @@ def run(node: PerceptionNode) -> None:
         node.destroy_node()
         if not is_stopped:
             end_at_once(1)
+        if node.is_loading():  # nobody waits for the model any more
+            end_at_once(0)
 
 
 def _spin_once(executor: SingleThreadedExecutor, node: PerceptionNode) -> None:

@@ -14,6 +14,7 @@ from rclpy.node import Node
 from sartm_core.errors import SartmError
 from sartm_core.rig import Rig
 from sartm_ros.labelled_cloud import Unseen
+from sartm_ros.node.watch import Limits
 from sartm_ros.outputs import ConfidenceEncoding
 from sartm_ros.streams import Stream
 
@@ -29,6 +30,7 @@ class Spec:
         low, high: range of a number.
         choices: the only values of a string.
         live: whether it takes effect immediately; the others are read when the node is configured.
+        reloaded: whether it may be set at any time, and takes effect with ~/reload.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Spec:
     high: float | None = None
     choices: tuple[str, ...] = ()
     live: bool = False
+    reloaded: bool = False
 
     @property
     def kind(self) -> type:
@@ -62,7 +65,12 @@ class Spec:
 
 
 TABLE = (
-    Spec("bundle", "any_sensor_simrig5", "Folder written by `sartm export`, or the name of a shipped bundle."),
+    Spec(
+        "bundle",
+        "any_sensor_simrig5",
+        "Folder written by `sartm export`, or the name of a shipped bundle.",
+        reloaded=True,
+    ),
     Spec(
         "rig", "", "Rig file or name of a shipped rig; empty: the bundle's, as far as its message types are installed."
     ),
@@ -79,6 +87,13 @@ TABLE = (
     ),
     Spec("silence_warning_s", 5.0, "How often to explain topics that have no data or never match.", 0.5, 3600.0),
     Spec(
+        "smoothing_s",
+        0.0,
+        "How long the last mask's classes are preferred, against flicker; 0: not at all.",
+        0.0,
+        10.0,
+    ),
+    Spec(
         "confidence_encoding",
         "mono8",
         "Of ~/confidence: mono8, 0 to 255, as costmaps read it; or 32FC1, 0 to 1.",
@@ -92,6 +107,15 @@ TABLE = (
         choices=("leave_out", "unlabelled"),
     ),
     Spec("enabled", True, "Segment; false closes the inputs, the model stays loaded.", live=True),
+    Spec(
+        "max_latency_ms",
+        1000.0,
+        "/diagnostics warns when masks are older than this (p95, stamp to mask); 0: never.",
+        0.0,
+        1e6,
+        live=True,
+    ),
+    Spec("min_rate_hz", 0.0, "/diagnostics warns when masks come more rarely; 0: never.", 0.0, 1000.0, live=True),
     Spec("overlay_alpha", 0.5, "Opacity of the mask in ~/overlay.", low=0.0, high=1.0, live=True),
     Spec("max_wait_s", None, "How long a set waits for late modalities.", 0.001, 60.0, live=True),
     Spec("stale_after_s", None, "A modality silent for this long is not waited for.", 0.01, 3600.0, live=True),
@@ -126,6 +150,7 @@ class Settings:
     input_reliability: str
     sync_policy: str
     silence_warning_s: float
+    smoothing_s: float
     confidence_encoding: ConfidenceEncoding
     min_confidence: float
     points_out_of_view: Unseen
@@ -139,6 +164,7 @@ class Tuning:
     overlay_alpha: float
     max_wait_s: float
     stale_after_s: float
+    limits: Limits
     streams: tuple[Stream, ...]
 
 
@@ -256,7 +282,7 @@ class Parameters:
             spec = self._specs[name]
             if not spec.allows(value):
                 return SetParametersResult(successful=False, reason=f"{spec.expected}, got '{value}'")
-            if self._rig is not None and not spec.live:
+            if self._rig is not None and not (spec.live or spec.reloaded):
                 return SetParametersResult(successful=False, reason=_WHEN_CONFIGURED)
         live = {name: value for name, value in values.items() if self._specs[name].live}
         if live and self._rig is not None:
@@ -280,7 +306,9 @@ class Parameters:
             )
             for modality in self._rig.modalities
         )
-        return Tuning(value("enabled"), value("overlay_alpha"), value("max_wait_s"), value("stale_after_s"), streams)
+        limits = Limits(value("max_latency_ms"), value("min_rate_hz"))
+        waits = value("max_wait_s"), value("stale_after_s")
+        return Tuning(value("enabled"), value("overlay_alpha"), *waits, limits, streams)
 
 
 def markdown() -> str:
@@ -290,7 +318,8 @@ def markdown() -> str:
         default = "the rig file's" if spec.default is None else f"`{spec.default}`"
         ranged = "" if spec.low is None else f"{spec.low:g} to {spec.high:g}"
         values = ", ".join(spec.choices) or ranged
-        lines.append(f"| `{spec.name}` | {default} | {values} | {'live' if spec.live else ''} | {spec.doc} |")
+        changes = "live" if spec.live else "~/reload" if spec.reloaded else ""
+        lines.append(f"| `{spec.name}` | {default} | {values} | {changes} | {spec.doc} |")
     return "\n".join(lines) + "\n"
 
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import String
 
+from sartm_core.deploy.provenance import Provenance
 from sartm_core.rig import Rig
 from sartm_core.segmentation import Segmentation
 from sartm_ros.decoding.images import header, set_stamp
@@ -23,6 +24,7 @@ from sartm_ros.labelled_cloud import Cloud
 from sartm_ros.node.parameters import Settings
 from sartm_ros.outputs import Output
 from sartm_ros.result_messages import (
+    compressed_overlay_message,
     confidence_message,
     labels_text,
     mask_message,
@@ -42,7 +44,7 @@ class Publishers:
 
     Args:
         node: owns the publishers, which are silent until it is active.
-        rig: the bundle's: its modalities are the columns of the routing weights, its classes have the colours.
+        rig, provenance: see `describe`.
         settings: as configured.
         outputs: of the parameters `outputs`.
         has_points: whether the robot can give labelled points.
@@ -52,14 +54,22 @@ class Publishers:
     """
 
     def __init__(
-        self, node: LifecycleNode, rig: Rig, settings: Settings, outputs: Sequence[Output], has_points: bool
+        self,
+        node: LifecycleNode,
+        rig: Rig,
+        provenance: Provenance,
+        settings: Settings,
+        outputs: Sequence[Output],
+        has_points: bool,
     ) -> None:
-        self._node, self._rig, self._settings = node, rig, settings
+        self._node, self._settings = node, settings
+        self.describe(rig, provenance)
         self.overlay_alpha = 0.5
         self._all: list[Any] = []
         self._mask = self._create(Image, "~/mask", _OUTPUT_QOS)
         self._confidence = self._create(Image, "~/confidence", _OUTPUT_QOS)
         self._overlay = self._create(Image, "~/overlay", _OUTPUT_QOS)
+        self._compressed = self._create(CompressedImage, "~/overlay/compressed", _OUTPUT_QOS)
         self._points = self._create(PointCloud2, "~/points", _OUTPUT_QOS) if has_points else None
         self._outputs = [
             (one, self._create(PointCloud2 if one.form == "points" else Image, f"~/outputs/{one.name}", _OUTPUT_QOS))
@@ -71,6 +81,15 @@ class Publishers:
         label_info = message_class("vision_msgs/msg/LabelInfo")
         self._label_info = None if label_info is None else self._create(label_info, "~/label_info", _LATCHED_QOS)
         self._diagnostics = self._create(DiagnosticArray, "/diagnostics", _DIAGNOSTICS_QOS)
+
+    def describe(self, rig: Rig, provenance: Provenance) -> None:
+        """What is published from now on.
+
+        Args:
+            rig: the bundle's: its modalities are the columns of the routing weights, its classes have the colours.
+            provenance: of the masks.
+        """
+        self._rig, self._provenance = rig, provenance
 
     def _create(self, kind: Any, topic: str, qos: QoSProfile) -> Any:
         options = QoSOverridingOptions.with_default_policies()
@@ -90,8 +109,8 @@ class Publishers:
         self._diagnostics.publish(message)
 
     def publish_labels(self) -> None:
-        """The classes, latched, for late subscribers."""
-        self._labels.publish(String(data=labels_text(self._rig)))
+        """The classes and the masks' provenance, latched, for late subscribers."""
+        self._labels.publish(String(data=labels_text(self._rig, self._provenance)))
         if self._label_info is not None:
             self._label_info.publish(self._label_info_message())
 
@@ -130,14 +149,23 @@ class Publishers:
         if self._confidence.get_subscription_count():
             encoding = self._settings.confidence_encoding
             self._confidence.publish(confidence_message(live_message, segmentation, stamped, encoding))
-        if self._overlay.get_subscription_count():
-            picture = overlay(segmentation, backdrop(), self._rig, self.overlay_alpha)
-            self._overlay.publish(overlay_message(live_message, picture, stamped))
+        self._publish_overlay(segmentation, backdrop, stamped)
         self._publish_camera_info(camera_info, stamp_ns)
         if self._routing.get_subscription_count():
             name = self._node.get_fully_qualified_name().lstrip("/")
             self._routing.publish(routing_message(live_message, name, self._rig, segmentation, states, stamped))
         self._publish_points(segmentation, functools.cache(cloud), stamped)
+
+    def _publish_overlay(
+        self, segmentation: Segmentation, backdrop: Callable[[], NDArray[np.uint8] | None], stamped: Any
+    ) -> None:
+        raw, compressed = self._overlay.get_subscription_count(), self._compressed.get_subscription_count()
+        if raw or compressed:
+            picture = overlay(segmentation, backdrop(), self._rig, self.overlay_alpha)
+            if raw:
+                self._overlay.publish(overlay_message(live_message, picture, stamped))
+            if compressed:
+                self._compressed.publish(compressed_overlay_message(live_message, picture, stamped))
 
     def _publish_camera_info(self, camera_info: CameraInfo | None, stamp_ns: int) -> None:
         if camera_info is not None and self._camera_info.get_subscription_count():

@@ -18,7 +18,7 @@ from sartm_ros.node.diagnostics import (
     explain_silence,
 )
 from sartm_ros.node.parameters import Tuning
-from sartm_ros.node.watch import ChangeLog, Fault, MaskWatch
+from sartm_ros.node.watch import ChangeLog, Fault, Limits, MaskWatch
 from sartm_ros.streams import Stream
 
 MOST_WARNINGS = 1000
@@ -93,7 +93,13 @@ class Reports:
                 self._node.get_logger().warning(f"{name} is {state}: segmenting without it{more}")
 
     def diagnostics(
-        self, states: dict[str, str], counts: dict[str, Any], tuning: Tuning, dropped: int, busy_s: float
+        self,
+        states: dict[str, str],
+        counts: dict[str, Any],
+        tuning: Tuning,
+        dropped: int,
+        busy_s: float,
+        about: dict[str, Any],
     ) -> DiagnosticArray:
         """The message; logs what it says, too.
 
@@ -103,6 +109,7 @@ class Reports:
             tuning: of the moment.
             dropped: sets skipped because the network was busy.
             busy_s: how long the network has worked on its present set.
+            about: see `diagnostic_array`.
         """
         if counts["resets"] != self._resets:
             self._resets = counts["resets"]
@@ -114,8 +121,8 @@ class Reports:
         unusable = self.unusable  # the worker's thread replaces it
         states = states | {name: state for name, state in unusable.items() if states[name] == "present"}
         self._silence(states)
-        fault = self._fault(states, counts, dropped, busy_s)
-        return diagnostic_array(self._node, states, self.inputs, self.pipeline, counts, dropped, reasons, fault)
+        fault = self._fault(states, counts, dropped, busy_s, tuning.limits)
+        return diagnostic_array(self._node, states, self.inputs, self.pipeline, counts, dropped, reasons, fault, about)
 
     def _reasons(self, states: dict[str, str], counts: dict[str, Any], tuning: Tuning) -> dict[str, str]:
         """Modality -> why it is in no set, or in few, though it sends."""
@@ -131,13 +138,16 @@ class Reports:
                 reasons[name] = reason
         return reasons
 
-    def _fault(self, states: dict[str, str], counts: dict[str, Any], dropped: int, busy_s: float) -> Fault | None:
+    def _fault(
+        self, states: dict[str, str], counts: dict[str, Any], dropped: int, busy_s: float, limits: Limits
+    ) -> Fault | None:
         """Looks for one and logs it when it comes and when it has gone."""
         if set(states.values()) == {"disabled"}:
             self._watch.pause()
             return None
+        now_s, pipeline = time.monotonic(), self.pipeline
         fault = self._watch.look(
-            time.monotonic(), counts, self.pipeline.masks, dropped, busy_s, self.pipeline.usual_s()
+            now_s, counts, pipeline.masks, dropped, busy_s, pipeline.usual_s(), pipeline.latency(now_s), limits
         )
         more = self._faults.note("masks", "" if fault is None else re.sub(r"\d[\d.]*", "#", fault.text))
         if more is None:

@@ -1,14 +1,16 @@
 """What runs while the node is active: messages in, sets matched, masks out, faults reported."""
 
 import dataclasses
+import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo
 
-from sartm_core.errors import SartmError, shown
+from sartm_core.errors import shown
 from sartm_core.segmentation import Segmentation
 from sartm_core.sensing import reason_of
 from sartm_ros.decoding.calibration import Calibrator
@@ -21,7 +23,8 @@ from sartm_ros.node.inputs import Inputs
 from sartm_ros.node.parameters import Settings, Tuning
 from sartm_ros.node.publishers import Publishers
 from sartm_ros.node.reports import Reports
-from sartm_ros.node.worker import NewestWins, Ticker
+from sartm_ros.node.usage import Usage
+from sartm_ros.node.worker import STOP_S, NewestWins, Ticker
 from sartm_ros.pipeline import Pipeline, Result
 from sartm_ros.synchronizer import Synchronizer
 
@@ -82,6 +85,8 @@ class Session:
             self._reports.broken,
             self._reports.warn_once,
         )
+        self._usage = Usage()
+        self._busy = threading.Lock()
         self._worker: NewestWins[Job] = NewestWins(self._process)
         self._ticker = Ticker(TICK_S, lambda: self._synchronizer.tick(self._now_ns()))
 
@@ -92,10 +97,8 @@ class Session:
     def start(self) -> None:
         """Opens the inputs."""
         self.apply(self._tuning)
-        if self._calibrator.wants_transforms and not self._inputs.open_transforms(self._on_transforms):
-            raise SartmError(
-                "calibration: ros needs tf2_msgs, which is not installed: apt install ros-$ROS_DISTRO-tf2-ros"
-            )
+        if self._calibrator.wants_transforms:
+            self._inputs.open_transforms(self._on_transforms)
         for period_s, callback in (
             (DIAGNOSTICS_S, self._publish_diagnostics),
             (self._silence_warning_s, self._explain_what_is_missing),
@@ -118,6 +121,20 @@ class Session:
         self._synchronizer.set_waits(tuning.max_wait_s, tuning.stale_after_s)
         self._outputs.overlay_alpha = tuning.overlay_alpha
         self._inputs.set_open({stream.name for stream in streams if stream.enabled})
+
+    def between_sets(self, call: Callable[[], None]) -> bool:
+        """Runs a call while no set is segmented.
+
+        Returns:
+            False where the network has not answered in time; then the call is not run.
+        """
+        if not self._busy.acquire(timeout=STOP_S):
+            return False
+        try:
+            call()
+        finally:
+            self._busy.release()
+        return True
 
     def stop(self) -> bool:
         """Destroys timers and inputs, and stops the worker after its current job.
@@ -191,7 +208,10 @@ class Session:
 
     def _process(self, job: Job) -> None:
         """Runs in the worker's thread. A fault costs this set, never the node."""
-        stamp, submitted_ns, messages = job
+        with self._busy:
+            self._segment(*job)
+
+    def _segment(self, stamp: int, submitted_ns: int, messages: dict[str, Any]) -> None:
         try:
             now_ns = self._now_ns()
             result = self._pipeline.run(
@@ -262,9 +282,9 @@ class Session:
         for name in self._processor.undecodable(self._now_ns()):
             if states[name] != "disabled":
                 states[name] = "broken"
-        worker = self._worker
+        worker, about = self._worker, {**self._pipeline.provenance.as_dict(), **self._usage.values()}
         self._outputs.publish_diagnostics(
-            self._reports.diagnostics(states, counts, self._tuning, worker.dropped, worker.busy_s())
+            self._reports.diagnostics(states, counts, self._tuning, worker.dropped, worker.busy_s(), about)
         )
 
     def _explain_what_is_missing(self) -> None:

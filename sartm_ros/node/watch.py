@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,17 +24,49 @@ class Fault(NamedTuple):
     text: str
 
 
+class Limits(NamedTuple):
+    """What masks must reach; 0: anything will do.
+
+    Attributes:
+        max_latency_ms: from the stamp of the measurement until the mask is published, p95.
+        min_rate_hz: of masks.
+    """
+
+    max_latency_ms: float
+    min_rate_hz: float
+
+
+class Latency(NamedTuple):
+    """How old the last masks were when they were published.
+
+    Attributes:
+        milliseconds: p95; 0 where there were too few masks to tell.
+        stage: that took most of it.
+    """
+
+    milliseconds: float
+    stage: str
+
+
 class MaskWatch:
     """Looks at the counters once a second."""
 
     def __init__(self) -> None:
-        self._looks: deque[tuple[int, int]] = deque(maxlen=LOOKS + 1)  # sets, dropped
+        self._looks: deque[_Look] = deque(maxlen=LOOKS + 1)
         self._masks: int | None = None
         self._arrivals = self._held_back = 0
         self._waiting_since_s: float | None = None
 
     def look(
-        self, now_s: float, counts: dict[str, Any], masks: int, dropped: int, busy_s: float, usual_s: float
+        self,
+        now_s: float,
+        counts: dict[str, Any],
+        masks: int,
+        dropped: int,
+        busy_s: float,
+        usual_s: float,
+        latency: Latency,
+        limits: Limits,
     ) -> Fault | None:
         """What is wrong; None while nothing is.
 
@@ -45,9 +77,11 @@ class MaskWatch:
             dropped: sets skipped so far because the network was busy.
             busy_s: how long the network has worked on its present set.
             usual_s: how long it usually does.
+            latency: of the last masks.
+            limits: what they must reach.
         """
         waited_s = self._waited_s(now_s, counts, masks)
-        self._looks.append((counts["sets"], dropped))
+        self._looks.append(_Look(now_s, counts["sets"], dropped, masks))
         if busy_s > max(HUNG_S, HUNG_TIMES * usual_s):
             return Fault(True, f"the network has not answered for {busy_s:.0f} s: no masks. Restart the node.")
         if waited_s >= max(NO_MASK_S, NO_MASK_TIMES * usual_s):
@@ -58,14 +92,35 @@ class MaskWatch:
                     True, f"no mask for {waited_s:.0f} s: {held_back} sets lack what the rig file requires: {lacking}"
                 )
             return Fault(True, f"sets come, but no mask for {waited_s:.0f} s")
-        sets, lost = (after - before for before, after in zip(self._looks[0], self._looks[-1], strict=True))
+        short = [*self._dropped(usual_s), *self._late(latency, limits), *self._rare(limits)]
+        return Fault(False, " ".join(short)) if short else None
+
+    def _dropped(self, usual_s: float) -> Iterator[str]:
+        _, sets, lost, _ = self._lately()
         if len(self._looks) > LOOKS and sets >= LEAST_SETS and 2 * lost > sets:
-            return Fault(
-                False,
+            yield (
                 f"{lost} of the last {sets} sets were dropped: the network takes {usual_s:.2f} s for each. Use a "
-                "smaller bundle, a faster backend, or a lower camera rate.",
+                "smaller bundle, a faster backend, or a lower camera rate."
             )
-        return None
+
+    def _late(self, latency: Latency, limits: Limits) -> Iterator[str]:
+        if 0 < limits.max_latency_ms < latency.milliseconds:
+            yield (
+                f"masks are {latency.milliseconds:.0f} ms old (p95), max_latency_ms is {limits.max_latency_ms:g}; most "
+                f"of it is {latency.stage}."
+            )
+
+    def _rare(self, limits: Limits) -> Iterator[str]:
+        seconds, _, _, masks = self._lately()
+        if len(self._looks) > LOOKS and masks < limits.min_rate_hz * seconds:
+            yield f"masks come at {masks / seconds:.1f} Hz, min_rate_hz is {limits.min_rate_hz:g}."
+
+    def _lately(self) -> "_Look":
+        """What came between the first look that is remembered and the last."""
+        first, last = self._looks[0], self._looks[-1]
+        return _Look(
+            last.at_s - first.at_s, last.sets - first.sets, last.dropped - first.dropped, last.masks - first.masks
+        )
 
     def pause(self) -> None:
         """Nothing is expected now."""
@@ -81,6 +136,15 @@ class MaskWatch:
         elif self._waiting_since_s is None and arrivals > self._arrivals:
             self._waiting_since_s = now_s
         return 0.0 if self._waiting_since_s is None else now_s - self._waiting_since_s
+
+
+class _Look(NamedTuple):
+    """The counters at one look."""
+
+    at_s: float
+    sets: int
+    dropped: int
+    masks: int
 
 
 @dataclass(slots=True)

@@ -5,7 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from sartm_core.deploy.bundle import Bundle, read_description
+from sartm_core.deploy.host import HostSide
 from sartm_core.errors import SartmError
+from sartm_core.resources import resolve_bundle
 from sartm_core.rig import Rig, load_rig
 from sartm_core.segmentation import Segmentation
 from sartm_core.sensing import encode
@@ -110,3 +113,39 @@ def test_message_types_that_are_not_installed_are_named(rig: Rig) -> None:
     check_installed(rig.only(["rgb", "thermal", "depth", "lidar"]))
     with pytest.raises(SartmError, match="modality 'event': needs event_camera_msgs/msg/EventPacket, .* apt install"):
         check_installed(rig)
+
+
+class Wavering(HostSide):
+    """On the left, of two classes another one leads by little in every frame."""
+
+    backend = "wavering"
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle, [range(len(bundle.rig.names))])
+        self.frames = 0
+
+    def run_network(self, batch: np.ndarray, rows: list[int]) -> dict[str, np.ndarray]:
+        self.frames += 1
+        scores = np.zeros(
+            (len(self.bundle.rig.classes), self.bundle.size[0] // 4, self.bundle.size[1] // 4), np.float32
+        )
+        scores[3] = 5
+        scores[4, :, :2] = 5.5 if self.frames % 2 else 4.5
+        return {"scores": scores, "routing": np.full((3, len(self.bundle.rig.names)), 0.2, np.float32)}
+
+    def segment(self, planes: dict, size: tuple[int, int] | None = None) -> Segmentation:  # type: ignore[override]
+        return self.finish(planes, size, self.run_network(*self.prepare(planes)))
+
+
+def test_masks_that_waver_stay_with_smoothing_alone() -> None:
+    bundle = read_description(resolve_bundle("any_sensor_simrig5"))
+    bundle = bundle.model_copy(update={"size": (32, 32)})
+    planes = {"rgb": np.full((3, 40, 40), 90, bundle.rig.dtype)}
+
+    def classes(smoothing_s: float) -> list[int]:
+        pipeline = Pipeline(bundle.rig, Wavering(bundle), smoothing_s)
+        answers = [pipeline.segment(planes, 10**18 + number * 10**8) for number in range(4)]
+        return [int(answer.mask[20, 2]) for answer in answers if answer is not None]
+
+    assert classes(0.0) == [4, 3, 4, 3]
+    assert classes(0.2) == [4, 4, 4, 4]

@@ -22,6 +22,7 @@ from untrained import untrained_bundle
 from sartm_core.datasets.files import read_image
 from sartm_core.datasets.frame_folder import FrameFolder
 from sartm_core.deploy import Segmenter, load_segmenter
+from sartm_core.deploy.provenance import provenance_of
 from sartm_core.rig import load_rig, rig_from_dict
 from sartm_core.segmentation import LEVELS
 from sartm_core.sensing import encode
@@ -159,9 +160,11 @@ class TestSegment:
                 assert {name for name, weight in weights.items() if weight == 0} == absent
                 assert values["rgb.state"] == ("stale" if absent else "present")
 
-    def test_labels_and_camera_info(self, segmented: Path) -> None:
+    def test_labels_and_camera_info(self, segmented: Path, segmenter: Segmenter) -> None:
         found = messages_of(segmented)
         labels = json.loads(found["/perception/labels"][0].data)
+        assert labels["provenance"] == provenance_of(segmenter).as_dict()
+        assert labels["provenance"]["bundle"] == segmenter.bundle.name
         assert labels["classes"][0] == {"id": 0, "name": "road", "color": [128, 64, 128]}
         assert labels["unlabelled"] == 255
         stamps = [stamp_ns(message) for message in found["/perception/camera_info"]]
@@ -236,7 +239,9 @@ class TestSegment:
             reader = make_reader(stream)
             assert [(one.name, one.data) for one in reader.iter_attachments()] == [("rig.yaml", b"fx: 431.5")]
             assert {"driver": "anna"} in [one.metadata for one in reader.iter_metadata()]
-        assert json.dumps(yaml.safe_load((out / "metadata.yaml").read_text())).count('{"weather": "rain"}') == 1
+        noted = yaml.safe_load((out / "metadata.yaml").read_text())["rosbag2_bagfile_information"]["custom_data"]
+        assert noted["weather"] == "rain"
+        assert noted["sartm_bundle"] == "untrained"
         with open_bag(out) as copied, open_bag(tmp_path / "in") as original:
             assert copied.topics["/sim/rgb/image"].offered[0].reliability.name == "BEST_EFFORT"
             assert [qos.depth for qos in copied.topics["/sim/rgb/camera_info"].offered] == [1, 1]

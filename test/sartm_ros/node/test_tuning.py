@@ -71,7 +71,7 @@ def test_stamps_that_never_match_are_explained_and_fixed_live(host, node, feed) 
 
 
 def test_changes_that_cannot_work_are_refused_with_the_reason(host, node) -> None:
-    refused = host.set_parameter("bundle", "other")
+    refused = host.set_parameter("backend", "onnx")
     assert not refused.successful
     assert refused.reason == "it is read when the node is configured; deactivate and clean up first"
     assert not host.set_parameter("overlay_alpha", 1.5).successful

@@ -3,23 +3,26 @@
 import re
 from typing import Any
 
-from sartm_ros.node.watch import ChangeLog, Fault, MaskWatch
+from sartm_ros.node.watch import ChangeLog, Fault, Latency, Limits, MaskWatch
 
 
 class Bench:
     """Looks once a second while sets come at 10 Hz."""
 
-    def __init__(self) -> None:
-        self.watch = MaskWatch()
+    def __init__(self, max_latency_ms: float = 0.0, min_rate_hz: float = 0.0) -> None:
+        self.watch, self.limits = MaskWatch(), Limits(max_latency_ms, min_rate_hz)
         self.now = self.sets = self.held_back = self.masks = self.dropped = 0
 
-    def second(self, sets: int = 10, held_back: int = 0, masks: int = 10, busy_s: float = 0.0) -> Fault | None:
+    def second(
+        self, sets: int = 10, held_back: int = 0, masks: int = 10, busy_s: float = 0.0, latency_ms: float = 80.0
+    ) -> Fault | None:
         self.now += 1
         self.sets, self.held_back = self.sets + sets, self.held_back + held_back
         self.masks, self.dropped = self.masks + masks, self.dropped + max(sets - masks, 0)
         streams = {"rgb": {"holds_back": False}, "thermal": {"holds_back": held_back > 0}}
         counts: dict[str, Any] = {"sets": self.sets, "held_back": self.held_back, "streams": streams}
-        return self.watch.look(self.now, counts, self.masks, self.dropped, busy_s, 0.05)
+        latency = Latency(latency_ms, "segment")
+        return self.watch.look(self.now, counts, self.masks, self.dropped, busy_s, 0.05, latency, self.limits)
 
 
 def test_a_sound_pipeline_has_no_fault_however_slow_its_camera() -> None:
@@ -61,6 +64,24 @@ def test_sets_that_are_mostly_dropped_are_a_warning() -> None:
     assert not found.is_error
     assert "90 of the last 100 sets were dropped: the network takes 0.05 s" in found.text
     assert [bench.second() for _ in range(12)][-1] is None
+
+
+def test_masks_that_are_late_or_rare_are_a_warning_by_the_users_own_limits() -> None:
+    bench = Bench(max_latency_ms=200, min_rate_hz=5)
+    assert [bench.second(latency_ms=199, masks=6, sets=6) for _ in range(15)] == [None] * 15
+    found = bench.second(latency_ms=2800)
+    assert found == Fault(False, "masks are 2800 ms old (p95), max_latency_ms is 200; most of it is segment.")
+    found = [bench.second(sets=4, masks=4) for _ in range(12)][-1]
+    assert found == Fault(False, "masks come at 4.0 Hz, min_rate_hz is 5.")
+    both = bench.second(sets=4, masks=4, latency_ms=300)
+    assert both is not None
+    assert "300 ms old" in both.text
+    assert "4.0 Hz" in both.text
+
+
+def test_without_limits_nothing_is_late_or_rare() -> None:
+    bench = Bench()
+    assert [bench.second(sets=1, masks=1, latency_ms=60_000) for _ in range(20)] == [None] * 20
 
 
 class Log:
