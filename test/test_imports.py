@@ -50,7 +50,10 @@ HOUSES: dict[str, tuple[str, ...]] = {
         "ros.explanations", "ros.decoding", "ros.frame_sets", "ros.pipeline", "ros.labelled_cloud", "ros.outputs",
         "ros.result_messages", "ros.node",
     ),
-    "ros.commands": ("rig", "deploy", "evaluation", "commands", "ros.outputs", "ros.bag"),
+    "ros.fleet": (
+        "rig", "deploy", "datasets", "evaluation", "labels", "ros.pipeline", "ros.result_messages", "ros.bag",
+    ),
+    "ros.commands": ("rig", "deploy", "evaluation", "labels", "commands", "ros.outputs", "ros.bag", "ros.fleet"),
     "sim.dataset": ("rig", "datasets", "sim.simulation"),
     "sim.messages": ("kinds", "rig", "sensing", "ros.decoding", "sim.simulation"),
     "sim.record": ("rig", "ros.decoding", "ros.bag", "sim.simulation", "sim.messages"),

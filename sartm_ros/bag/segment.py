@@ -96,7 +96,7 @@ def segment(
         check_points(rig)
     with BagWriter(out) as writer:
         others = resolved_outputs(outputs.parameters.outputs, rig, served)
-        results = _Results(writer, pipeline, outputs, others, bag.losses)
+        results = ResultWriter(writer, pipeline, outputs, others, bag.losses)
         on_read = _copier(bag, writer, results.topics) if outputs.copy else None
         replay = Replay(bag, rig, served, options, faults, on_read)
         masks = 0
@@ -112,8 +112,8 @@ def segment(
     return masks, replay
 
 
-class _Results:
-    """Writes results.
+class ResultWriter:
+    """Adds the topics of a segmentation to a recording that is being written.
 
     Args:
         writer: of the recording.
@@ -121,6 +121,9 @@ class _Results:
         outputs: what is written.
         others: `outputs` of the parameters.
         losses: gets a line for each reason why points are missing.
+
+    Attributes:
+        topics: by the name in `OUTPUT_TYPES`, and of `others`.
     """
 
     def __init__(
@@ -138,6 +141,7 @@ class _Results:
         self._labelled = False
 
     def write(self, found: ReplaySet, segmentation: Segmentation, calibrated: Rig) -> None:
+        """Adds the messages of one set; `calibrated`: the rig with the calibration known by then."""
         at, parameters = found.recorded_ns, self._outputs.parameters
         segmentation = segmentation.at_least(parameters.min_confidence)
         if not self._labelled:
