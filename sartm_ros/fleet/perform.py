@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,8 @@ def _recording(task: Task, order: Order, out: Path) -> None:
         write_text(folder / RESULT_FILE, json.dumps(content, indent=1) + "\n")
     if task.step == "join":
         shutil.rmtree(out / slices.SLICES_FOLDER / recording.name, ignore_errors=True)
+        with suppress(OSError):  # others are under way
+            (out / slices.SLICES_FOLDER).rmdir()
 
 
 def _figures(recording: Recording, order: Order, folder: Path) -> dict[str, Any]:
