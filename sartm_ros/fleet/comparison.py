@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartm_core.errors import SartmError
-from sartm_ros.fleet.plan import RESULT_FILE
-from sartm_ros.fleet.scoring import METRICS_FILE
-from sartm_ros.fleet.segmenting import SETS_FILE
+from sartm_ros.fleet.layout import METRICS_FILE, RESULT_FILE, SETS_FILE
 
 BLOCK_S = 5.0
 """Neighbouring frames are alike: they are drawn in blocks of this length."""

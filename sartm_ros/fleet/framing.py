@@ -14,11 +14,9 @@ from sartm_ros.bag.extract import Extraction
 from sartm_ros.bag.extract import extract as extract_frames
 from sartm_ros.bag.reader import Bag
 from sartm_ros.bag.replay import ReplayOptions
+from sartm_ros.fleet.layout import FRAMES_FOLDER, THUMBNAIL_FILE
 from sartm_ros.fleet.order import Extracting, Labelling, Order
-from sartm_ros.fleet.segmenting import THUMBNAIL_FILE
 from sartm_ros.fleet.tally import thumbnail
-
-FRAMES_FOLDER = "frames"
 
 
 def extract(bag: Bag, order: Order, what: Extracting, folder: Path) -> dict[str, Any]:

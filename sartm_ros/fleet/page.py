@@ -6,10 +6,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sartm_core.files import write_text
+from sartm_ros.fleet.layout import PAGE_FILE
 from sartm_ros.fleet.order import Order
 from sartm_ros.fleet.plan import Recording
-
-PAGE_FILE = "report.html"
 
 
 def environment() -> Environment:

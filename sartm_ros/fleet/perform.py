@@ -16,19 +16,14 @@ from sartm_core.files import write_text
 from sartm_core.outputs import Draft
 from sartm_ros.bag.reader import open_bag
 from sartm_ros.bag.replay import ReplayOptions
-from sartm_ros.fleet import framing, scoring, slices
+from sartm_ros.fleet import slices
+from sartm_ros.fleet.layout import OWN, RESULT_FILE, SLICES_FOLDER
 from sartm_ros.fleet.order import FORMAT, Evaluating, Extracting, Order, Segmenting, key_of
-from sartm_ros.fleet.page import PAGE_FILE, write_page
-from sartm_ros.fleet.plan import RESULT_FILE, Recording, read_key
+from sartm_ros.fleet.page import write_page
+from sartm_ros.fleet.plan import Recording, read_key
 from sartm_ros.fleet.remote import local_copy
-from sartm_ros.fleet.segmenting import MASKS_FILE, SETS_FILE, THUMBNAIL_FILE, in_span, segment, write_summary
+from sartm_ros.fleet.segmenting import in_span, segment, write_summary
 from sartm_ros.fleet.tasks import Outcome, Task
-
-OWN = (
-    RESULT_FILE, PAGE_FILE, MASKS_FILE, SETS_FILE, THUMBNAIL_FILE, slices.NOTES_FILE, scoring.METRICS_FILE,
-    "metrics.csv", f"{framing.FRAMES_FOLDER}/",
-)  # fmt: skip
-"""What an earlier result may consist of."""
 
 
 def perform(task: Task, order: Order, out: Path) -> Outcome:
@@ -61,19 +56,23 @@ def _recording(task: Task, order: Order, out: Path) -> None:
         content = {"format": FORMAT, "key": key, "figures": figures}
         write_text(folder / RESULT_FILE, json.dumps(content, indent=1) + "\n")
     if task.step == "join":
-        shutil.rmtree(out / slices.SLICES_FOLDER / recording.name, ignore_errors=True)
+        shutil.rmtree(out / SLICES_FOLDER / recording.name, ignore_errors=True)
         with suppress(OSError):  # others are under way
-            (out / slices.SLICES_FOLDER).rmdir()
+            (out / SLICES_FOLDER).rmdir()
 
 
 def _figures(recording: Recording, order: Order, folder: Path) -> dict[str, Any]:
     with local_copy(recording.source) as path:
         if isinstance(order.what, Evaluating):
-            figures = scoring.evaluate(path, order, order.what, _segmenter_of(order), folder)
+            from sartm_ros.fleet.scoring import evaluate  # torch and matplotlib, which masks do not need
+
+            figures = evaluate(path, order, order.what, _segmenter_of(order), folder)
         else:
             with open_bag(path, _definitions(order)) as bag:
                 if isinstance(order.what, Extracting):
-                    figures = framing.extract(bag, order, order.what, folder)
+                    from sartm_ros.fleet.framing import extract
+
+                    figures = extract(bag, order, order.what, folder)
                 else:
                     options = ReplayOptions(order.stamps)
                     notes = segment(bag, order.rig, _segmenter_of(order), order.what, options, folder)

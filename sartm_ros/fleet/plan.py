@@ -14,9 +14,9 @@ from sartm_core.files import natural_key
 from sartm_ros.bag.compression import COMPRESSED_SUFFIX
 from sartm_ros.bag.storage_files import STORAGE_SUFFIXES
 from sartm_ros.fleet import remote
+from sartm_ros.fleet.layout import RESULT_FILE
 from sartm_ros.fleet.order import Order, key_of
 
-RESULT_FILE = "result.json"
 _STORAGE = (*STORAGE_SUFFIXES, *(f"{suffix}{COMPRESSED_SUFFIX}" for suffix in STORAGE_SUFFIXES))
 
 
@@ -64,7 +64,7 @@ def find_recordings(given: Sequence[str]) -> list[Recording]:
         found = remote.find(one, _STORAGE) if remote.is_url(one) else _found(one)
         if not found:
             raise SartmError(
-                f"{one}: leads to no recording. Give rosbag2 folders, .mcap or .db3 files, a folder or a quoted pattern "
+                f"{one}: leads to no recording. Give rosbag2 folders, .mcap or .db3 files, a folder or a pattern "
                 "of them, or a .txt file that lists them."
             )
         sizes |= found

@@ -7,10 +7,8 @@ from typing import Any
 
 from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path, natural_key
-from sartm_ros.fleet.page import PAGE_FILE
-from sartm_ros.fleet.plan import RESULT_FILE
+from sartm_ros.fleet.layout import PAGE_FILE, RESULT_FILE, THUMBNAIL_FILE
 from sartm_ros.fleet.run import read_failures
-from sartm_ros.fleet.segmenting import THUMBNAIL_FILE
 
 SHARES = ("dead", "misaligned", "mistrusted")
 _TEXTS = ("recording", "source", "failure", "report", "thumbnail", "bundle", "action")

@@ -13,11 +13,9 @@ from sartm_core.files import write_bytes, write_text
 from sartm_core.rig import Rig
 from sartm_ros.bag.evaluate import BagEvaluation, evaluate_bags
 from sartm_ros.bag.replay import ReplayOptions
+from sartm_ros.fleet.layout import METRICS_FILE, METRICS_TABLE, PAGE_FILE, THUMBNAIL_FILE
 from sartm_ros.fleet.order import Evaluating, Order
-from sartm_ros.fleet.segmenting import THUMBNAIL_FILE
 from sartm_ros.fleet.tally import DEAD, mistrusted, thumbnail
-
-METRICS_FILE, REPORT_FILE = "metrics.json", "report.html"
 
 
 def evaluate(path: Path, order: Order, what: Evaluating, segmenter: Segmenter, folder: Path) -> dict[str, Any]:
@@ -33,8 +31,8 @@ def evaluate(path: Path, order: Order, what: Evaluating, segmenter: Segmenter, f
     evaluation, figures = evaluate_bags(segmenter, order.rig, [path], how)
     evaluation.latency_s, figures["latency_ms"] = {}, {}  # another every time: results are compared to the byte
     write_text(folder / METRICS_FILE, json.dumps(figures, indent=1) + "\n")
-    write_text(folder / "metrics.csv", as_csv(figures))
-    write_report(evaluation, figures, folder / REPORT_FILE)
+    write_text(folder / METRICS_TABLE, as_csv(figures))
+    write_report(evaluation, figures, folder / PAGE_FILE)
     worst = evaluation.worst[0]
     write_bytes(folder / THUMBNAIL_FILE, thumbnail(order.rig.palette[worst.mask]))
     (recording,) = figures["recordings"]

@@ -13,12 +13,11 @@ from sartm_ros.bag.reader import Bag
 from sartm_ros.bag.replay import Replay, ReplayOptions
 from sartm_ros.bag.segment import OVERLAY_ALPHA, Outputs, ResultWriter
 from sartm_ros.bag.writer import BagWriter
+from sartm_ros.fleet.layout import MASKS_FILE, SETS_FILE, THUMBNAIL_FILE
 from sartm_ros.fleet.order import Segmenting
 from sartm_ros.fleet.tally import PROBE_EVERY, Tally, tally_for
 from sartm_ros.pipeline import Pipeline
 from sartm_ros.result_messages import overlay
-
-MASKS_FILE, SETS_FILE, THUMBNAIL_FILE = "masks.mcap", "sets.json", "thumbnail.jpg"
 
 Size = tuple[int, int]
 

@@ -10,12 +10,10 @@ from sartm_core.deploy import Segmenter
 from sartm_core.rig import Rig
 from sartm_ros.bag.segment import Outputs, ResultWriter
 from sartm_ros.bag.writer import BagWriter
+from sartm_ros.fleet.layout import MASKS_FILE, NOTES_FILE, SLICES_FOLDER
 from sartm_ros.fleet.order import Segmenting
-from sartm_ros.fleet.segmenting import MASKS_FILE, Notes
+from sartm_ros.fleet.segmenting import Notes
 from sartm_ros.pipeline import Pipeline
-
-NOTES_FILE = "notes.json"
-SLICES_FOLDER = ".slices"
 
 
 def slice_folder(out: Path, name: str, index: int, count: int) -> Path:
