@@ -1,14 +1,14 @@
 """The frame sets of one recording, with a teacher's labels or without: a data set for `sartm train`."""
 
+import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 
 from sartm_core.datasets.frame_folder import FrameFolder
 from sartm_core.files import write_bytes
-from sartm_core.labels.teachers import Teacher, TeacherMap, autolabel
 from sartm_core.rig import Rig
 from sartm_ros.bag.extract import Extraction
 from sartm_ros.bag.extract import extract as extract_frames
@@ -17,6 +17,9 @@ from sartm_ros.bag.replay import ReplayOptions
 from sartm_ros.fleet.layout import FRAMES_FOLDER, THUMBNAIL_FILE
 from sartm_ros.fleet.order import Extracting, Labelling, Order
 from sartm_ros.fleet.tally import thumbnail
+
+if TYPE_CHECKING:
+    from sartm_core.labels.teachers import Teacher
 
 
 def extract(bag: Bag, order: Order, what: Extracting, folder: Path) -> dict[str, Any]:
@@ -37,7 +40,9 @@ def extract(bag: Bag, order: Order, what: Extracting, folder: Path) -> dict[str,
     }
     written = FrameFolder(folder / FRAMES_FOLDER)
     if isinstance(what, Labelling):
-        teacher = _teacher(what.teacher, TeacherMap(classes=what.classes).model_dump_json(), order)
+        from sartm_core.labels.teachers import autolabel  # torch, which frames alone do not need
+
+        teacher = _loaded(what.teacher, json.dumps(what.classes), order.rig.model_dump_json(), order.device)
         done = autolabel(written, teacher, what.min_confidence, every_frame=what.every_frame)
         figures |= {"labelled": done.labelled, "labelled_share": round(done.share, 6)}
     _write_thumbnail(written, order.rig, folder)
@@ -57,10 +62,8 @@ def _write_thumbnail(frames: FrameFolder, rig: Rig, folder: Path) -> None:
 
 
 @lru_cache(maxsize=1)
-def _loaded(name: str, mapping: str, rig: str, device: str) -> Teacher:
-    return Teacher(name, TeacherMap.model_validate_json(mapping), Rig.model_validate_json(rig), device)
+def _loaded(name: str, classes: str, rig: str, device: str) -> "Teacher":
+    """One for all recordings of a process, since it takes seconds; the arguments are JSON, which a cache can hash."""
+    from sartm_core.labels.teachers import Teacher, TeacherMap
 
-
-def _teacher(name: str, mapping: str, order: Order) -> Teacher:
-    """One for all recordings of a process; it takes seconds to load."""
-    return _loaded(name, mapping, order.rig.model_dump_json(), order.device)
+    return Teacher(name, TeacherMap(classes=json.loads(classes)), Rig.model_validate_json(rig), device)

@@ -51,7 +51,7 @@ class LocalWorkers:
                 task = self._busy.pop(worker)
                 try:
                     outcome = worker.pipe.recv()
-                except EOFError:
+                except (EOFError, OSError):
                     lost = self._lose(worker, task)
                     if lost is not None:
                         return lost
@@ -111,6 +111,6 @@ def _serve(pipe: Connection, order: Order, out: Path) -> None:
     while True:
         try:
             task = pipe.recv()
-        except EOFError:  # the parent is gone
+        except (EOFError, OSError):  # the parent is gone
             return
         pipe.send(perform(task, order, out))

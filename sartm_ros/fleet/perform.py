@@ -76,7 +76,7 @@ def _figures(recording: Recording, order: Order, folder: Path) -> dict[str, Any]
                 else:
                     options = ReplayOptions(order.stamps)
                     notes = segment(bag, order.rig, _segmenter_of(order), order.what, options, folder)
-                    figures = write_summary(notes, folder)
+                    figures = write_summary(notes, order.rig, folder)
         # A copy in scratch has another name every time.
         figures["remarks"] = [line.replace(str(path), recording.source) for line in figures["remarks"]]
     return figures
@@ -101,7 +101,7 @@ def _joined(task: Task, order: Order, out: Path, folder: Path) -> dict[str, Any]
     assert isinstance(order.what, Segmenting)
     places = [slices.slice_folder(out, task.recording.name, index, task.count) for index in range(task.count)]
     notes = slices.join(places, order.rig, _segmenter_of(order), order.what, folder)
-    return None if notes is None else write_summary(notes, folder)
+    return None if notes is None else write_summary(notes, order.rig, folder)
 
 
 @contextmanager

@@ -43,6 +43,8 @@ def find(url: str, suffixes: tuple[str, ...]) -> dict[str, int]:
     described = set()
     for name, entry in listed.items():
         folder = str(PurePosixPath(name).parent)
+        if "/." in name:
+            continue
         if name.endswith(suffixes):
             folders.setdefault(folder, {})[name] = int(entry["size"] or 0)
         elif name.endswith("/metadata.yaml"):

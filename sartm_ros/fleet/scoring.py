@@ -10,7 +10,6 @@ from sartm_core.evaluation.outcome import Evaluation
 from sartm_core.evaluation.report import write_report
 from sartm_core.evaluation.results import as_csv
 from sartm_core.files import write_bytes, write_text
-from sartm_core.rig import Rig
 from sartm_ros.bag.evaluate import BagEvaluation, evaluate_bags
 from sartm_ros.bag.replay import ReplayOptions
 from sartm_ros.fleet.layout import METRICS_FILE, METRICS_TABLE, PAGE_FILE, THUMBNAIL_FILE
@@ -41,12 +40,12 @@ def evaluate(path: Path, order: Order, what: Evaluating, segmenter: Segmenter, f
         "sets": recording["replay"]["sets"],
         "masks": recording["scored"],
         "miou": figures["clean"]["miou"],
-        "sensors": _sensors(evaluation, order.rig, figures["course"]),
+        "sensors": _sensors(evaluation, figures["course"]),
         "remarks": recording["remarks"],
     }
 
 
-def _sensors(evaluation: Evaluation, rig: Rig, course: list[dict[str, Any]]) -> dict[str, Any]:
+def _sensors(evaluation: Evaluation, course: list[dict[str, Any]]) -> dict[str, Any]:
     """Shares of the scored sets."""
     doubted: Counter[str] = Counter()
     dead: Counter[str] = Counter()
@@ -59,5 +58,5 @@ def _sensors(evaluation: Evaluation, rig: Rig, course: list[dict[str, Any]]) -> 
             "misaligned": None,
             "mistrusted": round(doubted[name] / max(len(course) - dead[name], 1), 6),
         }
-        for name in evaluation.model_modalities
+        for name in evaluation.modalities
     }

@@ -15,7 +15,7 @@ from sartm_ros.bag.segment import OVERLAY_ALPHA, Outputs, ResultWriter
 from sartm_ros.bag.writer import BagWriter
 from sartm_ros.fleet.layout import MASKS_FILE, SETS_FILE, THUMBNAIL_FILE
 from sartm_ros.fleet.order import Segmenting
-from sartm_ros.fleet.tally import PROBE_EVERY, Tally, tally_for
+from sartm_ros.fleet.tally import Tally, is_probed, tally_for
 from sartm_ros.pipeline import Pipeline
 from sartm_ros.result_messages import overlay
 
@@ -56,7 +56,7 @@ def segment(bag: Bag, rig: Rig, segmenter: Segmenter, what: Segmenting, options:
             if segmentation is None:
                 continue
             results.write(found, segmentation, replay.calibrated_rig)
-            if found.number % PROBE_EVERY == 0:
+            if is_probed(found.number):
                 backdrop = pipeline.backdrop(planes)
                 picture = overlay(segmentation, backdrop, segmenter.bundle.rig, OVERLAY_ALPHA)
                 notes.tally.probe(found, segmentation, segmenter, rig, picture)
@@ -64,14 +64,14 @@ def segment(bag: Bag, rig: Rig, segmenter: Segmenter, what: Segmenting, options:
     return notes
 
 
-def write_summary(notes: Notes, folder: Path) -> dict[str, Any]:
-    """Writes what goes with the masks; returns the figures.
+def write_summary(notes: Notes, rig: Rig, folder: Path) -> dict[str, Any]:
+    """Writes what goes with the masks of a recording of this rig; returns the figures.
 
     Raises:
         SartmError: there is no mask; says why.
     """
     remarks = [*notes.remarks, *notes.tally.remarks()]
-    figures = notes.tally.figures()
+    figures = notes.tally.figures(rig.names)
     if not figures["masks"]:
         reasons = "\n".join(remarks) or "No frame set could be matched."
         raise SartmError(f"yields no mask.\n{reasons}")

@@ -1,6 +1,7 @@
 """What is noted of every frame set of a recording; the notes of its slices add up to those of the whole, exactly."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -15,8 +16,8 @@ from sartm_core.segmentation import Segmentation
 from sartm_ros.bag.replay import ReplaySet
 from sartm_ros.fleet.shift import has_shifted
 
-PROBE_EVERY = 50
-"""Sets from one that is looked at closely to the next: 5 s at 10 Hz."""
+PROBE_FIRST, PROBE_EVERY = 2, 50
+"""Which set is looked at closely first, when all sensors have begun, and how many further is the next: 5 s at 10 Hz."""
 MISTRUSTED_SHARE = 0.5
 """A sensor that is there and has less than this part of an equal share of the weight is mistrusted."""
 DEAD = ("absent", "stale", "broken", "empty")
@@ -50,8 +51,8 @@ class Tally:
         sensors: by name.
         sets: of all; those without a mask, too.
         stamps_ns, confidences: of every mask: its stamp, and its mean confidence in units of 2^-32.
-        probes, changed: sets that were looked at closely, and the sum of the shares of pixels that changed in them, in
-            these units.
+        probes, changed: sets in which sensors were left out one by one, and the sum of the shares of pixels that this
+            changed, in these units.
         end_s: time of the last set.
         worst: the probe with the least confidence: that, its stamp, and its picture as JPEG.
     """
@@ -87,8 +88,10 @@ class Tally:
         self, found: ReplaySet, segmentation: Segmentation, segmenter: Segmenter, rig: Rig, picture: NDArray[np.uint8]
     ) -> None:
         """Looks closely at one set: what each sensor changes, and whether its edges lie where the reference's do."""
-        self.probes += 1
-        self.changed += fixed(_changed_by_one(found.frames.planes, segmentation, segmenter))
+        changed = _changed_by_one(found.frames.planes, segmentation, segmenter)
+        if changed is not None:
+            self.probes += 1
+            self.changed += fixed(changed)
         for name in found.frames.planes:
             if name != rig.reference and rig.reference in found.frames.planes:
                 shifted = has_shifted(found.frames.planes[rig.reference], found.frames.planes[name])
@@ -124,8 +127,8 @@ class Tally:
             worst,
         )
 
-    def figures(self) -> dict[str, Any]:
-        """Shares of the sets, 0 to 1; None for what was not measured."""
+    def figures(self, names: Collection[str]) -> dict[str, Any]:
+        """Shares of the sets, 0 to 1; None for what was not measured. `names`: the sensors that the rig has."""
         return {
             "seconds": round(self.end_s, 3),
             "sets": self.sets,
@@ -139,6 +142,7 @@ class Tally:
                     "mistrusted": _share(one.mistrusted, one.states["present"]),
                 }
                 for name, one in self.sensors.items()
+                if name in names
             },
         }
 
@@ -181,8 +185,11 @@ def thumbnail(picture: NDArray[np.uint8]) -> bytes:
     return data.tobytes()
 
 
-def _changed_by_one(planes: dict[str, Any], segmentation: Segmentation, segmenter: Segmenter) -> float:
-    """Share of the pixels whose class changes without one of the sensors: of the one without which most do."""
+def _changed_by_one(planes: dict[str, Any], segmentation: Segmentation, segmenter: Segmenter) -> float | None:
+    """Share of the pixels whose class changes without one of the sensors: of the one without which most do.
+
+    None where there is only one.
+    """
     height, width = segmentation.mask.shape
     shares = [
         float((segmenter.segment({k: v for k, v in planes.items() if k != name}, (height, width)).mask
@@ -190,7 +197,12 @@ def _changed_by_one(planes: dict[str, Any], segmentation: Segmentation, segmente
         for name in planes
         if len(planes) > 1
     ]  # fmt: skip
-    return max(shares, default=0.0)
+    return max(shares, default=None)
+
+
+def is_probed(number: int) -> bool:
+    """Whether the set of this number is looked at closely."""
+    return number % PROBE_EVERY == PROBE_FIRST
 
 
 def _share(part: float, whole: int) -> float | None:
