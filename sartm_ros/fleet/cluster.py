@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from sartm_core.errors import SartmError
 from sartm_ros.fleet.order import Order
 from sartm_ros.fleet.tasks import ATTEMPTS, Outcome, Task
 
+ANSWER_S = 10.0
+"""How long a cluster may take to answer."""
 SEEN_FILE = ".fleet-run"
 """Holds the run's number: a machine that does not find it in --out has another folder mounted there."""
 
@@ -77,6 +80,7 @@ def connect(address: str) -> Any:
         raise SartmError("--ray: Ray is not installed: pip install 'sartm_ros[fleet]'.") from error
     if ray.is_initialized():
         return ray
+    _check_answers(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="WARNING")
     except Exception as error:  # it raises whatever its connection meets
@@ -84,6 +88,19 @@ def connect(address: str) -> Any:
             f"--ray {address}: no cluster answers ({str(error).splitlines()[0]}). Start one with `ray start --head`."
         ) from error
     return ray
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself waits for minutes where nothing answers."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not separator or not port.isdecimal():
+        return  # auto, or what Ray itself complains of
+    try:
+        socket.create_connection((host, int(port)), ANSWER_S).close()
+    except OSError as error:
+        raise SartmError(
+            f"--ray {address}: nothing answers there ({error}). Start a cluster with `ray start --head`."
+        ) from error
 
 
 def _content(bundle: Path) -> dict[str, bytes]:

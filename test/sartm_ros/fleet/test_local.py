@@ -54,7 +54,8 @@ def killing(workers: LocalWorkers, out: Path, name: str, times: int) -> Iterator
             for worker, task in list(workers._busy.items()):
                 pid = worker.process.pid
                 begun = [*out.glob(f".{name}.*.part"), *out.glob(f".slices/{name}/.*.part")]
-                if task.recording.name == name and begun and pid is not None and pid not in killed:
+                mine = task.recording.name == name and begun and len(killed) < times
+                if mine and pid is not None and pid not in killed:
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
             time.sleep(0.002)
