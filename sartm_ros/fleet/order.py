@@ -99,10 +99,13 @@ def key_of(order: Order, source: str, size: int) -> dict[str, Any]:
         source: where the recording is.
         size: bytes of its files: a recording that was still being copied is done again.
     """
+    return {"source": source, "size": size, **order_key(order)}
+
+
+def order_key(order: Order) -> dict[str, Any]:
+    """The part of the key that all recordings of a run share."""
     rig = json.dumps(order.rig.model_dump(mode="json"), sort_keys=True)
     return {
-        "source": source,
-        "size": size,
         "bundle": order.bundle_sha256,
         "rig": hashlib.sha256(rig.encode()).hexdigest(),
         "options": {**order.what.model_dump(mode="json"), "stamps": order.stamps, "device": order.device},

@@ -15,7 +15,7 @@ from sartm_ros.bag.compression import COMPRESSED_SUFFIX
 from sartm_ros.bag.storage_files import STORAGE_SUFFIXES
 from sartm_ros.fleet import remote
 from sartm_ros.fleet.layout import RESULT_FILE
-from sartm_ros.fleet.order import Order, key_of
+from sartm_ros.fleet.order import Order, order_key
 
 _STORAGE = (*STORAGE_SUFFIXES, *(f"{suffix}{COMPRESSED_SUFFIX}" for suffix in STORAGE_SUFFIXES))
 
@@ -79,6 +79,7 @@ def make_plan(recordings: Iterable[Recording], order: Order, out: Path) -> Plan:
         SartmError: a result's place holds that of another recording, or something else.
     """
     todo, done, outdated = [], [], 0
+    shared = order_key(order)
     for recording in recordings:
         key = read_key(out / recording.name)
         if key is None and (out / recording.name).exists():
@@ -91,7 +92,7 @@ def make_plan(recordings: Iterable[Recording], order: Order, out: Path) -> Plan:
                 f"{out / recording.name}: is the result of {key['source']}, not of {recording.source}. Choose another "
                 "--out for other recordings, or name all of them in one run."
             )
-        if key == key_of(order, recording.source, recording.size):
+        if key == {"source": recording.source, "size": recording.size, **shared}:
             done.append(recording)
         else:
             todo.append(recording)

@@ -1,8 +1,8 @@
 """Whether two images of one view have their edges in the same places.
 
-Of single frames it is sometimes wrong, where a sensor sees little. Of 12 frames of the simulator (day, night, fog), each
-shifted by 5 % of the width in four directions and once not at all, it found 47 of 48 shifts of thermal and was never
-wrong in place; events 48 and 0 of 12, LiDAR 48 and 2, depth 37 (8 undecided) and 2. Over a drive the share tells.
+Of single frames it is sometimes wrong, where a sensor sees little. Of 12 frames of the simulator (day, night, fog),
+each shifted by 5 % of the width in four directions and once not at all, it found 47 of 48 shifts of thermal and was
+never wrong in place; events 48 and 0 of 12, LiDAR 48 and 2, depth 37 (8 undecided) and 2. Over a drive the share tells.
 """
 
 from typing import Any
