@@ -64,7 +64,7 @@ def _recording(task: Task, order: Order, out: Path) -> None:
 def _figures(recording: Recording, order: Order, folder: Path) -> dict[str, Any]:
     with local_copy(recording.source) as path:
         if isinstance(order.what, Evaluating):
-            from sartm_ros.fleet.scoring import evaluate  # torch and matplotlib, which masks do not need
+            from sartm_ros.fleet.scoring import evaluate  # matplotlib, which masks do not need
 
             figures = evaluate(path, order, order.what, _segmenter_of(order), folder)
         else:

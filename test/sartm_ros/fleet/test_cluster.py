@@ -1,6 +1,7 @@
 """A real Ray cluster of two nodes on this machine."""
 
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,15 +68,12 @@ def check_all(out: Path, alone: Path) -> None:
         assert content_of(out / f"drive_{number}") == content_of(alone / f"drive_{number}")
 
 
-def when(condition: Callable[[], Any], then: Callable[[], Any]) -> threading.Thread:
-    def wait() -> None:
-        while not condition():
-            time.sleep(0.005)
-        then()
-
-    thread = threading.Thread(target=wait, daemon=True)
-    thread.start()
-    return thread
+def wait_for(condition: Callable[[], Any], command: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert command.poll() is None, command.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_two_nodes_give_what_one_process_gives(drives: Path, alone: Path, tmp_path: Path) -> None:
@@ -96,17 +94,23 @@ def test_a_node_that_joins_late_and_one_that_is_lost(drives: Path, alone: Path, 
     """The head runs no task: nothing is done before the second node comes, nor after it is lost, before the third."""
     out = tmp_path / "out"
     with two_nodes(head_cpus=0, node_cpus=0) as (made, _):
-        nodes: list[Any] = []
-
-        def lose() -> None:
+        arguments = ["--bundle", BUNDLE, "--rig", write_rig(tmp_path / "rig.yaml"), "--out", out, "--device", "cpu"]
+        command = subprocess.Popen(
+            [sys.executable, "-m", "sartm_ros.cli", "fleet", "segment", drives, *arguments, "--ray", made.address],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        try:
+            wait_for((out / ".fleet-run").exists, command)
+            second = made.add_node(num_cpus=1)
+            wait_for(lambda: [*out.glob("drive_?")] and [*out.glob(".drive_*.part")], command)
+            made.remove_node(second, allow_graceful=False)
+            assert len([*out.glob("drive_?")]) < 3
             made.add_node(num_cpus=1)
-            made.remove_node(nodes[0], allow_graceful=False)
-
-        joined = when(lambda: (out / ".fleet-run").exists(), lambda: nodes.append(made.add_node(num_cpus=1)))
-        lost = when(lambda: [*out.glob("drive_?")] and [*out.glob(".drive_*.part")], lose)
-        assert "3 recordings done, 0 were done before, 0 failed" in segment(drives, out, made.address)
-        joined.join()
-        lost.join()
+            told, _ = command.communicate(timeout=240)
+        finally:
+            command.kill()
+            command.wait()
+    assert "3 recordings done, 0 were done before, 0 failed" in told
     check_all(out, alone)
 
 
