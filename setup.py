@@ -18,7 +18,7 @@ setup(
     packages=find_packages(include=["sartm_core*", "sartm_ros*", "sartm_sim*"]),
     package_data={
         "sartm_core": ["py.typed", "weights/*.safetensors", "weights/*/*", "evaluation/*.j2"],
-        "sartm_ros": ["py.typed"],
+        "sartm_ros": ["py.typed", "fleet/*.j2"],
         "sartm_sim": ["py.typed", "demo/*.j2"],
     },
     data_files=[
@@ -64,6 +64,7 @@ setup(
         "torch": ["torch>=2.5", "hydra-core>=1.3", "iopath>=0.1.10", "sam2>=1.1", "torchmetrics>=1.4"],
         "test": ["hypothesis", "pytest", "rosbags-image>=0.10"],
         "training": ["peft==0.21.2", "lightning>=2.4", "torchmetrics>=1.4", "tensorboardX>=2.6", "transformers>=4.50"],
+        "fleet": ["fsspec>=2024.2", "pyarrow>=15", "ray>=2.40"],
         "muses": ["h5py>=3.10", "hdf5plugin>=4"],
         "pictures": ["scikit-learn>=1.4"],
         "gpu": ["nvidia-ml-py>=12"],

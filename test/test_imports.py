@@ -52,8 +52,12 @@ HOUSES: dict[str, tuple[str, ...]] = {
         "ros.outputs", "ros.result_messages", "ros.node",
     ),
     "ros.views": ("rig",),
+    "ros.fleet": (
+        "rig", "deploy", "datasets", "evaluation", "labels", "ros.pipeline", "ros.result_messages", "ros.bag",
+    ),
     "ros.commands": (
-        "rig", "calibrate", "deploy", "datasets", "evaluation", "commands", "ros.outputs", "ros.bag", "ros.views",
+        "rig", "calibrate", "deploy", "datasets", "evaluation", "labels", "commands", "ros.outputs", "ros.bag",
+        "ros.views", "ros.fleet",
     ),
     "sim.dataset": ("rig", "datasets", "sim.simulation"),
     "sim.messages": ("kinds", "rig", "sensing", "ros.decoding", "sim.simulation"),
