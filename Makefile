@@ -61,7 +61,7 @@ wheel:  ## the wheel, in out/wheel/dist, and a check of it in an environment of 
 	@$(ISOLATED) bash requirements/wheel.sh out/wheel
 
 bench: setup  ## speed, as ratios within one run
-	@for script in pipeline points encoder simulator training synchronizer node bag; do $(ISOLATED) $(VENV)/bin/python bench/$$script.py || exit 1; done
+	@for script in pipeline points encoder simulator training synchronizer node bag fleet; do $(ISOLATED) $(VENV)/bin/python bench/$$script.py || exit 1; done
 	@$(ISOLATED) bash requirements/messages.sh $(VENV)
 	@$(ISOLATED) PYTHONPATH=$(CURDIR)/$(VENV)/messages $(VENV)/bin/python bench/events.py
 

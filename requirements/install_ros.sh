@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # For a sourced ROS 2 from apt: a virtual environment beside ROS's own packages, and this package built by colcon.
-# Does what docs/robot.md describes by hand. Called by `make setup-ros`.
+# For development; a robot needs no torch: docs/robot.md. Called by `make setup-ros`.
 #
 # Usage: requirements/install_ros.sh FOLDER    leaves FOLDER/venv and FOLDER/install
 #   TORCH_INDEX  package index for torch (default: the CPU build's)
@@ -23,7 +23,7 @@ export PIP_CONSTRAINT=$folder/constraints.txt
 python3 -c 'import numpy; print(f"numpy<{int(numpy.__version__.split(chr(46))[0]) + 1}")' >"$PIP_CONSTRAINT"
 "${pip[@]}" torch==2.13.0 --index-url "${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}"
 "${pip[@]}" 'hydra-core>=1.3' 'iopath>=0.1.10' 'torchmetrics>=1.4' safetensors 'pydantic>=2.7' 'typer>=0.12' \
-    mcap zstandard rosbags rosbags-image
+    lz4 mcap zstandard rosbags 'onnxruntime>=1.23'
 "${pip[@]}" 'setuptools<80'
 SAM2_BUILD_CUDA=0 "${pip[@]}" --no-deps --no-build-isolation sam2==1.1.0
 

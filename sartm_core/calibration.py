@@ -1,11 +1,11 @@
 """Pose and projection of a sensor: the geometric part of a rig file."""
 
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
 from sartm_core.checked_yaml import Checked
 
@@ -59,6 +59,30 @@ class Intrinsics(_Finite):
         """The same camera with images resized from one (height, width) to another."""
         scale_y, scale_x = after[0] / before[0], after[1] / before[1]
         return Intrinsics(fx=self.fx * scale_x, fy=self.fy * scale_y, cx=self.cx * scale_x, cy=self.cy * scale_y)
+
+
+class Lens(_Finite):
+    """How a lens bends what it shows; images are rectified by it before anything else.
+
+    Attributes:
+        model: of sensor_msgs/CameraInfo's distortion_model; `equidistant` is a fisheye.
+        camera: of the images as they come, K of CameraInfo (with half a pixel added to cx and cy).
+        coefficients: D of CameraInfo: 4 or 5, 8, and 4 numbers.
+        rotation: R of CameraInfo, of stereo cameras.
+    """
+
+    model: Literal["plumb_bob", "rational_polynomial", "equidistant"]
+    camera: Intrinsics
+    coefficients: tuple[float, ...]
+    rotation: tuple[Row, Row, Row] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Lens":
+        counts = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}[self.model]
+        if len(self.coefficients) not in counts:
+            expected = " or ".join(map(str, counts))
+            raise ValueError(f"coefficients: {self.model} has {expected}, got {len(self.coefficients)}")
+        return self
 
 
 class Extrinsics(_Finite):

@@ -94,7 +94,8 @@ class Draft:
         """Gives the content its place.
 
         Args:
-            own: names of the files of an earlier output there which may be deleted: by default none is.
+            own: names of what an earlier output there consists of, which may be deleted: by default nothing is. That
+                of a folder ends with `/`.
             content: of the draft's folder, where it is not `content`.
 
         Raises:
@@ -121,7 +122,8 @@ def check_replaceable(path: Path, own: Collection[str]) -> None:
 
     Args:
         path: the output.
-        own: names of the files that an earlier output consists of; none: nothing may be there.
+        own: names of the files that an earlier output consists of, and of its folders, which end with `/`; none:
+            nothing may be there.
 
     Raises:
         SartmError: something else is there; names it.
@@ -129,7 +131,11 @@ def check_replaceable(path: Path, own: Collection[str]) -> None:
     if not (path.exists() or path.is_symlink()):
         return
     entries = [path] if path.is_file() else sorted(path.iterdir())
-    others = [entry.name for entry in entries if entry.name not in own or not entry.is_file()]
+    others = [
+        entry.name
+        for entry in entries
+        if (f"{entry.name}/" if entry.is_dir() else entry.name) not in own or not (entry.is_file() or entry.is_dir())
+    ]
     if not own:
         raise SartmError(f"{path}: already exists and is not overwritten. Remove it, or choose another name.")
     if others:

@@ -87,7 +87,18 @@ def shipped_weights(name: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where downloads and engines are kept: `$SARTM_CACHE`, else `sartm` in XDG_CACHE_HOME or `~/.cache`."""
+    """Where downloads and engines are kept: `$SARTM_CACHE`, else `sartm` in XDG_CACHE_HOME or `~/.cache`.
+
+    Raises:
+        SartmError: this user has no home, as in a container with a uid of its own.
+    """
     if configured := os.environ.get("SARTM_CACHE"):
         return Path(configured)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sartm"
+    if caches := os.environ.get("XDG_CACHE_HOME"):
+        return Path(caches) / "sartm"
+    try:
+        return Path.home() / ".cache" / "sartm"
+    except RuntimeError as error:
+        raise SartmError(
+            f"user {os.getuid()} has no home directory to keep downloads and engines in. Set SARTM_CACHE to a folder."
+        ) from error

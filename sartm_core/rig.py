@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from sartm_core.calibration import Extrinsics, Intrinsics
+from sartm_core.calibration import Extrinsics, Intrinsics, Lens
 from sartm_core.checked_yaml import Checked, check, read_yaml
 from sartm_core.errors import SartmError
 from sartm_core.kinds import DepthModality, Modality, Size
@@ -152,8 +152,8 @@ class Rig(Checked):
         )
         return self.model_copy(update={"modalities": tuple(replaced)})
 
-    def calibrated(self, name: str, **fields: Intrinsics | Extrinsics) -> "Rig":
-        """The rig with `intrinsics` or `extrinsics` of one modality filled in."""
+    def calibrated(self, name: str, **fields: Intrinsics | Extrinsics | Lens) -> "Rig":
+        """The rig with `intrinsics`, `extrinsics` or `lens` of one modality filled in."""
         replaced = (m.model_copy(update=fields) if m.name == name else m for m in self.modalities)
         return self.model_copy(update={"modalities": tuple(replaced)})
 

@@ -6,9 +6,11 @@ import signal
 from sartm_core.cli import app
 from sartm_ros.commands import replays, rigs  # noqa: F401 (imported to register their commands)
 from sartm_ros.commands.bags import bag_app
+from sartm_ros.commands.fleet import fleet_app
 from sartm_sim.commands import demo, sim_app
 
 app.add_typer(bag_app, name="bag")
+app.add_typer(fleet_app, name="fleet")
 app.add_typer(sim_app, name="sim")
 app.command()(demo)
 

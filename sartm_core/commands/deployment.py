@@ -134,10 +134,10 @@ def engine_build(
 ) -> None:
     """Build the bundle's TensorRT engines on this machine, for later starts; once per GPU and TensorRT version."""
     with user_errors():
-        from sartm_core.deploy.bundle import read_bundle
+        from sartm_core.deploy.bundle import graph_shapes, read_bundle
         from sartm_core.deploy.cuda import Cuda
         from sartm_core.deploy.engine import EngineCache, cache_directory, key_of
-        from sartm_core.deploy.tensorrt_segmenter import TensorRtSegmenter, graph_shapes
+        from sartm_core.deploy.tensorrt_segmenter import TensorRtSegmenter
         from sartm_core.errors import SartmError
         from sartm_core.resources import resolve_bundle
 

@@ -23,6 +23,23 @@ class OptionalResumeValue(TyperCommand):
         return parser
 
 
+def _data_fields(given: list[str]) -> dict[str, Any]:
+    """Fields of the recipe: `data.root`, or `data.folders` where several are given or one has a weight."""
+    folders: dict[str, float] = {}
+    for text in given:
+        folder, separator, weight = text.rpartition("=")
+        try:
+            named = {folder: float(weight)} if separator and not Path(text).exists() else {text: 1.0}
+        except ValueError:
+            named = {text: 1.0}
+        if folders.keys() & named.keys():
+            raise typer.BadParameter(f"{next(iter(named))} is given twice", param_hint="--data")
+        folders |= named
+    if [*folders.values()] == [1.0]:
+        return {"data.root": next(iter(folders))}
+    return {"data.folders": folders}
+
+
 def _with_value(args: list[str]) -> list[str]:
     pairs = zip(args, [*args[1:], None], strict=False)
     return [f"{one}={ALONE}" if one == "--resume" and after != "auto" else one for one, after in pairs]
@@ -31,7 +48,14 @@ def _with_value(args: list[str]) -> list[str]:
 def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe file, such as training/recipes/smoke.yaml.")],
     out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, figures, logs.")],
-    data: Annotated[Path | None, typer.Option(help="Root of the data set, in place of the recipe's.")] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Root of the data set, in place of the recipe's. Repeated: frame folders of one rig; DIR=2 draws "
+            "each frame of DIR twice as often.",
+            metavar="DIR[=WEIGHT]",
+        ),
+    ] = None,
     modalities: Annotated[str | None, typer.Option(help="Use only these, separated by commas.")] = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="a.b=value changes a field of the recipe; may be repeated.")
@@ -59,8 +83,8 @@ def train(
         if not recipe.is_file():
             raise SartmError(f"{recipe}: no such recipe file. Recipes are in training/recipes of the checkout.")
         changes, values = list(change or []), dict[str, Any]()
-        if data is not None:
-            values["data.root"] = str(data)
+        if data:
+            values |= _data_fields(data)
         if modalities is not None:
             values["data.modalities"] = [name.strip() for name in modalities.split(",") if name.strip()]
         if peer is not None:

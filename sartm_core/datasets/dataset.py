@@ -18,6 +18,10 @@ TRUTH = "truth"
 """Stands for the labels wherever a modality is named."""
 
 
+class NoFramesError(SartmError):
+    """A split has no frame, or none that can be used."""
+
+
 class Frame(Checked):
     """One frame set.
 

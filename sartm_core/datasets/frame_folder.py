@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sartm_core.checked_yaml import Checked, check
-from sartm_core.datasets.dataset import TRUTH, Frame
+from sartm_core.datasets.dataset import TRUTH, Frame, NoFramesError
 from sartm_core.datasets.files import class_ids, read_array, read_image
 from sartm_core.errors import SartmError
 from sartm_core.files import write_text
@@ -76,12 +76,12 @@ class FrameFolder:
         """The frames of a split, by default all.
 
         Raises:
-            SartmError: there are none; lists the existing splits.
+            NoFramesError: there are none; lists the existing splits.
         """
         chosen = [frame for frame in self.manifest.frames if split in (None, frame.split)]
         if not chosen:
             splits = ", ".join(sorted({frame.split for frame in self.manifest.frames}))
-            raise SartmError(f"{self.folder}: has no split '{split}'. It has: {splits}; choose one with --split.")
+            raise NoFramesError(f"{self.folder}: has no split '{split}'. It has: {splits}; choose one with --split.")
         return chosen
 
     @property

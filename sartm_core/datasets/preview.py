@@ -1,5 +1,6 @@
 """Contact sheet of a data set: each modality in conventional colours, the truth, a legend."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,12 @@ def contact_sheet(data: DataSet, frames: list[Frame], out: Path) -> None:
         raise SartmError(f"{data.name}: there are no frames to draw.")
     rig = data.rig
     columns = [*rig.names, TRUTH]
-    figure = Figure(figsize=(2.5 * len(columns), 2.05 * len(frames) + 0.8), layout="constrained")
+    in_a_line = min(len(rig.classes), 2 * len(columns) - 1, 7)
+    heights = 2.05 * len(frames), 0.2 + 0.25 * math.ceil(len(rig.classes) / in_a_line)  # inches
+    figure = Figure(figsize=(2.5 * len(columns), sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(frames), len(columns), squeeze=False)
+    upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
+    axes = upper.subplots(len(frames), len(columns), squeeze=False)
     for row, frame in enumerate(frames):
         for column, name in enumerate(columns):
             axis = axes[row][column]
@@ -48,8 +52,7 @@ def contact_sheet(data: DataSet, frames: list[Frame], out: Path) -> None:
     legend = [Patch(color=np.array(spec.color) / 255, label=spec.name) for spec in rig.classes]
     for patch in legend:
         patch.set_edgecolor("#999999")
-    fitting = min(len(legend), 2 * len(columns) - 1, 7)
-    figure.legend(handles=legend, loc="outside lower center", ncols=fitting, frameon=False, fontsize=10)
+    lower.legend(handles=legend, loc="center", ncol=in_a_line, frameon=False, fontsize=10)
     with atomic_path(out) as temporary:
         figure.savefig(temporary, dpi=100, format="png")
 

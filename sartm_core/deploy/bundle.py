@@ -117,6 +117,26 @@ def encoder_files(bundle: Bundle) -> dict[str, list[int]]:
     return {file: [index[name] for name in names] for file, names in bundle.graphs.encoders.items()}
 
 
+Shapes = dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+"""Input -> smallest and largest shape."""
+
+
+def graph_shapes(bundle: Bundle) -> dict[str, Shapes]:
+    """File -> input -> smallest and largest shape; rows run from 1 to the number of modalities that pass there."""
+    assert bundle.graphs is not None
+
+    def rows(count: int, *shape: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return (1, *shape), (count, *shape)
+
+    files: dict[str, Shapes] = {
+        file: {"planes": rows(len(theirs), 3, *bundle.size), "modality": rows(len(theirs))}
+        for file, theirs in encoder_files(bundle).items()
+    }
+    count = len(bundle.rig.names)
+    features = {name: rows(count, *shape) for name, shape in bundle.graphs.features.items()}
+    return files | {HEAD_FILE: {**features, "modality": rows(count)}}
+
+
 def read_bundle(directory: Path) -> Bundle:
     """Reads and checks `bundle.json` and the hashes of the other files.
 

@@ -6,7 +6,10 @@ Names and signatures are those of CUDA 11.4 to 13; every call is checked.
 import ctypes
 import ctypes.util
 import functools
+import sys
 import weakref
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,31 +18,78 @@ from numpy.typing import NDArray
 from sartm_core.errors import SartmError
 
 LIBRARIES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so")
+PIP_LIBRARIES = ("nvidia/cu13/lib/libcudart.so.13", "nvidia/cuda_runtime/lib/libcudart.so.12")
+"""Of NVIDIA's packages nvidia-cuda-runtime and nvidia-cuda-runtime-cu12, below a folder that Python imports from."""
+
 _HOST_TO_DEVICE, _DEVICE_TO_HOST = 1, 2
-_MAJOR, _MINOR = 75, 76  # cudaDevAttrComputeCapability...
+_INSUFFICIENT_DRIVER, _NO_DEVICE = 35, 100  # cudaError...
+_MULTIPROCESSORS, _MAJOR, _MINOR = 16, 75, 76  # cudaDevAttr: MultiProcessorCount, ComputeCapability...
 _NON_BLOCKING, _RELAXED = 1, 2  # a stream's flag; cudaStreamCaptureModeRelaxed
 
 
 @functools.cache
 def _library() -> Any:
-    """The runtime, or None."""
-    for name in LIBRARIES:
+    """The first runtime that the driver serves; else the first one; else None."""
+    first = None
+    for library in _found():
+        if _devices(library)[0] != _INSUFFICIENT_DRIVER:
+            return library
+        first = first or library
+    return first
+
+
+def _found() -> Iterator[Any]:
+    """The runtimes on this machine, the system's own before those of pip's packages."""
+    packaged = (str(Path(folder, file)) for file in PIP_LIBRARIES for folder in sys.path)
+    for name in (*LIBRARIES, *packaged):
         try:
-            return ctypes.CDLL(name)
+            yield ctypes.CDLL(name)
         except OSError:
             continue
-    return None
+
+
+def _devices(library: Any) -> tuple[int, int]:
+    """CUDA's status, and the number of GPUs."""
+    count = ctypes.c_int()
+    return library.cudaGetDeviceCount(ctypes.byref(count)), count.value
 
 
 def why_unusable() -> str | None:
-    """Why no GPU can be used; None if one can."""
+    """Why no GPU can be used, and what helps; None if one can."""
     library = _library()
     if library is None:
-        return f"the CUDA runtime was not found ({', '.join(LIBRARIES)})"
-    count = ctypes.c_int()
-    if library.cudaGetDeviceCount(ctypes.byref(count)) != 0 or count.value == 0:
-        return "no NVIDIA GPU responds"
-    return None
+        return f"the CUDA runtime was not found ({', '.join(LIBRARIES)}; pip install nvidia-cuda-runtime-cu12)"
+    status, count = _devices(library)
+    if status == _INSUFFICIENT_DRIVER:
+        return _without_driver(library)
+    if status not in (0, _NO_DEVICE):
+        return f"no NVIDIA GPU responds: {_words(library, status)}"
+    return None if count else "no NVIDIA GPU responds"
+
+
+def _without_driver(library: Any) -> str:
+    """A driver that is too old, or none at all: CUDA has one status for both."""
+    driver, runtime = (_version(library, f"cuda{which}GetVersion") for which in ("Driver", "Runtime"))
+    if driver == (0, 0):
+        return "no NVIDIA driver is loaded (a container needs --gpus all, or --runtime nvidia on a Jetson)"
+    package = f"nvidia-cuda-runtime{f'-cu{driver[0]}' if driver[0] < 13 else ''}"
+    return (
+        f"the CUDA runtime is {runtime[0]}.{runtime[1]}, and the NVIDIA driver serves {driver[0]}.{driver[1]} at most: "
+        f"update the driver, or install a runtime of CUDA {driver[0]} (with pip: {package})"
+    )
+
+
+def _version(library: Any, function: str) -> tuple[int, int]:
+    """Major and minor; CUDA says 12020 for 12.2, and 0 for a driver that is not there."""
+    version = ctypes.c_int()
+    getattr(library, function)(ctypes.byref(version))
+    return version.value // 1000, version.value % 1000 // 10
+
+
+def _words(library: Any, status: int) -> str:
+    explain = library.cudaGetErrorString
+    explain.restype = ctypes.c_char_p
+    return f"{explain(status).decode(errors='replace')} ({status})"
 
 
 def _free_all(library: Any, owned: list[tuple[str, ctypes.c_void_p]]) -> None:
@@ -70,9 +120,7 @@ class Cuda:
         """Calls a runtime function; raises SartmError with its name and CUDA's message if it fails."""
         status = getattr(self._library, name)(*arguments)
         if status != 0:
-            explain = self._library.cudaGetErrorString
-            explain.restype = ctypes.c_char_p
-            raise SartmError(f"CUDA: {name} failed: {explain(status).decode(errors='replace')} ({status}).")
+            raise SartmError(f"CUDA: {name} failed: {_words(self._library, status)}.")
 
     @property
     def device_name(self) -> str:
@@ -86,10 +134,20 @@ class Cuda:
     @property
     def compute_capability(self) -> str:
         """Such as `8.7` on AGX Orin."""
-        major, minor = ctypes.c_int(), ctypes.c_int()
-        self.call("cudaDeviceGetAttribute", ctypes.byref(major), ctypes.c_int(_MAJOR), ctypes.c_int(0))
-        self.call("cudaDeviceGetAttribute", ctypes.byref(minor), ctypes.c_int(_MINOR), ctypes.c_int(0))
-        return f"{major.value}.{minor.value}"
+        return f"{self._attribute(_MAJOR)}.{self._attribute(_MINOR)}"
+
+    @property
+    def description(self) -> str:
+        """All that an engine depends on: an AGX Orin and an Orin NX differ in multiprocessors and memory alone."""
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        self.call("cudaMemGetInfo", ctypes.byref(free), ctypes.byref(total))
+        memory = f"{round(total.value / 2**30)} GiB"
+        return f"{self.device_name}, {self.compute_capability}, {self._attribute(_MULTIPROCESSORS)} SMs, {memory}"
+
+    def _attribute(self, number: int) -> int:
+        value = ctypes.c_int()
+        self.call("cudaDeviceGetAttribute", ctypes.byref(value), ctypes.c_int(number), ctypes.c_int(0))
+        return value.value
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """A zeroed array in page-locked memory, copied without staging by the driver."""

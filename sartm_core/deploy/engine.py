@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sartm_core.deploy.bundle import Shapes
 from sartm_core.deploy.cuda import Cuda
 from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path, sha256, write_text
@@ -21,8 +22,6 @@ from sartm_core.resources import cache_folder
 
 log = logging.getLogger("sartm")
 
-Shapes = dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
-"""Input -> smallest and largest shape."""
 Say = Callable[[str], None]
 
 DEFAULT_WORKSPACE_MB = 4096
@@ -35,7 +34,7 @@ class EngineKey:
     Attributes:
         graph: SHA-256 of the ONNX file.
         tensorrt: version.
-        gpu: name and compute capability.
+        gpu: name, compute capability, number of multiprocessors, memory.
         shapes: of the inputs, as text.
     """
 
@@ -164,7 +163,7 @@ def key_of(graph: Path, shapes: Shapes, cuda: Cuda) -> EngineKey:
     return EngineKey(
         graph=sha256(graph),
         tensorrt=str(tensorrt().__version__),
-        gpu=f"{cuda.device_name}, {cuda.compute_capability}",
+        gpu=cuda.description,
         shapes=json.dumps(shapes, sort_keys=True),
     )
 

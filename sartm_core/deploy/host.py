@@ -81,6 +81,42 @@ def spans(groups: Sequence[Collection[int]], rows: list[int], fresh: Collection[
     return result
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of work that is prepared before the first message.
+
+    Attributes:
+        index: of the encoder; the head comes after the last one.
+        first, count: position of its first row, and number of rows.
+    """
+
+    index: int
+    first: int
+    count: int
+
+
+def possible_parts(groups: Iterable[Iterable[int]]) -> dict[Part, list[int]]:
+    """Everything that may have to be done, whatever sensors come or die: all that `spans` can give, and the head.
+
+    Args:
+        groups: see `spans`.
+
+    Returns:
+        Part -> modalities that its rows may be, for a first run. The encoders come before the head, which then finds
+        features in every row.
+    """
+    owned = [list(theirs) for theirs in groups]
+    result: dict[Part, list[int]] = {}
+    before: list[int] = []
+    for index, theirs in enumerate(owned):
+        most = len(before) + len(theirs)
+        for first in range(most):  # of the encoders before, any number of rows may be there
+            for count in range(1, min(len(theirs), most - first) + 1):
+                result[Part(index, first, count)] = theirs[:count]
+        before += theirs
+    return result | {Part(len(owned), 0, count): before[:count] for count in range(1, len(before) + 1)}
+
+
 class HostSide:
     """Before and after the network.
 

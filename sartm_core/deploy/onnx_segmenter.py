@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.deploy.bundle import HEAD_FILE, HEAD_OUTPUTS, Bundle, encoder_files
+from sartm_core.deploy.bundle import HEAD_FILE, HEAD_OUTPUTS, Bundle, encoder_files, graph_shapes
 from sartm_core.deploy.host import Answer, HostSide, Planes, spans
 from sartm_core.deploy.onnx_runtime import onnx_runtime
+from sartm_core.deploy.onnx_tensorrt import provider_options
 from sartm_core.errors import SartmError
 from sartm_core.segmentation import Segmentation
 
@@ -32,7 +33,8 @@ class OnnxSegmenter:
     Args:
         bundle: content of `bundle.json`, with graphs.
         directory: where the graphs lie.
-        device: `cpu`, `cuda`, or `tensorrt` (ONNX Runtime's TensorRT provider).
+        device: `cpu`, `cuda`, or `tensorrt` (ONNX Runtime's TensorRT provider, which builds and keeps engines of its
+            own).
         threads: of the CPU; 0: one per core.
 
     Attributes:
@@ -49,10 +51,10 @@ class OnnxSegmenter:
         self._host, self.prepare, self.finish = host, host.prepare, host.finish
         self._device = "cpu" if device == "cpu" else "cuda"
         self._encoders = [
-            (_session(directory / file, device, threads), frozenset(rows))
+            (_session(bundle, directory / file, device, threads), frozenset(rows))
             for file, rows in encoder_files(bundle).items()
         ]
-        self._head = _session(directory / HEAD_FILE, device, threads)
+        self._head = _session(bundle, directory / HEAD_FILE, device, threads)
         if (found := tuple(one.name for one in self._head.get_outputs())) != (wanted := HEAD_OUTPUTS[bundle.argmax]):
             raise SartmError(
                 f"{directory / HEAD_FILE}: answers {', '.join(found)}, bundle.json (argmax: {bundle.argmax}) expects "
@@ -112,7 +114,7 @@ class _Features:
         }
 
 
-def _session(path: Path, device: str, threads: int) -> Any:
+def _session(bundle: Bundle, path: Path, device: str, threads: int) -> Any:
     onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -127,10 +129,17 @@ def _session(path: Path, device: str, threads: int) -> Any:
             f"device '{device}': this ONNX Runtime has no {provider}; it has "
             f"{', '.join(onnxruntime.get_available_providers())}. Install onnxruntime-gpu, or use device cpu."
         )
+    assert bundle.graphs is not None
+    half = bundle.graphs.precision == "fp16"
+    settings = provider_options(path, graph_shapes(bundle)[path.name], half) if device == "tensorrt" else {}
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        session = onnxruntime.InferenceSession(str(path), options, providers=[(provider, settings)])
     except Exception as error:  # the library's exceptions share no base
-        raise SartmError(f"{path}: ONNX Runtime cannot load it: {error}. Export the bundle again.") from error
+        kept = settings.get("trt_engine_cache_path")
+        raise SartmError(
+            f"{path}: ONNX Runtime cannot load it: {error}. Export the bundle again"
+            f"{f', or remove {kept}, where an engine may be damaged' if kept else ''}."
+        ) from error
     if (found := session.get_providers()[0]) != provider:
         raise SartmError(
             f"device '{device}': ONNX Runtime fell back to {found}: the libraries of CUDA, cuDNN or TensorRT that this "

@@ -1,27 +1,25 @@
-"""The TensorRT backend: an engine for each graph, one stream, fixed buffers, a CUDA graph for each number of rows."""
+"""The TensorRT backend: an engine for each graph, one stream, fixed buffers, a CUDA graph for all that may come."""
 
 import ctypes
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sartm_core.deploy.bundle import HEAD_FILE, HEAD_OUTPUTS, Bundle, encoder_files
+from sartm_core.deploy.bundle import HEAD_OUTPUTS, Bundle, encoder_files, graph_shapes
 from sartm_core.deploy.cuda import Cuda
 from sartm_core.deploy.engine import (
     DEFAULT_WORKSPACE_MB,
     EngineCache,
     Say,
-    Shapes,
     cache_directory,
     load_or_build,
     tensorrt,
 )
-from sartm_core.deploy.host import Answer, HostSide, Planes, spans
+from sartm_core.deploy.host import Answer, HostSide, Part, Planes, possible_parts, spans
 from sartm_core.errors import SartmError
 from sartm_core.segmentation import LEVELS, SCORE_STRIDE, Segmentation
 
@@ -31,6 +29,8 @@ log = logging.getLogger("sartm")
 class TensorRtSegmenter:
     """See `sartm_core.deploy.Segmenter`. Not for several threads at once.
 
+    All execution contexts and CUDA graphs are made here, with one scratch memory: a sensor that dies allocates nothing.
+
     Args:
         bundle: content of `bundle.json`, with graphs.
         directory: where the graphs lie.
@@ -39,7 +39,7 @@ class TensorRtSegmenter:
         say: gets a line for each step that takes time.
 
     Raises:
-        SartmError: no GPU, no TensorRT, or a graph that it cannot run.
+        SartmError: no GPU, no TensorRT, a graph that it cannot run, or too little memory.
     """
 
     def __init__(
@@ -57,17 +57,10 @@ class TensorRtSegmenter:
         cache = cache or EngineCache(cache_directory())
         self._engines = load_engines(bundle, directory, self._cuda, cache, workspace_mb, say)
         self._rows_of = list(encoder_files(bundle).values())
-        count, (height, width) = len(bundle.rig.names), bundle.size
-        self._batch = self._cuda.pinned((count, 3, height, width), bundle.rig.dtype)
+        count = len(bundle.rig.names)
+        self._batch = self._cuda.pinned((count, 3, *bundle.size), bundle.rig.dtype)
         self._modality = self._cuda.pinned((count,), _numpy(trt, self._engines[-1], "modality"))
-        cells = (height // SCORE_STRIDE, width // SCORE_STRIDE)
-        shapes: dict[str, tuple[tuple[int, ...], Any]] = {
-            "scores": ((len(bundle.rig.classes), *cells), np.float32),
-            "mask": ((height, width), np.uint8),
-            "confidence": (cells, np.float32),
-            "routing": ((len(LEVELS), count), np.float32),
-        }
-        self._outputs = {name: self._cuda.pinned(*shapes[name]) for name in HEAD_OUTPUTS[bundle.argmax]}
+        self._outputs = {name: self._cuda.pinned(*shape) for name, shape in _outputs(bundle).items()}
         host = HostSide(bundle, self._rows_of, self._batch)
         self._host, self.prepare, self.finish = host, host.prepare, host.finish
         self._row_bytes = {"planes": self._batch[0].nbytes}
@@ -77,7 +70,10 @@ class TensorRtSegmenter:
         self._addresses |= {name: self._cuda.device_memory(array.nbytes) for name, array in self._outputs.items()}
         # TensorRT wants aligned addresses, so no engine reads its modalities out of the middle of another's.
         self._modalities = [self._cuda.device_memory(self._modality.nbytes) for _ in self._engines]
-        self._captured: dict[tuple[int, int, int], tuple[ctypes.c_void_p, _Step]] = {}
+        # Engines run one after the other, so the largest one's scratch memory does for all contexts.
+        self._scratch_size = max(1, *map(_scratch_size, self._engines))
+        self._scratch = self._cuda.device_memory(self._scratch_size)
+        self._captured = {part: self._capture(part, rows) for part, rows in possible_parts(self._rows_of).items()}
         self.backend = f"tensorrt {trt.__version__} on {self._cuda.device_name}"
 
     def segment(self, planes: Planes, size: tuple[int, int] | None = None) -> Segmentation:
@@ -86,71 +82,59 @@ class TensorRtSegmenter:
     def run_network(self, batch: NDArray[Any], rows: list[int], fresh: Collection[int] | None = None) -> Answer:
         """See `host.RunNetwork`; `batch` is the pinned one, of which `prepare` has filled the first rows."""
         self._modality[: len(rows)] = rows
-        parts = list(enumerate(spans(self._rows_of, rows, fresh)))
-        for index, (first, count) in [*parts, (len(parts), (0, len(rows)))]:
-            if count:
-                self._launch(index, first, count)
+        encoders = [Part(index, *span) for index, span in enumerate(spans(self._rows_of, rows, fresh)) if span[1]]
+        for part in [*encoders, Part(len(self._rows_of), 0, len(rows))]:
+            self._cuda.launch(self._captured[part][0])
         self._cuda.synchronize()
         return {name: array.copy() for name, array in self._outputs.items()}
 
-    def _launch(self, index: int, first: int, count: int) -> None:
-        """Runs an engine on some of the rows: one CUDA graph, captured when it is first asked for."""
-        part = (index, first, count)
-        if part not in self._captured:
-            step = self._step(index, first, count)
-            # The context has to live as long as what was captured of it.
-            self._captured[part] = self._capture(step), step
-        self._cuda.launch(self._captured[part][0])
-
-    def _capture(self, step: "_Step") -> ctypes.c_void_p:
-        self._enqueue(step)  # TensorRT sets things up in the first run, which must not be captured
+    def _capture(self, part: Part, rows: list[int]) -> tuple[ctypes.c_void_p, Any]:
+        """A CUDA graph, and the context that it was captured of, which has to live as long."""
+        self._modality[part.first : part.first + part.count] = rows
+        context = self._context(part)
+        self._enqueue(part, context)  # TensorRT sets things up in the first run, which must not be captured
         self._cuda.synchronize()
         self._cuda.begin_capture()
         try:
-            self._enqueue(step)
+            self._enqueue(part, context)
         except Exception:
             self._cuda.end_capture()  # else the stream would go on writing down instead of working
             raise
-        return self._cuda.end_capture()
+        return self._cuda.end_capture(), context
 
-    def _step(self, index: int, first: int, count: int) -> "_Step":
-        """An engine that works on some of the rows."""
-        engine = self._engines[index]
-        context = engine.create_execution_context()
+    def _context(self, part: Part) -> Any:
+        """An engine's execution context for some of the rows, in the shared scratch memory."""
+        engine = self._engines[part.index]
+        context = _without_scratch(engine)
         if context is None:
             raise SartmError("TensorRT: no execution context: the GPU's memory is full. Close other programs.")
+        if _says_sizes(engine):
+            context.set_device_memory(self._scratch, self._scratch_size)
+        else:
+            context.device_memory = self._scratch
         for number in range(engine.num_io_tensors):
             name = engine.get_tensor_name(number)
             shape = tuple(engine.get_tensor_shape(name))
             if _is_input(engine, name) and shape[0] < 0:
-                context.set_input_shape(name, (count, *shape[1:]))
+                context.set_input_shape(name, (part.count, *shape[1:]))
             if name == "modality":
-                context.set_tensor_address(name, self._modalities[index])
+                context.set_tensor_address(name, self._modalities[part.index])
             else:
-                context.set_tensor_address(name, self._addresses[name] + first * self._row_bytes.get(name, 0))
-        return _Step(context, index, slice(first, first + count))
+                context.set_tensor_address(name, self._addresses[name] + part.first * self._row_bytes.get(name, 0))
+        return context
 
-    def _enqueue(self, step: "_Step") -> None:
+    def _enqueue(self, part: Part, context: Any) -> None:
         """Uploads what the engine takes from the host, runs it; after the head, the last one, downloads the answer."""
-        is_head = step.index == len(self._engines) - 1
-        rows = step.rows
+        is_head = part.index == len(self._engines) - 1
+        rows = slice(part.first, part.first + part.count)
         if not is_head:
-            self._cuda.upload(self._addresses["planes"] + rows.start * self._row_bytes["planes"], self._batch[rows])
-        self._cuda.upload(self._modalities[step.index], self._modality[rows])
-        if not step.context.execute_async_v3(self._cuda.stream.value or 0):
+            self._cuda.upload(self._addresses["planes"] + part.first * self._row_bytes["planes"], self._batch[rows])
+        self._cuda.upload(self._modalities[part.index], self._modality[rows])
+        if not context.execute_async_v3(self._cuda.stream.value or 0):
             raise SartmError("TensorRT: the engine does not run; its log says why.")
         if is_head:
             for name, array in self._outputs.items():
                 self._cuda.download(array, self._addresses[name])
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """An execution context, of which engine, and which rows of the batch it works on."""
-
-    context: Any
-    index: int
-    rows: slice
 
 
 def load_engines(
@@ -163,20 +147,34 @@ def load_engines(
     ]
 
 
-def graph_shapes(bundle: Bundle) -> dict[str, Shapes]:
-    """File -> input -> smallest and largest shape; rows run from 1 to the number of modalities that pass there."""
-    assert bundle.graphs is not None
-
-    def rows(count: int, *shape: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return (1, *shape), (count, *shape)
-
-    files: dict[str, Shapes] = {
-        file: {"planes": rows(len(theirs), 3, *bundle.size), "modality": rows(len(theirs))}
-        for file, theirs in encoder_files(bundle).items()
+def _outputs(bundle: Bundle) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Name -> shape and type of what the head answers."""
+    height, width = bundle.size
+    cells = (height // SCORE_STRIDE, width // SCORE_STRIDE)
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+        "scores": ((len(bundle.rig.classes), *cells), np.float32),
+        "mask": ((height, width), np.uint8),
+        "confidence": (cells, np.float32),
+        "routing": ((len(LEVELS), len(bundle.rig.names)), np.float32),
     }
-    count = len(bundle.rig.names)
-    features = {name: rows(count, *shape) for name, shape in bundle.graphs.features.items()}
-    return files | {HEAD_FILE: {**features, "modality": rows(count)}}
+    return {name: shapes[name] for name in HEAD_OUTPUTS[bundle.argmax]}
+
+
+def _says_sizes(engine: Any) -> bool:
+    """TensorRT from 10.1 on is told how large its scratch memory is; 8.6 and 10.0 have other names for all of it."""
+    return hasattr(engine, "device_memory_size_v2")
+
+
+def _scratch_size(engine: Any) -> int:
+    """Bytes that the largest shapes of an engine need."""
+    return int(engine.device_memory_size_v2 if _says_sizes(engine) else engine.device_memory_size)
+
+
+def _without_scratch(engine: Any) -> Any:
+    """An execution context that waits for its scratch memory; None where even its own does not fit."""
+    if _says_sizes(engine):
+        return engine.create_execution_context(tensorrt().ExecutionContextAllocationStrategy.USER_MANAGED)
+    return engine.create_execution_context_without_device_memory()
 
 
 def _is_input(engine: Any, name: str) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sartm_core.deploy.bundle import HEAD_OUTPUTS, WEIGHTS_FILE, Bundle, has_weights
 from sartm_core.deploy.graphs import EncoderGraph, HeadGraph
-from sartm_core.deploy.host import Answer, HostSide, Planes, spans
+from sartm_core.deploy.host import Answer, HostSide, Part, Planes, possible_parts, spans
 from sartm_core.errors import SartmError
 from sartm_core.model.contract import Network
 from sartm_core.model.presets import build_network, preset_for_rig
@@ -23,14 +23,17 @@ from sartm_core.segmentation import Segmentation
 _CORES = torch.get_num_threads()
 """As torch was set at the start, by itself or by OMP_NUM_THREADS."""
 
+Captured = Callable[[], tuple[Tensor, ...]]
+"""Work without arguments: it reads and writes memory that never moves."""
+
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class TorchSegmenter:
     """See `sartm_core.deploy.Segmenter`. Not for several threads at once.
 
-    With CUDA, encoding some rows and decoding a number of them are captured as CUDA graphs each: kernels are launched
-    without Python, into buffers that never move. `warm_up` captures all of them.
+    With CUDA, encoding some rows and decoding a number of them are captured here as CUDA graphs each: kernels are
+    launched without Python, in buffers that never move, and a sensor that dies allocates nothing.
 
     Args:
         bundle: content of `bundle.json`, with weights.
@@ -60,8 +63,6 @@ class TorchSegmenter:
         self.network = network_of(bundle, directory)
         self.network.eval().to(self.device).set_precision(PRECISIONS[precision])
         self.backend = f"torch on {self.device.type}, {precision}"
-        self._captured: dict[tuple[Any, ...], _CudaGraph] = {}
-        self._pool = torch.cuda.graph_pool_handle() if on_gpu else None
         self._features: list[Tensor] = []
         groups = self.network.encoder_groups
         self._groups = [frozenset(rows) for rows in groups.values()]
@@ -73,8 +74,14 @@ class TorchSegmenter:
         dtype = torch.uint8 if bundle.rig.dtype == np.uint8 and not float_planes else torch.float32
         batch = torch.zeros((len(bundle.rig.names), 3, *bundle.size), dtype=dtype)
         self._batch = batch.pin_memory() if on_gpu else batch
+        self._planes = self._batch.to(self.device)  # on a CPU the batch itself
+        self._modality = torch.zeros(len(bundle.rig.names), dtype=torch.int64, device=self.device)
         host = HostSide(bundle, groups.values(), self._batch.numpy(), precision)
         self._host, self.prepare, self.finish = host, host.prepare, host.finish
+        self._captured: dict[Part, Captured] = {}
+        if on_gpu:
+            pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            self._captured = self._capture_all(lambda run: _CudaGraph(run, pool, stream))
 
     def segment(self, planes: Planes, size: tuple[int, int] | None = None) -> Segmentation:
         return self._host.segment(planes, size, self.run_network)
@@ -82,39 +89,43 @@ class TorchSegmenter:
     @torch.inference_mode()
     def run_network(self, batch: NDArray[Any], rows: list[int], fresh: Collection[int] | None = None) -> Answer:
         """See `host.RunNetwork`."""
-        # The pinned tensor whose first rows `batch` are: torch does not see that a NumPy view of it is pinned.
-        modality = torch.tensor(rows)
+        self._modality[: len(rows)] = torch.tensor(rows)
         for index, (first, count) in enumerate(spans(self._groups, rows, fresh)):
             if count:
-                part = slice(first, first + count)
-                inputs = self._batch[part], modality[part]
-                self._work(("encode", index, first, count), *inputs)(*inputs)
-        answer = self._work(("decode", len(rows)), modality)(modality)
+                if self._planes is not self._batch:
+                    # Of the pinned tensor, not of `batch`: torch does not see that a NumPy view of it is pinned.
+                    self._planes[first : first + count].copy_(self._batch[first : first + count], non_blocking=True)
+                self._run(Part(index, first, count))
+        answer = self._run(Part(len(self._groups), 0, len(rows)))
         names = HEAD_OUTPUTS[self.bundle.argmax]
         return {name: tensor.cpu().numpy() for name, tensor in zip(names, answer, strict=True)}
 
-    def _work(self, what: tuple[Any, ...], *inputs: Tensor) -> Callable[..., tuple[Tensor, ...]]:
-        """A part of the network as a callable; with CUDA it is captured when it is first asked for."""
-        run = functools.partial(self._encode, *what[1:3]) if what[0] == "encode" else self._decode
-        if self.device.type == "cpu":
-            return run
-        if what not in self._captured:
-            self._captured[what] = _CudaGraph(run, inputs, self._pool)
-        return self._captured[what]
+    def _run(self, part: Part) -> tuple[Tensor, ...]:
+        return self._captured[part]() if self._captured else self._work(part)
 
-    def _encode(self, index: int, first: int, planes: Tensor, modality: Tensor) -> tuple[Tensor, ...]:
-        """Puts the features of some rows where the head finds them."""
-        levels = self._encoders[index](planes, modality)
+    @torch.inference_mode()
+    def _capture_all(self, capture: Callable[[Captured], Captured]) -> dict[Part, Captured]:
+        """All that may have to be done, captured one after the other, with modalities that each may meet."""
+        captured = {}
+        for part, rows in possible_parts(self._groups).items():
+            self._modality[part.first : part.first + part.count] = torch.tensor(rows)
+            captured[part] = capture(functools.partial(self._work, part))
+        return captured
+
+    def _work(self, part: Part) -> tuple[Tensor, ...]:
+        """A part of the network, from the planes to where the head finds the features, or from there to the answer."""
+        rows = slice(part.first, part.first + part.count)
+        modality = self._modality[rows]
+        if part.index == len(self._encoders):
+            answer: tuple[Tensor, ...] = self._head(*(kept[rows] for kept in self._features), modality)
+            return answer
+        levels = self._encoders[part.index](self._planes[rows], modality)
         if not self._features:
             count = len(self.bundle.rig.names)
             self._features = [level.new_zeros(count, *level.shape[1:]) for level in levels]
         for kept, level in zip(self._features, levels, strict=True):
-            kept[first : first + len(planes)] = level
+            kept[rows] = level
         return ()
-
-    def _decode(self, modality: Tensor) -> tuple[Tensor, ...]:
-        answer: tuple[Tensor, ...] = self._head(*(kept[: len(modality)] for kept in self._features), modality)
-        return answer
 
 
 def network_of(bundle: Bundle, directory: Path) -> Network:
@@ -143,26 +154,22 @@ class _CudaGraph:
 
     Args:
         run: what is captured.
-        inputs: of the shapes that are captured.
         pool: of the memory that all graphs share; they run one after the other.
+        stream: of the first runs, the same for all graphs: each stream keeps a work space of cuBLAS.
     """
 
-    def __init__(self, run: Callable[..., tuple[Tensor, ...]], inputs: tuple[Tensor, ...], pool: Any) -> None:
-        self._inputs = [one.cuda() for one in inputs]
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    def __init__(self, run: Captured, pool: Any, stream: torch.cuda.Stream) -> None:
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # lazy initialisation must not be captured
             for _ in range(3):
-                run(*self._inputs)
+                run()
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         # Another model may segment in another thread: its allocations must not end the capture.
         with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
-            self._answer = run(*self._inputs)
+            self._answer = run()
 
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        for own, given in zip(self._inputs, inputs, strict=True):
-            own.copy_(given, non_blocking=True)
+    def __call__(self) -> tuple[Tensor, ...]:
         self._graph.replay()
         return self._answer
 

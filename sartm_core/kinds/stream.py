@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sartm_core.calibration import Extrinsics, Homography, Intrinsics
+from sartm_core.calibration import Extrinsics, Homography, Intrinsics, Lens
 from sartm_core.checked_yaml import Checked
 from sartm_core.kinds.emptiness import emptiness_of_image
 from sartm_core.kinds.pictures import Picture, image_picture
@@ -55,6 +55,10 @@ class Stream(Checked):
     camera_info: Topic | None = None
     calibration: Literal["file", "ros"] = "file"
     """`ros`: what `intrinsics` and `extrinsics` leave out comes from the `camera_info` topic and from /tf_static."""
+    rectify: Literal["auto", "never"] = "auto"
+    """`auto`: a lens distortion that CameraInfo reports is corrected, unless the topic's name says that it has been."""
+    lens: Lens | None = None
+    """Images are rectified by it, to `intrinsics`; with `calibration: ros`, CameraInfo's where the file has none."""
     intrinsics: Intrinsics | None = None
     """Of the reference: needed to project points into it. Of another camera: its images are warped to the reference;
     without, they are taken to be registered already."""

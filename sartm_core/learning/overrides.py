@@ -32,9 +32,18 @@ def read_recipe(path: Path, changes: list[str] | None = None, values: Mapping[st
         _put(content, key.strip(), parsed, f"--set {change}")
     for key, given in (values or {}).items():
         _put(content, key, given, str(path))
-    if isinstance(content.get("data"), dict) and content["data"].get("root") is not None:
-        content["data"].pop("simulated", None)  # an explicit data set replaces the simulator
+    if isinstance(content.get("data"), dict):
+        _prefer_explicit(content["data"], values or {})
     return check(content, Recipe, str(path))
+
+
+def _prefer_explicit(data: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """A data set replaces the simulator; those of the command line replace the file's."""
+    if data.get("root") is not None or data.get("folders") is not None:
+        data.pop("simulated", None)
+    for given, other in (("root", "folders"), ("folders", "root")):
+        if f"data.{given}" in values:
+            data.pop(other, None)
 
 
 def _parsed(text: str) -> Any:

@@ -16,9 +16,12 @@ Weight = Annotated[float, Field(ge=0)]
 
 
 class DataSource(Checked):
-    """Where frames come from: `root`, a data set on disk, or `simulated`, a rig whose frames are rendered on demand.
+    """Where frames come from: `root`, a data set on disk, `folders`, several of one rig, or `simulated`, a rig whose
+    frames are rendered on demand.
 
     Attributes:
+        folders: data set -> weight: of one with weight 2 each frame is drawn twice as often as of one with 1. Only
+            training is weighted.
         modalities: only these of the rig; the reference must be among them or the first takes its place.
         enlarge: each LiDAR point and each pixel with events covers a square of so many pixels; 2 as by the MUSES SDK,
             unless its `projected_to_rgb` is enlarged already.
@@ -26,6 +29,7 @@ class DataSource(Checked):
     """
 
     root: str | None = None
+    folders: dict[str, Annotated[float, Field(gt=0, le=100)]] | None = Field(None, min_length=1)
     simulated: str | None = None
     modalities: tuple[str, ...] | None = None
     enlarge: int = Field(1, ge=1)
@@ -33,8 +37,8 @@ class DataSource(Checked):
 
     @model_validator(mode="after")
     def _one(self) -> "DataSource":
-        if (self.root is None) == (self.simulated is None):
-            raise ValueError("expected either root (a folder) or simulated (a rig's name)")
+        if sum(one is not None for one in (self.root, self.folders, self.simulated)) != 1:
+            raise ValueError("expected either root (a folder), folders (several) or simulated (a rig's name)")
         return self
 
 

@@ -16,7 +16,6 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, Dataset
 
-from sartm_core.datasets.layouts import open_data
 from sartm_core.errors import SartmError
 from sartm_core.files import atomic_path, write_text
 from sartm_core.learning import preflight
@@ -32,11 +31,10 @@ from sartm_core.learning.checkpoints import (
 from sartm_core.learning.interruption import StopOnSignal, slurm
 from sartm_core.learning.module import SegmentationModule
 from sartm_core.learning.normalisation import normalisation
-from sartm_core.learning.recipe import DataSource, Recipe
-from sartm_core.learning.sampler import RunSampler, StagePlan
+from sartm_core.learning.opening import frame_weights, name_of, open_source
+from sartm_core.learning.recipe import Recipe
+from sartm_core.learning.sampler import RunSampler, StagePlan, epoch_length
 from sartm_core.learning.sources import (
-    DiskSource,
-    SimulatedSource,
     Source,
     TrainingFrames,
     ValidationFrames,
@@ -49,7 +47,7 @@ from sartm_core.model.mm_sam_adapter import MMSamAdapter
 from sartm_core.model.routing import LanguageRouting
 from sartm_core.model.sam1_weights import load_branches
 from sartm_core.model.weights_file import write_checkpoint
-from sartm_core.rig import Rig, load_rig
+from sartm_core.rig import Rig
 
 log = logging.getLogger(__name__)
 # Lightning prints by a handler of its own; passed on, every line would come twice.
@@ -60,9 +58,6 @@ warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*"
 warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
 warnings.filterwarnings("ignore", message=".*find_unused_parameters=True.*")
 warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
-
-SIMULATED_FRAMES = 1_000_000
-"""The simulated rig never runs out of streets."""
 
 
 def train(
@@ -94,18 +89,20 @@ def train(
     preflight.check_accelerator(accelerator)
     preflight.check_division(recipe, devices * nodes)
     training, validation = open_source(recipe.data, "train"), open_source(recipe.data, "val")
-    log.info("data: %s, train %d, val %d", recipe.data.simulated or recipe.data.root, len(training), len(validation))
+    log.info("data: %s, train %d, val %d", name_of(recipe.data), len(training), len(validation))
     check_shared_memory(recipe, training.rig, nodes)
     preflight.check_sanity(recipe, training, "train")
     preflight.check_sanity(recipe, validation, "val")
-    plans = [StagePlan(stage.size, stage.steps(len(training)), stage.batch) for stage in recipe.stages]
+    weights = frame_weights(recipe.data, training)
+    epoch = epoch_length(len(training), weights)
+    plans = [StagePlan(stage.size, stage.steps(epoch), stage.batch) for stage in recipe.stages]
     module = _module(recipe, training, [plan.steps for plan in plans])
     keep = KeepLastAndBest(out, recipe.keep_every, best_from=module.clean_steps)
     progress, stop = _Progress(sum(plan.steps for plan in plans)), StopOnSignal(keep)
     trainer = _trainer(
         recipe, out, devices, nodes, accelerator, [keep, progress, stop], sum(plan.steps for plan in plans)
     )
-    data = _Data(recipe, training, validation, plans, _done(out) if resumed else 0)
+    data = _Data(recipe, training, validation, plans, _done(out) if resumed else 0, weights)
     started = time.monotonic()
     try:
         with loading_errors():
@@ -172,38 +169,6 @@ def write_untrained(recipe: Recipe, out: Path) -> None:
     """
     module = _module(recipe, open_source(recipe.data, "train"), [1])
     write_checkpoint(out, {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)})
-
-
-def open_source(data: DataSource, split: str) -> Source:
-    """The frames of a split that a recipe names.
-
-    Raises:
-        SartmError: no such data, split or modality.
-    """
-    if data.simulated is not None:
-        rig = load_rig(data.simulated)
-        return SimulatedSource(_part(rig, data), split, SIMULATED_FRAMES)
-    root = Path(data.root or "")
-    if not root.exists():
-        raise SartmError(
-            f"data.root of the recipe: {root}: no such folder. Name the data with --data; the recipe's first lines say "
-            "what makes or fetches them."
-        )
-    found = open_data(root)
-    return DiskSource(found, _part(found.rig, data), split, data.on_unreadable)
-
-
-def _part(rig: Rig, data: DataSource) -> Rig:
-    part = rig if data.modalities is None else rig.only(data.modalities)
-    if data.enlarge == 1:
-        return part
-    enlarged = part.enlarged(dict.fromkeys(part.names, data.enlarge))
-    if enlarged.modalities == part.modalities:
-        raise SartmError(
-            f"data.enlarge: {data.enlarge} is for LiDARs and event cameras; {', '.join(part.names)} have none that are "
-            "not enlarged already. Leave it out."
-        )
-    return enlarged
 
 
 def _module(recipe: Recipe, training: Source, steps: list[int]) -> SegmentationModule:
@@ -274,9 +239,11 @@ def _loggers(out: Path) -> list[Logger]:
 
 class _Data(lightning.LightningDataModule):
     def __init__(
-        self, recipe: Recipe, training: Source, validation: Source, plans: list[StagePlan], first: int
-    ) -> None:
+        self, recipe: Recipe, training: Source, validation: Source, plans: list[StagePlan], first: int,
+        weights: list[float] | None,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self._weights = weights
         self._recipe, self._plans, self._first = recipe, plans, first
         self._training = TrainingFrames(training, recipe.fit, recipe.augmentation, recipe.seed)
         self._validation = ValidationFrames(validation, recipe.fit)
@@ -302,6 +269,7 @@ class _Data(lightning.LightningDataModule):
             self.trainer.global_rank,
             self.trainer.world_size,
             self._first,
+            self._weights,
         )
         return self._loader(self._training, sampler)
 

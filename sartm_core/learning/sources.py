@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sartm_core.datasets.dataset import TRUTH, DataSet, Frame, read_frame, seen_by
+from sartm_core.datasets.dataset import TRUTH, DataSet, Frame, NoFramesError, read_frame, seen_by
 from sartm_core.datasets.files import is_labelled
 from sartm_core.errors import SartmError
 from sartm_core.learning.augmentation import Augmentation, Planes, augment
@@ -57,19 +57,19 @@ class DiskSource:
         on_unreadable: `stop` or `skip`; the next frame takes the place of one that is skipped.
 
     Raises:
-        SartmError: the split has no labelled frame.
+        NoFramesError: the split has no labelled frame.
     """
 
     def __init__(self, data: DataSet, rig: Rig, split: str, on_unreadable: str = "stop") -> None:
         self.data, self.rig, self._on_unreadable = seen_by(data, rig), rig, on_unreadable
         labelled = [frame for frame in data.frames(split) if is_labelled(data.path(frame, TRUTH))]
         if not labelled:
-            raise SartmError(
+            raise NoFramesError(
                 f"{data.name}: no labelled frames in split '{split}'. `sartm data check` says what is there."
             )
         self.frames: list[Frame] = [frame for frame in labelled if {*frame.modalities} & {*rig.names}]
         if not self.frames:
-            raise SartmError(f"{data.name}: no labelled frame of split '{split}' has any of {', '.join(rig.names)}.")
+            raise NoFramesError(f"{data.name}: no labelled frame of split '{split}' has any of {', '.join(rig.names)}.")
         if len(self.frames) < len(labelled):
             log.warning(
                 "%s, split %s: %d of %d frames are left out: they have none of %s",

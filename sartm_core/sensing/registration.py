@@ -14,6 +14,7 @@ from sartm_core.kinds import DepthModality, EventModality
 from sartm_core.rig import Modality, Rig, Size
 from sartm_core.sensing.events import EVENT, count_events
 from sartm_core.sensing.lidar import project_points
+from sartm_core.sensing.undistortion import undistorted
 
 COARSEST = 16
 """How many pixels of the reference a pixel of a depth camera may cover, in each direction."""
@@ -28,9 +29,10 @@ _HALF = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
 def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """The measurement of one modality as an image in the reference's geometry, ready for `encode`.
 
-    Point clouds are projected and events counted. Images are warped by the modality's `homography`; or, where it has
-    `intrinsics` of its own, by the depth that `depth_from` measures and, where that is blind or absent, by a plane that
-    faces the reference camera at `plane_m`; else they are taken to be registered already.
+    Point clouds are projected and events counted. Images are rectified by the modality's `lens`. Then they are warped
+    by its `homography`; or, where it has `intrinsics` of its own, by the depth that `depth_from` measures and, where
+    that is blind or absent, by a plane that faces the reference camera at `plane_m`; else they are taken to be
+    registered already.
 
     Args:
         rig: gives the calibrations.
@@ -54,6 +56,7 @@ def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[A
         return project_points(raw, reference_intrinsics(rig).matrix, pose, size).transpose(1, 2, 0)
     if isinstance(modality, EventModality) and raw.dtype == EVENT:
         raw = count_events(raw, modality.size)
+    raw = undistorted(modality, raw)
     if name == rig.reference or (modality.homography is None and modality.intrinsics is None):
         return raw
     _check_size(modality, raw)
@@ -61,7 +64,7 @@ def register(rig: Rig, name: str, raws: Mapping[str, NDArray[Any]]) -> NDArray[A
     if modality.homography is not None:
         return _warped(modality, raw, np.array(modality.homography), size, interpolation)
     if modality.depth_from == name:
-        return depth_in_reference(rig, modality, raw)
+        return depth_in_reference(rig, modality, raws[name])
     if modality.depth_from is not None and modality.depth_from in raws:
         with contextlib.suppress(SartmError):  # a depth image that cannot be used is as good as none
             source = rig.modality(modality.depth_from)
@@ -199,7 +202,7 @@ def depth_in_reference(rig: Rig, depth: Modality, raw: NDArray[Any]) -> NDArray[
     assert isinstance(depth, DepthModality)  # the rig file was checked
     if depth.calibration == "ros":
         _check_calibrated(rig, depth)
-    measured = depth.encode(raw)[0]
+    measured = depth.encode(undistorted(depth, raw))[0]
     height, width = rig.modality(rig.reference).size
     if depth.intrinsics is None:  # aligned by the driver
         return np.asarray(cv2.resize(measured, (width, height), interpolation=cv2.INTER_NEAREST_EXACT))

@@ -19,7 +19,7 @@ from sartm_ros.bag.played_qos import qos_of
 from sartm_ros.bag.reader import Bag, Recorded, open_bag
 from sartm_ros.bag.topics import CDR, FoundTopic
 from sartm_ros.decoding.message_types import message_class
-from sartm_ros.node.middleware import shared_memory
+from sartm_ros.node.middleware import log_folder, shared_memory
 
 WAIT_FOR_SUBSCRIBERS_S = 10.0
 SETTLE_S = 0.5
@@ -57,7 +57,7 @@ def play(
         for loss in bag.losses:
             warn(loss)
         kinds = _installed(bag, warn)
-        os.environ.update(shared_memory(os.environ, participants=1))
+        os.environ.update(shared_memory(os.environ, participants=1) | log_folder(os.environ))
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         node = rclpy.create_node("bag_player")
         count = 0

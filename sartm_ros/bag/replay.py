@@ -45,6 +45,7 @@ class ReplaySet:
     """One frame set of a recording.
 
     Attributes:
+        number: of the set, counted from the beginning of the recording, from 0.
         frames: planes, images, faults, states.
         recorded_ns: when the last of its messages was recorded.
         time_s: seconds since the first stamp of the recording.
@@ -53,6 +54,7 @@ class ReplaySet:
         camera_info: the reference camera's last one.
     """
 
+    number: int
     frames: FrameSet
     recorded_ns: int
     time_s: float
@@ -71,12 +73,16 @@ class ReplayOptions:
         truth_topic: mono8 class ids, matched as a sensor's.
         truth_tolerance_s: largest distance between its stamp and the set's.
         tags_topic: std_msgs/String of JSON with `condition` and the like, valid until the next one.
+        span_ns: begin and end in the time of recording: only the sets that fall into it are made. Those before it are
+            matched, neither decoded nor yielded, so that the first of the span is what it is in the whole recording;
+            behind it nothing is read.
     """
 
     stamps: Stamps = "header"
     truth_topic: str | None = None
     truth_tolerance_s: float = 0.02
     tags_topic: str | None = None
+    span_ns: tuple[int, int] | None = None
 
 
 DEFAULTS = ReplayOptions()
@@ -135,6 +141,7 @@ class Replay:
         self._sizes: dict[str, tuple[int, int]] = {}
         self._empty: dict[str, tuple[int, str]] = {}
         self._packets: Counter[str] = Counter()
+        self._number = self._reached_ns = 0
         self.read_ns = bag.start_ns
         """How far the recording was read, in its time: for progress."""
 
@@ -146,6 +153,8 @@ class Replay:
                 self._on_read(message)
             if message.topic in topics:
                 yield from self._take_in(message)
+            if self._behind_span():
+                return
         yield from self._matched(self._sorter.flush())
         self._synchronizer.tick(self._now_ns + round(END_S * NS_PER_S))
         yield from self._taken()
@@ -177,6 +186,25 @@ class Replay:
 
     def remarks(self) -> list[str]:
         """What the user should know or fix, one line each."""
+        lines = self.matching_remarks()
+        for modality in self.rig.modalities:
+            if (found := self.bag.topics.get(modality.topic)) is None or not found.count:
+                continue  # reported by `topics_without_messages`
+            size, expected = self._sizes.get(modality.name, modality.size), modality.size
+            if size not in (expected, self.rig.modality(self.rig.reference).size):
+                lines.append(
+                    f"{modality.name}: images of {modality.topic} are {size[0]}x{size[1]}, rig '{self.rig.name}' says "
+                    f"{expected[0]}x{expected[1]}. Is it this robot's rig? `sartm rig check RIG --bag BAG` compares."
+                )
+            for fault, count in self._faults_found[modality.name].most_common(3):
+                lines.append(f"{modality.name}: {count} messages are unusable: {fault}")
+            if modality.name in self._empty:
+                count, reason = self._empty[modality.name]
+                lines.append(f"{modality.name}: in {count} frame sets it is empty and counts as absent: {reason}.")
+        return lines
+
+    def matching_remarks(self) -> list[str]:
+        """Those of the remarks that need no set made: the same for the whole recording and for its last span."""
         counts = self._synchronizer.statistics()
         seconds = (self.bag.end_ns - self.bag.start_ns) / NS_PER_S
         lines = [*self.bag.losses, *topics_without_messages(self.bag, self.rig)]
@@ -192,23 +220,12 @@ class Replay:
                 lines.append(f"{stream.name}: {NO_STAMP} For this recording: --stamps recorded.")
             elif reason is not None:
                 lines.append(f"{stream.name}: {reason} For this recording alone: --stamps recorded.")
-            size, expected = self._sizes.get(stream.name, modality.size), modality.size
-            if size not in (expected, self.rig.modality(self.rig.reference).size):
-                lines.append(
-                    f"{stream.name}: images of {modality.topic} are {size[0]}x{size[1]}, rig '{self.rig.name}' says "
-                    f"{expected[0]}x{expected[1]}. Is it this robot's rig? `sartm rig check RIG --bag BAG` compares."
-                )
             lost = self._processor.losses().get(stream.name, {}).get("lost", 0)
             if lost:
                 lines.append(
                     f"{stream.name}: {lost} of its {lost + self._packets[stream.name]} packets are missing, by their "
                     "sequence numbers: the recorder was too slow, or its queue too short."
                 )
-            for fault, count in self._faults_found[stream.name].most_common(3):
-                lines.append(f"{stream.name}: {count} messages are unusable: {fault}")
-            if stream.name in self._empty:
-                count, reason = self._empty[stream.name]
-                lines.append(f"{stream.name}: in {count} frame sets it is empty and counts as absent: {reason}.")
         return lines
 
     def _take_in(self, message: Recorded) -> Iterator[ReplaySet]:
@@ -272,7 +289,18 @@ class Replay:
     def _taken(self) -> Iterator[ReplaySet]:
         ready, self._ready = self._ready, []
         for stamp_ns, messages in ready:
-            yield self._made(stamp_ns, messages)
+            # Spans that follow one another share no set, though sets need not be complete in the order of their stamps.
+            self._reached_ns = max(self._reached_ns, *(message.time_ns for message in messages.values()))
+            if self._behind_span():
+                return
+            if self._options.span_ns is None or self._options.span_ns[0] <= self._reached_ns:
+                yield self._made(stamp_ns, messages)
+            else:
+                self._last_truth = messages.get(TRUTH) or self._last_truth
+            self._number += 1
+
+    def _behind_span(self) -> bool:
+        return self._options.span_ns is not None and self._reached_ns >= self._options.span_ns[1]
 
     def _made(self, stamp_ns: int, found: dict[str, Recorded]) -> ReplaySet:
         recorded_ns = max(message.time_ns for message in found.values())
@@ -303,7 +331,7 @@ class Replay:
             count, first = self._empty.get(name, (0, reason))
             self._empty[name] = (count + 1, first)
         info = self._calibration.camera_info
-        return ReplaySet(frames, recorded_ns, at_s, truth, self._tags.at(stamp_ns), info)
+        return ReplaySet(self._number, frames, recorded_ns, at_s, truth, self._tags.at(stamp_ns), info)
 
     def _truth(self, message: Recorded | None) -> NDArray[np.uint8] | None:
         if message is None:

@@ -105,7 +105,7 @@ def segment(
         check_points(rig)
     with BagWriter(out) as writer, ExitStack() as files:
         others = resolved_outputs(outputs.parameters.outputs, rig, served)
-        results = _Results(writer, pipeline, outputs, others, bag.losses, files)
+        results = ResultWriter(writer, pipeline, outputs, others, bag.losses, files)
         on_read = _copier(bag, writer, results.topics) if outputs.copy else None
         writer.note({f"sartm_{key}": value for key, value in pipeline.provenance.as_dict().items()})
         replay = Replay(bag, rig, served, options, faults, on_read)
@@ -122,8 +122,8 @@ def segment(
     return masks, replay
 
 
-class _Results:
-    """Writes results.
+class ResultWriter:
+    """Adds the topics of a segmentation to a recording that is being written.
 
     Args:
         writer: of the recording.
@@ -132,6 +132,9 @@ class _Results:
         others: `outputs` of the parameters.
         losses: gets a line for each reason why points are missing.
         files: film and Rerun's recording are complete when this stack is left.
+
+    Attributes:
+        topics: by the name in `OUTPUT_TYPES`, and of `others`.
     """
 
     def __init__(
@@ -157,6 +160,7 @@ class _Results:
         self._labelled = False
 
     def write(self, found: ReplaySet, segmentation: Segmentation, calibrated: Rig) -> None:
+        """Adds the messages of one set; `calibrated`: the rig with the calibration known by then."""
         at, parameters = found.recorded_ns, self._outputs.parameters
         segmentation = segmentation.at_least(parameters.min_confidence)
         if not self._labelled:

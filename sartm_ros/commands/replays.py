@@ -75,7 +75,7 @@ def bag_segment(
 
         parameters = DEFAULT_PARAMETERS if params is None else read_parameters(params, f"/{node.strip('/')}")
         outputs = Outputs(f"/{node.strip('/')}", copy, overlay, pictures, points, parameters, video, rrd, smoothing)
-        options = ReplayOptions(stamps=_stamps(stamps))
+        options = ReplayOptions(stamps=stamps_choice(stamps))
         asked = _faults(drop, delay, noise)
         given = None if rig is None else load_rig(rig)
         with open_bag(bag, msgs) as opened:
@@ -150,7 +150,7 @@ def bag_evaluate(
         asked = expand(protocol or ["clean"])
         if "conditions" in (protocol or ()) and tags_topic is None:
             raise SartmError("--protocol conditions: needs --tags-topic, the topic with the condition at each time.")
-        options = ReplayOptions(_stamps(stamps), truth_topic, truth_tolerance, tags_topic)
+        options = ReplayOptions(stamps_choice(stamps), truth_topic, truth_tolerance, tags_topic)
         how = BagEvaluation(
             protocols=asked,
             labels=labels,
@@ -209,7 +209,7 @@ def bag_extract(
         from sartm_ros.bag.reader import open_bag
         from sartm_ros.bag.replay import ReplayOptions
 
-        options = ReplayOptions(_stamps(stamps), truth_topic, tags_topic=tags_topic)
+        options = ReplayOptions(stamps_choice(stamps), truth_topic, tags_topic=tags_topic)
         what = Extraction(every, val, complete, limit, options)
         with open_bag(bag, msgs) as opened, _bar(opened.start_ns, opened.end_ns) as progress:
             counts, lacking, replay = extract(opened, load_rig(rig), out, what, progress)
@@ -232,7 +232,8 @@ def _faults(drop: list[str] | None, delay: list[str] | None, noise: list[str] | 
     )
 
 
-def _stamps(text: str) -> Literal["header", "recorded"]:
+def stamps_choice(text: str) -> Literal["header", "recorded"]:
+    """The value of `--stamps`."""
     if text == "header":
         return "header"
     if text == "recorded":

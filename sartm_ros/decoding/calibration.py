@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from sartm_core.calibration import Extrinsics, Intrinsics
-from sartm_core.errors import SartmError
+from sartm_core.calibration import Extrinsics, Intrinsics, Lens
+from sartm_core.errors import SartmError, shown
 from sartm_core.rig import Rig
 
 
@@ -80,12 +80,28 @@ class Calibrator:
                 "or add intrinsics: to the rig file."
             ) from None
         self.rig = self.rig.calibrated(name, intrinsics=intrinsics)
-        if np.any(np.abs(np.asarray(message.d, np.float64)) > 1e-6) and "rect" not in self.rig.modality(name).topic:
+        return self._take_lens(name, message) or self._other_frame(name)
+
+    def _take_lens(self, name: str, message: Any) -> str | None:
+        """The distortion of images that are not rectified yet; a remark where there is one."""
+        modality = self.rig.modality(name)
+        if not np.any(np.abs(np.asarray(message.d, np.float64)) > 1e-6) or "rect" in modality.topic:
+            return None
+        if modality.rectify == "never" or modality.delivers_packets or modality.lens is not None:
+            return None
+        try:
+            lens = _lens(message, modality.size)
+        except ValidationError:
             return (
-                "its CameraInfo reports lens distortion; the images are assumed to be rectified. If they are not, run "
-                "image_proc and set the rectified topic in the rig file."
+                f"its CameraInfo reports lens distortion of the model '{shown(str(message.distortion_model))}' with "
+                f"{len(message.d)} coefficients, which is not corrected; the images are assumed to be rectified. If "
+                "they are not, run image_proc and set the rectified topic in the rig file."
             )
-        return self._other_frame(name)
+        self.rig = self.rig.calibrated(name, lens=lens)
+        return (
+            "its CameraInfo reports lens distortion: its images are rectified by it. If they are rectified already, "
+            "set rectify: never in the rig file."
+        )
 
     def _other_frame(self, name: str) -> str | None:
         own, of_info = self._frames.get(name), self._info_frames[name]
@@ -158,6 +174,17 @@ class Calibrator:
                     found[neighbour] = found[frame].then(pose)
                     pending.append(neighbour)
         return found.get(target)
+
+
+def _lens(info: Any, size: tuple[int, int]) -> Lens:
+    """Of the images as they are delivered, in the rig file's size."""
+    k, d = np.asarray(info.k, np.float64).reshape(3, 3), [float(value) for value in info.d]
+    left, top, delivered = _delivered_part(info)
+    camera = Intrinsics(fx=k[0, 0], fy=k[1, 1], cx=k[0, 2] + 0.5 - left, cy=k[1, 2] + 0.5 - top)
+    camera = camera if 0 in delivered else camera.scaled(delivered, size)
+    turn = np.asarray(info.r, np.float64).reshape(3, 3)
+    rows = (turn if turn.any() else np.eye(3)).tolist()
+    return Lens(model=info.distortion_model, camera=camera, coefficients=tuple(d), rotation=tuple(map(tuple, rows)))
 
 
 def _delivered_part(info: Any) -> tuple[int, int, tuple[int, int]]:

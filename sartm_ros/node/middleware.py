@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import socket
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,6 +32,23 @@ def shared_memory(environment: Mapping[str, str], participants: int) -> dict[str
     # Fast DDS 2 of Humble and Jazzy knows the older name alone; newer ones complain about it.
     vendor = "FASTRTPS" if environment.get("ROS_DISTRO") in ("humble", "jazzy") else "FASTDDS"
     return {f"{vendor}_DEFAULT_PROFILES_FILE": str(find_config(fitting[0]))}
+
+
+def log_folder(environment: Mapping[str, str]) -> dict[str, str]:
+    """ROS_LOG_DIR, where ROS would find no place for its logs and refuse to start; else empty.
+
+    That is so without HOME, or with one that is read-only: containers with a uid of their own.
+    """
+    if environment.get("ROS_LOG_DIR") or environment.get("ROS_HOME"):
+        return {}
+    try:
+        folder = Path(environment["HOME"]) / ".ros" / "log"
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return {}
+    except (KeyError, OSError):
+        pass
+    return {"ROS_LOG_DIR": tempfile.mkdtemp(prefix="ros-log-")}
 
 
 def private_environment(participants: int) -> tuple[dict[str, str], str]:
@@ -61,7 +79,7 @@ def private_environment(participants: int) -> tuple[dict[str, str], str]:
             f"default transport, because /dev/shm has less than {needed} MB free (in Docker: --shm-size=1g); "
             "large images may get lost"
         )
-    return environment | profile, f"ROS domain {domain}, this host only, {transport}"
+    return environment | profile | log_folder(environment), f"ROS domain {domain}, this host only, {transport}"
 
 
 def another_users_segments() -> bool:

@@ -16,7 +16,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.signals import SignalHandlerOptions
 
 from sartm_core.errors import SartmError
-from sartm_ros.node.middleware import shared_memory
+from sartm_ros.node.middleware import log_folder, shared_memory
 
 AGAIN_S = 1.0
 """Signals this long after the first one are a second try."""
@@ -38,7 +38,7 @@ def ros_process(name: str, arguments: list[str] | None) -> Iterator[None]:
             arguments that no ROS node understands.
     """
     _check_arguments(name, sys.argv if arguments is None else arguments)
-    os.environ.update(shared_memory(os.environ, participants=1))
+    os.environ.update(shared_memory(os.environ, participants=1) | log_folder(os.environ))
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         yield

@@ -4,12 +4,20 @@
 //   FAKE_CUDA_DEVICES     number of GPUs (default 1)
 //   FAKE_CUDA_NAME        of the GPU (default "Fake GPU")
 //   FAKE_CUDA_CAPABILITY  such as 8.7
+//   FAKE_CUDA_SMS         number of multiprocessors (default 16)
+//   FAKE_CUDA_GIB         of its memory, such as 61.4 (default 15.3)
+//   FAKE_CUDA_DRIVER      CUDA's version that the driver serves, as CUDA writes it: 12020; 0: there is no driver
+//   FAKE_CUDA_STATUS      what cudaGetDeviceCount answers where the driver is new enough
 //   FAKE_CUDA_FAILS       a function that fails as if the GPU's memory was full
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, CAPTURE_FORBIDS = 900 };
+#ifndef RUNTIME  // its version
+#define RUNTIME 12090
+#endif
+enum { INSUFFICIENT_DRIVER = 35, NO_DEVICE = 100 };
 enum { HOST_TO_DEVICE = 1, DEVICE_TO_HOST = 2 };
 enum { MAX_BLOCKS = 4096, NAME_SIZE = 256, POISON = 0xA5 };
 
@@ -37,7 +45,7 @@ typedef struct {
 } Block;
 
 static Block blocks[MAX_BLOCKS];
-static int block_count;
+static int block_count, allocation_count, capture_count;
 
 static int fails(const char *name) {
     const char *wanted = getenv("FAKE_CUDA_FAILS");
@@ -56,6 +64,7 @@ static int allocate(void **pointer, size_t size, int on_device) {
     if (block_count == MAX_BLOCKS) return OUT_OF_MEMORY;
     *pointer = malloc(size ? size : 1);
     memset(*pointer, POISON, size);
+    allocation_count++;
     blocks[block_count++] = (Block){*pointer, size, on_device};
     return SUCCESS;
 }
@@ -78,10 +87,34 @@ void fake_enqueue(Stream *stream, void (*function)(void *), void *argument) {
     append(stream->capturing ? &stream->captured : &stream->queue, (Work){function, argument, NULL, NULL, 0});
 }
 
+int cudaDriverGetVersion(int *version) {
+    const char *driver = getenv("FAKE_CUDA_DRIVER");
+    *version = driver ? atoi(driver) : RUNTIME;
+    return SUCCESS;
+}
+
+int cudaRuntimeGetVersion(int *version) {
+    *version = RUNTIME;
+    return SUCCESS;
+}
+
+// As the real one, which says so of a driver that is not there, too; a major version is served as a whole.
 int cudaGetDeviceCount(int *count) {
-    const char *devices = getenv("FAKE_CUDA_DEVICES");
+    const char *devices = getenv("FAKE_CUDA_DEVICES"), *status = getenv("FAKE_CUDA_STATUS");
+    int driver;
+    cudaDriverGetVersion(&driver);
+    *count = 0;
+    if (driver / 1000 < RUNTIME / 1000) return INSUFFICIENT_DRIVER;
+    if (status) return atoi(status);
     *count = devices ? atoi(devices) : 1;
-    return *count ? SUCCESS : 100;
+    return *count ? SUCCESS : NO_DEVICE;
+}
+
+int cudaMemGetInfo(size_t *free, size_t *total) {
+    const char *gib = getenv("FAKE_CUDA_GIB");
+    *total = (size_t)((gib ? atof(gib) : 15.3) * (1 << 30));
+    *free = *total / 2;
+    return SUCCESS;
 }
 
 int cudaGetDeviceProperties_v2(char *properties, int device) {
@@ -91,12 +124,16 @@ int cudaGetDeviceProperties_v2(char *properties, int device) {
 }
 
 int cudaDeviceGetAttribute(int *value, int attribute, int device) {
-    const char *capability = getenv("FAKE_CUDA_CAPABILITY");
+    const char *capability = getenv("FAKE_CUDA_CAPABILITY"), *sms = getenv("FAKE_CUDA_SMS");
     int major = 8, minor = 7;
     if (capability) sscanf(capability, "%d.%d", &major, &minor);
-    if (device != 0 || (attribute != 75 && attribute != 76)) return INVALID_VALUE;
-    *value = attribute == 75 ? major : minor;
-    return SUCCESS;
+    if (device != 0) return INVALID_VALUE;
+    switch (attribute) {
+    case 16: *value = sms ? atoi(sms) : 16; return SUCCESS;
+    case 75: *value = major; return SUCCESS;
+    case 76: *value = minor; return SUCCESS;
+    default: return INVALID_VALUE;
+    }
 }
 
 const char *cudaGetErrorString(int status) {
@@ -134,6 +171,11 @@ int cudaFreeHost(void *pointer) { return release(pointer, 0); }
 // Blocks that nobody has given back.
 int fake_blocks(void) { return block_count; }
 
+// What has ever been allocated, page-locked or on the device, and captured.
+int fake_allocations(void) { return allocation_count; }
+
+int fake_captures(void) { return capture_count; }
+
 int cudaStreamCreateWithFlags(Stream **stream, unsigned flags) {
     (void)flags;
     *stream = calloc(1, sizeof(Stream));
@@ -165,6 +207,7 @@ int cudaStreamBeginCapture(Stream *stream, int mode) {
     (void)mode;
     if (stream->capturing) return INVALID_VALUE;
     stream->capturing = 1;
+    capture_count++;
     stream->captured = (List){0};
     return SUCCESS;
 }
@@ -199,6 +242,7 @@ int cudaStreamDestroy(Stream *stream) {
 }
 
 int cudaGraphLaunch(List *executable, Stream *stream) {
+    if (fails("cudaGraphLaunch")) return OUT_OF_MEMORY;
     if (executable == NULL || stream->capturing) return INVALID_VALUE;
     for (size_t i = 0; i < executable->count; i++) append(&stream->queue, executable->items[i]);
     return SUCCESS;

@@ -2,7 +2,8 @@
 execution by ONNX Runtime on the addresses and in the stream that it is given.
 
 `test_tensorrt_bindings.py` compares its names with the real ones. It is stricter than they are where that shows
-mistakes: nothing may be captured that has not run once, and a context that is gone makes its captured work fail.
+mistakes: nothing may be captured that has not run once, a context that is gone makes its captured work fail, and
+engines scribble over all of their scratch memory.
 """
 
 import ctypes
@@ -20,7 +21,12 @@ import numpy as np
 import onnx
 import onnxruntime
 
-NAMES_BEFORE_11 = {("NetworkDefinitionCreationFlag", "EXPLICIT_BATCH"), ("BuilderFlag", "FP16")}
+NAMES_BEFORE_11 = {
+    ("NetworkDefinitionCreationFlag", "EXPLICIT_BATCH"),
+    ("BuilderFlag", "FP16"),
+    ("ICudaEngine", "create_execution_context_without_device_memory"),
+    ("ICudaEngine", "device_memory_size"),
+}
 """What only a module of version 8 offers; TensorRT 10 still has them, 11 has not."""
 
 _MAGIC = b"fake plan\n"
@@ -44,6 +50,7 @@ class Control:
     network_flags: list[int] = dataclasses.field(default_factory=list)
     plans_read: list[bytes] = dataclasses.field(default_factory=list)
     timing_known: list[bytes] = dataclasses.field(default_factory=list)
+    contexts: int = 0
     executions: int = 0
     faults: list[str] = dataclasses.field(default_factory=list)
     kernels: list[Any] = dataclasses.field(default_factory=list)
@@ -72,6 +79,7 @@ def make(runtime: Any, version: str) -> tuple[types.ModuleType, Control]:
     setattr(module, "BuilderFlag", _OldBuilderFlag if old else _NewBuilderFlag)  # noqa: B010
     if old:
         del module.IProgressMonitor  # came with TensorRT 9
+        del module.ExecutionContextAllocationStrategy  # with 10
     return module, _control
 
 
@@ -87,6 +95,10 @@ class MemoryPoolType(enum.Enum):
 
 class TensorIOMode(enum.Enum):
     NONE, INPUT, OUTPUT = range(3)
+
+
+class ExecutionContextAllocationStrategy(enum.Enum):
+    STATIC, ON_PROFILE_CHANGE, USER_MANAGED = range(3)
 
 
 class DataType(enum.Enum):
@@ -349,9 +361,10 @@ class _Tensor:
 
 
 class ICudaEngine(_Strict):
-    __slots__ = ("_profile", "_session", "_tensors")
+    __slots__ = ("_profile", "_scratch", "_session", "_tensors")
 
     def __init__(self, profile: dict[str, list[list[int]]], graph: bytes) -> None:
+        self._scratch = len(graph) // 64  # another for each engine
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
@@ -382,15 +395,45 @@ class ICudaEngine(_Strict):
     def get_tensor_dtype(self, name: str) -> DataType:
         return self._tensors[name].dtype
 
-    def create_execution_context(self) -> "IExecutionContext | None":
-        return None if _control.context_fails else IExecutionContext(self)
+    @property
+    def device_memory_size(self) -> int:
+        return self._scratch
+
+    @property
+    def device_memory_size_v2(self) -> int:
+        if _control.major < 10:
+            raise AttributeError("device_memory_size_v2")
+        return self._scratch
+
+    def create_execution_context(
+        self, strategy: ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy.STATIC
+    ) -> "IExecutionContext | None":
+        context = _new_context(self)
+        if context is not None and strategy == ExecutionContextAllocationStrategy.STATIC:
+            address = ctypes.c_void_p()
+            assert _control.runtime.cudaMalloc(ctypes.byref(address), ctypes.c_size_t(self._scratch)) == 0
+            context._memory = address.value or 0, self._scratch
+        return context
+
+    def create_execution_context_without_device_memory(self) -> "IExecutionContext | None":
+        if _control.major >= 11:
+            raise AttributeError("create_execution_context_without_device_memory")
+        return _new_context(self)
+
+
+def _new_context(engine: ICudaEngine) -> "IExecutionContext | None":
+    if _control.context_fails:
+        return None
+    _control.contexts += 1
+    return IExecutionContext(engine)
 
 
 class IExecutionContext(_Strict):
-    __slots__ = ("_addresses", "_engine", "_ready", "_shapes")
+    __slots__ = ("_addresses", "_engine", "_memory", "_ready", "_shapes")
 
     def __init__(self, engine: ICudaEngine) -> None:
         self._engine, self._ready = engine, False
+        self._memory = (0, 0)
         self._addresses: dict[str, int] = {}
         self._shapes: dict[str, tuple[int, ...]] = {
             name: tensor.shape
@@ -411,22 +454,36 @@ class IExecutionContext(_Strict):
         self._addresses[name] = memory
         return True
 
+    def set_device_memory(self, memory: int, size: int) -> None:
+        if _control.major < 10:
+            raise AttributeError("set_device_memory")
+        self._memory = memory, size
+
+    def _set_memory(self, address: int) -> None:
+        self._memory = address, self._engine._scratch
+
+    device_memory = property(None, _set_memory)
+
     def execute_async_v3(self, stream_handle: int) -> bool:
         runtime, stream = _control.runtime, ctypes.c_void_p(stream_handle)
         capturing = bool(runtime.fake_is_capturing(stream))
         inputs = {name for name, tensor in self._engine._tensors.items() if tensor.mode == TensorIOMode.INPUT}
         complete = set(self._shapes) == inputs and set(self._addresses) == set(self._engine._tensors)
+        complete = complete and self._memory[0] != 0 and self._memory[1] >= self._engine._scratch
         if _control.execution_fails or not complete or (capturing and (_control.capture_fails or not self._ready)):
             return False
         self._ready = True
-        kernel = _KERNEL(_kernel(weakref.ref(self), dict(self._shapes), dict(self._addresses)))
+        kernel = _KERNEL(_kernel(weakref.ref(self), dict(self._shapes), dict(self._addresses), self._memory[0]))
         _control.kernels.append(kernel)  # the stream holds no reference
         runtime.fake_enqueue(stream, kernel, None)
         return True
 
 
 def _kernel(
-    owner: Callable[[], IExecutionContext | None], shapes: dict[str, tuple[int, ...]], addresses: dict[str, int]
+    owner: Callable[[], IExecutionContext | None],
+    shapes: dict[str, tuple[int, ...]],
+    addresses: dict[str, int],
+    scratch: int,
 ) -> Callable[[Any], None]:
     """Shapes and addresses as they were when it was enqueued, as in a captured graph."""
     control = _control
@@ -436,6 +493,7 @@ def _kernel(
             context = owner()
             assert context is not None, "an execution context is gone whose work was captured"
             control.executions += 1
+            _device_array(scratch, (context._engine._scratch,), np.uint8)[...] = 0xA5
             _compute(context._engine, shapes, addresses)
         except BaseException as error:  # nothing may leave a callback
             control.faults.append(repr(error))
@@ -466,7 +524,7 @@ def _device_array(address: int, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 _PUBLIC = (
-    MemoryPoolType, TensorIOMode, DataType, nptype, Logger, Dims, IHostMemory, ITimingCache, IOptimizationProfile,
-    INetworkDefinition, ParserError, OnnxParser, IProgressMonitor, IBuilderConfig, Builder, Runtime, ICudaEngine,
-    IExecutionContext,
+    MemoryPoolType, TensorIOMode, ExecutionContextAllocationStrategy, DataType, nptype, Logger, Dims, IHostMemory,
+    ITimingCache, IOptimizationProfile, INetworkDefinition, ParserError, OnnxParser, IProgressMonitor, IBuilderConfig,
+    Builder, Runtime, ICudaEngine, IExecutionContext,
 )  # fmt: skip

@@ -16,8 +16,8 @@ from sartm_core.datasets.dataset import read_frame, seen_by
 from sartm_core.datasets.layouts import open_data
 from sartm_core.errors import SartmError
 from sartm_core.learning.checkpoints import load_network
+from sartm_core.learning.opening import open_source
 from sartm_core.learning.recipe import DataSource
-from sartm_core.learning.run import open_source
 
 LESS_ONE = np.array([255, *range(254), 255], np.uint8)
 FACTS = {  # modalities; frames of train, val, test in the miniature; published frames; first value that is no label

@@ -242,7 +242,7 @@ class TestNotFinite:
         host = HostSide(bundle, [range(5)], precision="fp16")
         planes = {"rgb": np.zeros((3, 96, 144), np.float32)}
         with pytest.raises(SartmError, match=f"with rgb the network's {name} in fp16 .* not finite.*--precision fp32"):
-            host.segment(planes, None, lambda batch, rows: network_answer)
+            host.segment(planes, None, lambda batch, rows, fresh: network_answer)
 
     def test_an_overflow_in_torch_is_said(self, tmp_path: Path) -> None:
         rig = load_rig("sim").only(["rgb"])

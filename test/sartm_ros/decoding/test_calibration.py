@@ -1,6 +1,7 @@
 """What a rig file leaves to ROS: intrinsics out of CameraInfo, poses out of /tf_static."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,10 +174,29 @@ def test_a_camera_that_was_never_calibrated_is_named(rig: Rig, calibrator: Calib
         calibrator.camera_info("rgb", message)
 
 
-def test_of_a_distorting_lens_the_rectified_images_are_used(rig: Rig, calibrator: Calibrator) -> None:
+def distorted(rig: Rig, model: str, coefficients: list[float]) -> Any:
     message = camera_info(bag_message, rig.modality("rgb").intrinsics, (256, 320), header(bag_message, 1, "f"))
-    message.d[0] = -0.3
+    message.distortion_model, message.d = model, np.array(coefficients)
     message.k[0] = 500.0  # K is of the raw image, P of the rectified one
-    remark = calibrator.camera_info("rgb", message)
-    assert "set the rectified topic" in remark
-    assert calibrator.rig.modality("rgb").intrinsics.fx == rig.modality("rgb").intrinsics.fx
+    return message
+
+
+def test_a_lens_that_distorts_is_corrected_unless_the_rig_file_forbids_it(rig: Rig, calibrator: Calibrator) -> None:
+    message = distorted(rig, "plumb_bob", [-0.3, 0, 0, 0, 0])
+    assert "rectified by it" in calibrator.camera_info("rgb", message)
+    rgb = calibrator.rig.modality("rgb")
+    assert rgb.intrinsics.fx == rig.modality("rgb").intrinsics.fx
+    assert rgb.lens.camera.fx == 500.0
+    assert rgb.lens.camera.cx == rig.modality("rgb").intrinsics.cx
+    assert calibrator.camera_info("rgb", message) is None  # said once
+    never = tuple(m.model_copy(update={"rectify": "never", "lens": None}) for m in calibrator.rig.modalities)
+    blank = tuple(m.model_copy(update={"intrinsics": None, "calibration": "ros"}) for m in never)
+    other = Calibrator(rig.model_copy(update={"modalities": blank}))
+    assert other.camera_info("rgb", message) is None
+    assert other.rig.modality("rgb").lens is None
+
+
+def test_a_model_of_distortion_that_is_not_known_is_told(rig: Rig, calibrator: Calibrator) -> None:
+    remark = calibrator.camera_info("rgb", distorted(rig, "thin_prism", [-0.3] * 12))
+    assert "'thin_prism' with 12 coefficients, which is not corrected" in remark
+    assert calibrator.rig.modality("rgb").lens is None

@@ -1,16 +1,21 @@
+import contextlib
 import os
 import random
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
+from sartm_core.errors import SartmError
+from sartm_core.resources import cache_folder
 from sartm_core.rig import load_rig
 from sartm_ros.node.diagnostics import explain_silence
-from sartm_ros.node.middleware import private_environment, shared_memory
+from sartm_ros.node.middleware import log_folder, private_environment, shared_memory
 
 MB = 2**20
 
@@ -39,11 +44,17 @@ def test_a_users_profile_is_respected_and_older_ones_have_their_own_name(distrib
 
 
 def test_a_domain_in_use_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(random, "sample", lambda domains, count: [7, 9])
+    free = []  # other tests' nodes have theirs
+    for domain in range(1, 102):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+            probe.bind(("", 7400 + 250 * domain + 10))
+            free.append(domain)
+    one, other = random.Random(os.getpid()).sample(free, 2)
+    monkeypatch.setattr(random, "sample", lambda domains, count: [one, other])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as robot:
-        robot.bind(("", 7400 + 250 * 7 + 10))
-        assert private_environment(participants=1)[0]["ROS_DOMAIN_ID"] == "9"
-    assert private_environment(participants=1)[0]["ROS_DOMAIN_ID"] == "7"
+        robot.bind(("", 7400 + 250 * one + 10))
+        assert private_environment(participants=1)[0]["ROS_DOMAIN_ID"] == str(other)
+    assert private_environment(participants=1)[0]["ROS_DOMAIN_ID"] == str(one)
 
 
 def test_own_processes_discover_each_other_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,3 +96,39 @@ def test_a_publisher_that_cannot_match_is_named_where_no_event_tells() -> None:
     told = explain_silence(node, load_rig("sim").modality("rgb"))  # type: ignore[arg-type]
     assert "offers an incompatible QoS (Best effort publisher and reliable subscription)" in told
     assert "qos_overrides./sim/rgb/image.subscription" in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("home", [None, "a file"])
+def test_a_user_without_a_home_starts_all_the_same(tmp_path: Path, home: str | None) -> None:
+    """ROS finds no place for its logs there and refuses to start: "Failed to get logging directory"."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "ROS_LOG_DIR", "ROS_HOME")}
+    if home is not None:
+        (tmp_path / home).touch()
+        environment["HOME"] = str(tmp_path / home)
+    program = (
+        "import rclpy; from sartm_ros.node.process import ros_process\n"
+        'with ros_process("test", ["test"]): print("started", rclpy.ok())'
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert "started True" in done.stdout, done.stderr
+    assert [path.name.startswith("ros-log-") for path in tmp_path.iterdir() if path.is_dir()] == [True]
+
+
+def test_a_home_is_used_and_what_the_user_set_is_kept(tmp_path: Path) -> None:
+    assert log_folder({"HOME": str(tmp_path)}) == {}
+    assert log_folder({"ROS_LOG_DIR": "/mine"}) == log_folder({"ROS_HOME": "/mine"}) == {}
+
+
+def test_a_cache_without_a_home_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "SARTM_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    with pytest.raises(SartmError, match="has no home directory to keep downloads and engines in. Set SARTM_CACHE"):
+        cache_folder()

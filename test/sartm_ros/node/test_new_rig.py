@@ -61,6 +61,8 @@ def test_from_a_recording_to_a_mask_on_its_topic(host: Any, start: Callable[...,
 
     rig = load_rig(tmp_path / "my_rig.yaml")
     assert {m.kind for m in rig.modalities} == {"rgb", "thermal", "depth", "lidar"}
+    assert "# calibrated" in (tmp_path / "my_rig.yaml").read_text()
+    assert (tmp_path / "my_rig_calibration.png").stat().st_size > 10_000
     figures = json.loads((tmp_path / "eval" / "metrics.json").read_text())
     assert figures["clean"]["frames"] == 10
     assert figures["clean"]["miou"] > 0.05  # road, sky and buildings, after 10 steps

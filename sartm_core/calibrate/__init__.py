@@ -1,0 +1,1 @@
+"""Estimates how sensors lie to the reference camera, in space and in time, from natural scenes."""
