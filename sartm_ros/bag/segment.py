@@ -107,7 +107,7 @@ def segment(
         others = resolved_outputs(outputs.parameters.outputs, rig, served)
         results = ResultWriter(writer, pipeline, outputs, others, bag.losses, files)
         on_read = _copier(bag, writer, results.topics) if outputs.copy else None
-        writer.note({f"sartm_{key}": value for key, value in pipeline.provenance.as_dict().items()})
+        note_provenance(writer, pipeline)
         replay = Replay(bag, rig, served, options, faults, on_read)
         masks = 0
         for number, found in enumerate(replay, start=1):
@@ -120,6 +120,11 @@ def segment(
             reasons = "\n".join(replay.remarks()) or "No frame set could be matched."
             raise SartmError(f"{out}: not written, because the recording yields no mask.\n{reasons}")
     return masks, replay
+
+
+def note_provenance(writer: BagWriter, pipeline: Pipeline) -> None:
+    """Notes in a recording which model made its masks; what was copied of an earlier segmentation is replaced."""
+    writer.note({f"sartm_{key}": value for key, value in pipeline.provenance.as_dict().items()})
 
 
 class ResultWriter:

@@ -12,7 +12,7 @@ from sartm_core.files import write_bytes, write_text
 from sartm_core.rig import Rig
 from sartm_ros.bag.reader import Bag
 from sartm_ros.bag.replay import Replay, ReplayOptions
-from sartm_ros.bag.segment import OVERLAY_ALPHA, Outputs, ResultWriter
+from sartm_ros.bag.segment import OVERLAY_ALPHA, Outputs, ResultWriter, note_provenance
 from sartm_ros.bag.writer import BagWriter
 from sartm_ros.fleet.layout import MASKS_FILE, SETS_FILE, THUMBNAIL_FILE
 from sartm_ros.fleet.order import Segmenting
@@ -48,6 +48,7 @@ def segment(bag: Bag, rig: Rig, segmenter: Segmenter, what: Segmenting, options:
     outputs = Outputs(what.node, overlay=what.overlay)
     with BagWriter(folder / MASKS_FILE) as writer, ExitStack() as files:
         results = ResultWriter(writer, pipeline, outputs, (), bag.losses, files)
+        note_provenance(writer, pipeline)
         replay = Replay(bag, rig, segmenter.bundle.rig, options)
         for found in replay:
             planes = found.frames.planes

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from sartm_core.deploy import Segmenter
 from sartm_core.rig import Rig
-from sartm_ros.bag.segment import Outputs, ResultWriter
+from sartm_ros.bag.segment import Outputs, ResultWriter, note_provenance
 from sartm_ros.bag.writer import BagWriter
 from sartm_ros.fleet.layout import MASKS_FILE, NOTES_FILE, SLICES_FOLDER
 from sartm_ros.fleet.order import Segmenting
@@ -47,7 +47,9 @@ def join(folders: Sequence[Path], rig: Rig, segmenter: Segmenter, what: Segmenti
         seen = one.seen or seen
     outputs = Outputs(what.node, overlay=what.overlay)
     with BagWriter(folder / MASKS_FILE) as writer, ExitStack() as files:
-        topics = ResultWriter(writer, Pipeline(rig, segmenter), outputs, (), [], files).topics
+        pipeline = Pipeline(rig, segmenter)
+        topics = ResultWriter(writer, pipeline, outputs, (), [], files).topics
+        note_provenance(writer, pipeline)
         labelled = False
         for place in folders:
             with (place / MASKS_FILE).open("rb") as stream:
