@@ -14,11 +14,11 @@ class Alignment:
         matrix: float64 [3, 3], pixels of the sensor's image to those of the reference (centres at integers); of a LiDAR
             the identity.
         rotation: float64 [3, 3], turns the sensor's axes into the reference's; None where only the matrix is known.
-        uncertainty_px: how far a typical pixel of the reference may be off, two standard deviations.
+        uncertainty_px: how far a typical pixel of the reference may be off; see `judgement` for what it covers.
         frames: how many were used.
         score: mean correlation of the edges, at most 1.
         offset_s: what to add to the sensor's stamps; None where it was not asked for or cannot be seen.
-        offset_uncertainty_s: two standard deviations of it.
+        offset_uncertainty_s: the same of it, seconds.
         no_offset: why there is no `offset_s`; empty where there is one, or none was asked for.
     """
 

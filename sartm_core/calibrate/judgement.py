@@ -18,6 +18,8 @@ LARGEST_PX, LARGEST_S = 1.5, 0.01
 """Uncertainties beyond which an estimate is refused."""
 SPREADS, SPREADS_OF_TIME = 3.0, 4.0
 """Standard deviations in an uncertainty, to cover what edges of two spectra have in common neither in place."""
+FLOOR_PX, FLOOR_S = 0.15, 0.002
+"""However many frames agree, it is not known better: pixels are sampled, and motion between frames is interpolated."""
 LEAST_SPEED = 5.0
 """Pixels per second that a scene must move for its time to be seen."""
 NOTHING_MOVES = "nothing moves: record while driving"
@@ -40,7 +42,7 @@ def judged(
         matrix, rotation: see `Alignment`.
     """
     size = moments[0].frames[0].shape
-    spread_px = SPREADS * _typical_px(model, found, (size[0], size[1]))
+    spread_px = float(np.hypot(SPREADS * _typical_px(model, found, (size[0], size[1])), FLOOR_PX))
     if found.score < LEAST_SCORE:
         return too_little(found.score)
     if not np.isfinite(spread_px):
@@ -53,6 +55,7 @@ def judged(
     offset_s, spread_s, reason = None, 0.0, ""
     if timed:
         spread_s = SPREADS_OF_TIME * TIME_UNIT_S * float(np.sqrt(found.covariance[-1, -1]))
+        spread_s = float(np.hypot(spread_s, FLOOR_S))
         reason = _no_offset(found, spread_s)
         offset_s = None if reason else found.offset_s
     elif not moments[0].is_still:
