@@ -98,6 +98,8 @@ class SimulatorNode(Node):
         self._sent: Counter[str] = Counter()
         self._on_their_way: list[tuple[int, int, Publisher[Any], Any]] = []  # arrival, a number, publisher, message
         self._numbers = count()
+        self._lock, self._stopped = threading.Lock(), threading.Event()
+        self._delivery = threading.Thread(target=self._deliver, name="delivery", daemon=True)
         self._phase_index: int | None = None
         self.finished = False
 
@@ -115,7 +117,13 @@ class SimulatorNode(Node):
     def start(self) -> None:
         """Begins the drive."""
         self._timer = self.create_timer(1 / self._rate_hz, self._step)
-        self.create_timer(DELIVERY_S, self._deliver)
+        self._delivery.start()
+
+    def stop(self) -> None:
+        """Delivers no more."""
+        self._stopped.set()
+        if self._delivery.is_alive():
+            self._delivery.join()
 
     def _parameter(self, name: str) -> Any:
         return self.get_parameter(name).value
@@ -153,16 +161,24 @@ class SimulatorNode(Node):
             stamped = header(live_message, stamp, frame_id(rig, name))
             info = camera_info(live_message, self._simulated.intrinsics(name), modality.size, stamped)
             outgoing.insert(0, (self._infos[name], info))
-        for publisher, message in outgoing:
-            heapq.heappush(self._on_their_way, (arrival, next(self._numbers), publisher, message))
-        self._deliver()
+        with self._lock:
+            for publisher, message in outgoing:
+                heapq.heappush(self._on_their_way, (arrival, next(self._numbers), publisher, message))
 
     def _deliver(self) -> None:
-        """Publishes what has arrived."""
-        now = self.get_clock().now().nanoseconds
-        while self._on_their_way and self._on_their_way[0][0] <= now:
+        """Publishes what has arrived, in a thread of its own: what is rendered next must not hold it up."""
+        while not self._stopped.wait(DELIVERY_S):
+            now = self.get_clock().now().nanoseconds
+            while (arrived := self._arrived(now)) is not None:
+                publisher, message = arrived
+                publisher.publish(message)
+
+    def _arrived(self, now_ns: int) -> tuple[Publisher[Any], Any] | None:
+        with self._lock:
+            if not self._on_their_way or self._on_their_way[0][0] > now_ns:
+                return None
             _, _, publisher, message = heapq.heappop(self._on_their_way)
-            publisher.publish(message)
+            return publisher, message
 
     def _publish_transforms(self) -> None:
         kind = message_class("tf2_msgs/msg/TFMessage")
@@ -185,6 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
         node.start()
         while not (interrupted.is_set() or node.finished):
             executor.spin_once(timeout_sec=0.1)
+        node.stop()
         interrupted.wait(0.5)  # reliable messages that are still in flight
 
 
