@@ -5,6 +5,8 @@ from glob import glob
 from setuptools import find_packages, setup
 
 PACKAGE = "sartm_ros"
+TORCH = ["torch>=2.5", "hydra-core>=1.3", "iopath>=0.1.10", "sam2>=1.1"]
+EXPORT = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.23"]
 
 setup(
     name=PACKAGE,
@@ -60,10 +62,18 @@ setup(
     ],
     extras_require={
         "onnx": ["onnxruntime>=1.23"],
-        "export": ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.23"],
-        "torch": ["torch>=2.5", "hydra-core>=1.3", "iopath>=0.1.10", "sam2>=1.1", "torchmetrics>=1.4"],
+        "export": EXPORT,
+        "torch": TORCH,
         "test": ["hypothesis", "pytest", "rosbags-image>=0.10"],
-        "training": ["peft==0.21.2", "lightning>=2.4", "torchmetrics>=1.4", "tensorboardX>=2.6", "transformers>=4.50"],
+        "train": [
+            *TORCH,
+            *EXPORT,
+            "peft==0.21.2",
+            "lightning>=2.4",
+            "torchmetrics>=1.4",
+            "tensorboardX>=2.6",
+            "transformers>=4.50",
+        ],
         "fleet": ["fsspec>=2024.2", "pyarrow>=15", "ray>=2.40"],
         "muses": ["h5py>=3.10", "hdf5plugin>=4"],
         "pictures": ["scikit-learn>=1.4"],

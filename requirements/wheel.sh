@@ -19,10 +19,12 @@ say "building in $folder/dist"
 "$folder/tools/bin/python" -m pip --quiet --disable-pip-version-check install build
 "$folder/tools/bin/python" -m build --outdir "$folder/dist" "$here" >"$folder/build.log" 2>&1 || { cat "$folder/build.log"; exit 1; }
 say "installing it, with what it depends on, in $folder/venv"
-"$folder/venv/bin/python" -m pip --quiet --disable-pip-version-check install "$folder"/dist/*.whl
+"$folder/venv/bin/python" -m pip --quiet --disable-pip-version-check install "$(ls "$folder"/dist/*.whl)[onnx]"
 
 cd "$folder/elsewhere"
 say "what a user would do first"
 "$folder/venv/bin/sartm" --version
 "$folder/venv/bin/sartm" rig show sim
 "$folder/venv/bin/python" "$here/requirements/check_installed.py"
+"$folder/venv/bin/sartm" sim record --scenario short --rate 1 --out drive
+"$folder/venv/bin/sartm" bag segment drive --bundle any_sensor_simrig5 --out masks
