@@ -22,7 +22,7 @@ pip=("$folder/venv/bin/python" -m pip --quiet --disable-pip-version-check instal
 export PIP_CONSTRAINT=$folder/constraints.txt
 python3 -c 'import numpy; print(f"numpy<{int(numpy.__version__.split(chr(46))[0]) + 1}")' >"$PIP_CONSTRAINT"
 "${pip[@]}" torch==2.13.0 --index-url "${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}"
-"${pip[@]}" 'hydra-core>=1.3' 'iopath>=0.1.10' 'torchmetrics>=1.4' safetensors 'pydantic>=2.7' 'typer>=0.12' \
+"${pip[@]}" 'hydra-core>=1.3' 'iopath>=0.1.10' safetensors 'pydantic>=2.7' 'typer>=0.12' \
     lz4 mcap zstandard rosbags 'onnxruntime>=1.23'
 "${pip[@]}" 'setuptools<80'
 SAM2_BUILD_CUDA=0 "${pip[@]}" --no-deps --no-build-isolation sam2==1.1.0

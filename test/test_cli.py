@@ -39,7 +39,7 @@ def test_every_command_has_help(command: tuple[str, ...]) -> None:
 def test_lists_of_commands_are_complete_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     for group in ((), ("bag",), ("rig",), ("data",)):
-        told = sartm(*group, "--help").stdout
+        told = sartm(*group, "--help").stdout.replace("[ARGS]...", "")
         assert "..." not in told
         assert max(len(line) for line in told.splitlines()) <= 80
     assert "could be, tolerances." in " ".join(sartm("bag", "--help").stdout.split())
