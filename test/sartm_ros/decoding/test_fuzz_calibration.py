@@ -33,7 +33,15 @@ sane = st.floats(20, 100)
 
 def pinhole(fx: float, fy: float, cx: float, cy: float, size: tuple[int, int], **other: Any) -> SimpleNamespace:
     p = np.array([fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1, 0])
-    fields = {"k": p.reshape(3, 4)[:, :3].ravel(), "p": p, "d": np.zeros(5), "height": size[0], "width": size[1]}
+    fields = {
+        "k": p.reshape(3, 4)[:, :3].ravel(),
+        "p": p,
+        "d": np.zeros(5),
+        "r": np.eye(3).ravel(),
+        "distortion_model": "plumb_bob",
+        "height": size[0],
+        "width": size[1],
+    }
     fields["roi"] = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
     return SimpleNamespace(**fields | other)
 
@@ -46,6 +54,8 @@ def any_camera_infos(draw: Any, frame_id: str) -> SimpleNamespace:
     fields = {
         "p": st.lists(numbers.filter(lambda v: not 0 < v < 5), min_size=12, max_size=12).map(np.array),
         "k": st.lists(numbers.filter(lambda v: not 0 < v < 5), min_size=9, max_size=9).map(np.array),
+        "r": st.lists(numbers, min_size=9, max_size=9).map(np.array),
+        "distortion_model": st.sampled_from(["", "plumb_bob", "rational_polynomial", "equidistant", "fisheye"]),
         "d": st.lists(numbers, max_size=14).map(np.array), "height": uint32, "width": uint32,
         "roi": st.builds(SimpleNamespace, x_offset=uint32, y_offset=uint32, width=uint32, height=uint32),
     }  # fmt: skip

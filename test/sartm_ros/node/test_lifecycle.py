@@ -168,8 +168,9 @@ def test_wrong_arguments_are_not_ignored(start, arguments: list[str], status: in
 
 
 def test_an_interrupt_while_it_loads_ends_it_at_once(host, start) -> None:
+    assert host.until(lambda: "perception" not in host.node.get_node_names(), 30)  # that of the test before is gone
     process = start("sartm_ros.node")
-    assert host.until(lambda: any(name == "perception" for name in host.node.get_node_names()), 30), process.log()
+    assert host.until(lambda: "perception" in host.node.get_node_names(), 30), process.log()
     assert process.interrupt() == 0
     assert "Traceback" not in process.log()
     assert "terminate called" not in process.log()
