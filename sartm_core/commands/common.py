@@ -36,7 +36,7 @@ def _shown_lines(text: str) -> str:
 stdout = SafeConsole(markup=False, emoji=False)
 stderr = SafeConsole(stderr=True, markup=False, emoji=False)
 
-OPTIONAL = ("torch", "torchmetrics", "lightning", "peft", "sam2", "onnx", "onnxscript", "matplotlib")
+OPTIONAL = ("torch", "lightning", "peft", "sam2", "onnx", "onnxscript", "matplotlib")
 """Packages that only some commands need; a robot lacks most of them."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
